@@ -1,0 +1,51 @@
+"""Install dckd_basicsr. The option files and preparation scripts at the top of the tree travel inside the package."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (ROOT / "dckd_basicsr" / "version.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="dckd_basicsr",
+    version=VERSION,
+    description="Dynamic Contrastive Knowledge Distillation for image restoration, as a BasicSR plugin",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=[
+        *find_packages(include=["dckd_basicsr", "dckd_basicsr.*"]),
+        "dckd_basicsr.options",
+        "dckd_basicsr.datasets_prep",
+    ],
+    package_dir={"dckd_basicsr.options": "options", "dckd_basicsr.datasets_prep": "datasets_prep"},
+    package_data={
+        "dckd_basicsr": ["weights/*.safetensors", "weights/README.md", "py.typed"],
+        "dckd_basicsr.options": ["*.yml"],
+        "dckd_basicsr.datasets_prep": ["*.py", "*.md"],
+    },
+    install_requires=[
+        "basicsr==1.4.2",
+        "lmdb",
+        "numpy",
+        "opencv-python",
+        "pyyaml",
+        "safetensors",
+        "scipy",
+        "spandrel>=0.4.1",
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "tqdm",
+    ],
+    extras_require={
+        "demo": ["scikit-image"],
+        "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "ruff", "scikit-image", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["basicsr=dckd_basicsr.cli:main"]},
+)
