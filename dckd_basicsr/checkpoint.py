@@ -1,0 +1,179 @@
+"""Reading weights without unpickling code, and writing files that are either whole or absent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from .errors import CheckpointError, near_miss
+
+__all__ = ["Weights", "atomic_write", "load_into", "load_state", "load_weights", "save_state"]
+
+_LOG = logging.getLogger("basicsr")
+_SHOWN = 4
+
+# Names under which published files keep the state dict, in the order they are tried.
+_WRAPPERS = ("params_ema", "params", "state_dict", "model", "net")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict read from a file (float32, CPU), with the constructor arguments the file carries, if any."""
+
+    state: dict[str, Tensor]
+    config: Mapping[str, Any] | None = None
+
+
+def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
+    """Load a ``torch.save`` file with ``weights_only=True`` on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or holds objects other than tensors and plain containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{what} '{path}' does not exist")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{what} '{path}' was refused: it is damaged, or holds Python objects beside tensors ({reason}). "
+            "Only tensors and plain containers are read; copy or download the file again, or save its state dict alone"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{what} '{path}' is damaged or not a PyTorch file ({error}); copy or download it again"
+        ) from error
+
+
+def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
+    """Read network weights from ``.safetensors`` or a ``torch.save`` file; floating tensors become float32.
+
+    Args:
+        path: the file.
+        param_key: the entry that holds the state dict. If the file has none of that name but ``params``, that is
+            taken (BasicSR's rule). None tries ``params_ema``, ``params``, ``state_dict``, ``model``, ``net``, then
+            the file itself.
+
+    Raises:
+        CheckpointError: missing, damaged, refused, or without such an entry.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
+    state = _unwrap(load_state(path, what="weight file"), path, param_key)
+    tensors = {k.removeprefix("module."): _float32(v) for k, v in state.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"weight file '{path}' holds no tensors; a network's state dict was expected")
+    return Weights(tensors)
+
+
+def _load_safetensors(path: Path) -> Weights:
+    if not path.is_file():
+        raise CheckpointError(f"weight file '{path}' does not exist")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            state = {key: _float32(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        config = json.loads(metadata["config"]) if "config" in metadata else None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"weight file '{path}' is not a readable safetensors file ({error}); copy or download it again"
+        ) from error
+    return Weights(state, config)
+
+
+def _unwrap(loaded: Any, path: Path, param_key: str | None) -> Mapping[str, Any]:
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(f"weight file '{path}' holds a {type(loaded).__name__}; a state dict was expected")
+    if param_key is not None:
+        wanted = param_key if param_key in loaded else "params"
+        if wanted not in loaded:
+            names = [str(k) for k in loaded]
+            raise CheckpointError(
+                f"weight file '{path}' has no entry '{param_key}'{near_miss(param_key, names)} It holds: "
+                f"{', '.join(names[:6])}. Set the matching param_key, or null if the file is the state dict itself"
+            )
+        return loaded[wanted]
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded.get(wrapper), Mapping):
+            return loaded[wrapper]
+    return loaded
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, strict: bool = True) -> None:
+    """Load ``state`` (read from ``path``) into ``net``.
+
+    Args:
+        net: the bare network.
+        state: tensors by name.
+        path: for messages.
+        strict: refuse missing, additional and differently shaped entries; otherwise load what fits and log the rest.
+
+    Raises:
+        CheckpointError: strict, and something does not fit; lists the first few of each kind.
+    """
+    own = net.state_dict()
+    missing = [key for key in own if key not in state]
+    additional = [key for key in state if key not in own]
+    misshaped = [
+        f"{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the network"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    problems = [
+        f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{', ...' if len(found) > _SHOWN else ''}"
+        for what, found in (("missing", missing), ("not in the network", additional), ("of another shape", misshaped))
+        if found
+    ]
+    if problems and strict:
+        raise CheckpointError(
+            f"the weights in '{path}' do not fit {type(net).__name__}:\n  - "
+            + "\n  - ".join(problems)
+            + "\nCheck the network's options (widths, blocks, scale) or the path"
+        )
+    if problems:
+        _LOG.warning("%s loaded in part from %s: %s", type(net).__name__, path, "; ".join(problems))
+    net.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
+
+
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary)`` beside ``path``, flush it to disk, then rename: readers see the old or the new file.
+
+    Errors of ``write`` are raised and leave neither a temporary file nor a changed ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself survives a power cut only once the folder is on disk
+    finally:
+        os.close(folder)
+
+
+def save_state(state: Mapping[str, Any], path: Path | str) -> None:
+    """Write a ``torch.save`` file atomically. Raises OSError or RuntimeError if it cannot be written."""
+    atomic_write(Path(path), lambda temporary: torch.save(dict(state), temporary))

@@ -1,0 +1,34 @@
+"""Errors a user can act on: each message names the file or key, what was expected, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["CheckpointError", "ConfigError", "DCKDError", "DatasetError", "near_miss"]
+
+
+class DCKDError(Exception):
+    """Base of everything this package raises on bad input; the command line prints it without a traceback."""
+
+
+class ConfigError(DCKDError, ValueError):
+    """An option file or a command-line override is wrong. Several problems are reported in one message."""
+
+
+class CheckpointError(DCKDError, RuntimeError):
+    """A weight file or a training state cannot be read, or does not fit the network it is meant for."""
+
+
+class DatasetError(DCKDError, RuntimeError):
+    """A photo folder or an LMDB is missing, incomplete, or not what the options say it is."""
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or an empty string.
+
+    >>> near_miss("num_fet", ["num_feat", "num_block"])
+    "; did you mean 'num_feat'?"
+    """
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,56 @@
+"""Fixtures for all tests. Nothing here needs more than the repository; research-only data is used when present."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import dckd_basicsr  # noqa: F401  (before anything of basicsr)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_folder() -> Path | None:
+    """The folder of golden numbers and research-only images, if this machine has it."""
+    folder = Path(os.environ.get("DCKD_SHARED", ROOT.parent / "shared"))
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """That folder, or skip."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("no research-only data: set DCKD_SHARED to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path):
+    """Read a golden file: (tensors, configuration)."""
+
+    def read(name: str) -> tuple[dict[str, torch.Tensor], dict]:
+        with safe_open(shared / "golden" / f"{name}.safetensors", "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()["config"])
+
+    return read
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """GPU tests skip visibly where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
