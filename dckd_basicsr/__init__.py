@@ -1,0 +1,31 @@
+"""Dynamic Contrastive Knowledge Distillation for image restoration, as a BasicSR plugin.
+
+``import dckd_basicsr`` makes BasicSR 1.4.2 run on today's PyTorch and registers this package's models, losses and
+networks, after which BasicSR's own ``train_pipeline`` and ``test_pipeline`` understand its option files.
+"""
+
+from . import compat
+
+compat.prepare_import()  # before anything of basicsr is imported
+
+from . import archs, config, data, distill, losses, models  # noqa: E402
+from .errors import CheckpointError, ConfigError, DatasetError, DCKDError  # noqa: E402
+from .version import __version__  # noqa: E402
+
+compat.prepare_lmdb_backend()
+compat.prepare_pipelines()
+compat.replace_parse_options(config.parse_options)
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DCKDError",
+    "DatasetError",
+    "__version__",
+    "archs",
+    "config",
+    "data",
+    "distill",
+    "losses",
+    "models",
+]

@@ -1,0 +1,198 @@
+"""BasicSR 1.4.2 on today's PyTorch: every work-around in one place, imported before anything of basicsr.
+
+BasicSR's last release is of 2022. Each function below answers one trap, changes something only where it is needed,
+and may be called any number of times. Upstream threads are cited as ``XPixelGroup/BasicSR#number`` where there is one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import types
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+from .errors import CheckpointError, DatasetError
+
+__all__ = ["prepare_import", "prepare_lmdb_backend", "prepare_pipelines", "register", "replace_parse_options"]
+
+T = TypeVar("T", bound=type | Callable[..., Any])
+
+_RUN_FOLDERS = ("models", "training_states", "log", "visualization")
+
+
+def prepare_import() -> None:
+    """Make ``import basicsr`` work: provide the torchvision module that 0.17 removed (XPixelGroup/BasicSR#663).
+
+    ``basicsr.data.degradations`` imports one function from it; the stand-in forwards to where it lives now. A module
+    that is really there (older torchvision) or another package's stand-in is left alone.
+    """
+    name = "torchvision.transforms.functional_tensor"
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms import functional
+
+    module = types.ModuleType(name, doc=f"Stand-in for {name}, removed in torchvision 0.17.")
+    module.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
+    sys.modules[name] = module
+
+
+def prepare_pipelines() -> None:
+    """Put the safe replacements into ``basicsr.train``, ``basicsr.test`` and ``basicsr.utils.dist_util``."""
+    import basicsr.test
+    import basicsr.train
+    import basicsr.utils
+    import basicsr.utils.dist_util
+
+    basicsr.train.load_resume_state = load_resume_state
+    basicsr.utils.dist_util._init_dist_pytorch = init_dist_pytorch
+    for module in (basicsr.train, basicsr.test, basicsr.utils):
+        module.make_exp_dirs = make_exp_dirs
+
+
+def prepare_lmdb_backend() -> None:
+    """Let several datasets of one process read one LMDB, and name a missing key.
+
+    py-lmdb refuses to open a database twice in a process, which BasicSR's backend does when, for instance, two
+    validation sets share one or training reads without workers what validation reads too. And ``get`` returns None
+    for a missing key, on which OpenCV fails later without a name.
+    """
+    from basicsr.utils.file_client import FileClient, LmdbBackend
+
+    if getattr(FileClient._backends["lmdb"], "_shares_environments", False):
+        return
+
+    class SharedLmdbBackend(LmdbBackend):
+        _shares_environments = True
+        # Per process: an environment must not be used on the other side of a fork.
+        _open: ClassVar[dict[tuple[int, str], Any]] = {}
+
+        def __init__(
+            self,
+            db_paths: str | list[str],
+            client_keys: str | list[str] = "default",
+            readonly: bool = True,
+            lock: bool = False,
+            readahead: bool = False,
+            **kwargs: Any,
+        ) -> None:
+            import lmdb
+
+            paths = [db_paths] if isinstance(db_paths, str) else [str(path) for path in db_paths]
+            clients = [client_keys] if isinstance(client_keys, str) else list(client_keys)
+            self.db_paths, self._client = paths, {}
+            for client, path in zip(clients, paths, strict=True):
+                key = (os.getpid(), os.path.realpath(path))
+                if key not in self._open:
+                    options = {"readonly": readonly, "lock": lock, "readahead": readahead, **kwargs}
+                    self._open[key] = lmdb.open(path, **options)
+                self._client[client] = self._open[key]
+
+        def get(self, filepath: Any, client_key: str) -> bytes:
+            value = super().get(filepath, client_key)
+            if value is None:
+                path = self._client[client_key].path()
+                raise DatasetError(
+                    f"'{path}' has no image '{filepath}', although its meta_info.txt lists it; "
+                    f"look at it with `basicsr prepare verify {path}` and pack it again"
+                )
+            return value
+
+    FileClient._backends["lmdb"] = SharedLmdbBackend
+
+
+def replace_parse_options(parse_options: Callable[..., tuple[dict[str, Any], Any]]) -> None:
+    """Use this parser in BasicSR's pipelines: the stock one runs ``--force_yml`` values as Python code."""
+    import basicsr.test
+    import basicsr.train
+    import basicsr.utils.options
+
+    for module in (basicsr.train, basicsr.test, basicsr.utils.options):
+        module.parse_options = parse_options
+
+
+def register(registry: Any) -> Callable[[T], T]:
+    """Like ``registry.register()``, but harmless when the name is taken.
+
+    Importing this package again replaces its own entries. A name held by another plugin stays theirs; ours is then
+    found under ``NAME_dckd``, and a warning says so. (The stock registry fails with an AssertionError.)
+    """
+
+    def decorate(obj: T) -> T:
+        name = obj.__name__
+        held = registry._obj_map.get(name)
+        if held is not None and held.__module__ != obj.__module__:
+            warnings.warn(
+                f"'{name}' is already registered by {held.__module__}; "
+                f"dckd_basicsr's own is registered as '{name}_dckd'",
+                stacklevel=2,
+            )
+            name = f"{name}_dckd"
+        registry._obj_map[name] = obj
+        return obj
+
+    return decorate
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Find and load the training state to resume from, or None for a fresh run.
+
+    The stock function calls ``torch.cuda.current_device()`` on CPU machines too, looks in ``./experiments`` whatever
+    ``experiments_root`` says, and unpickles without restriction. Tensors stay on the CPU here: optimizers move their
+    state to their parameters when they load it.
+    """
+    from basicsr.utils import check_resume
+
+    from .checkpoint import load_state
+
+    path = opt["path"].get("resume_state")
+    if opt["auto_resume"]:
+        states = Path(opt["path"]["experiments_root"], "training_states").glob("*.state")
+        numbered = [(int(state.stem), state) for state in states if state.stem.isdigit()]
+        path = str(max(numbered)[1]) if numbered else None
+    if path is None:
+        return None
+    state = load_state(path, what="training state")
+    if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
+        raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
+    opt["path"]["resume_state"] = path
+    check_resume(opt, state["iter"])
+    return dict(state)
+
+
+def make_exp_dirs(opt: Mapping[str, Any]) -> None:
+    """Make the run's folders, archiving an earlier run of the same name as BasicSR does.
+
+    The stock function makes a *folder* of every entry of ``path:`` whose name it does not know, for instance of a
+    weight file's path.
+    """
+    from basicsr.utils import mkdir_and_rename
+    from basicsr.utils.dist_util import get_dist_info
+
+    if get_dist_info()[0] != 0:
+        return
+    paths = opt["path"]
+    mkdir_and_rename(paths["experiments_root" if opt["is_train"] else "results_root"])
+    for key in _RUN_FOLDERS:
+        if key in paths:
+            Path(paths[key]).mkdir(parents=True, exist_ok=True)
+
+
+def init_dist_pytorch(backend: str, **kwargs: Any) -> None:
+    """Join the process group that torchrun describes, with gloo where there is no GPU.
+
+    The stock function divides by the number of GPUs and insists on nccl.
+    """
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    elif backend == "nccl":
+        backend = "gloo"
+    kwargs.pop("port", None)  # slurm's option; torchrun has its own rendezvous
+    dist.init_process_group(backend=backend, **kwargs)

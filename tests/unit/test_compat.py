@@ -1,0 +1,166 @@
+"""Each work-around for BasicSR 1.4.2 on today's libraries."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY, Registry
+
+import dckd_basicsr
+from dckd_basicsr import compat
+from dckd_basicsr.errors import CheckpointError, DatasetError
+
+
+def python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_basicsr_imports_and_the_stand_in_works():
+    from torchvision.transforms.functional_tensor import rgb_to_grayscale
+
+    grey = rgb_to_grayscale(torch.ones(1, 3, 2, 2))
+    torch.testing.assert_close(grey, torch.full((1, 1, 2, 2), 0.9999), atol=2e-4, rtol=0)
+
+
+def test_a_present_functional_tensor_is_left_alone():
+    out = python(
+        """
+        import sys, types
+        theirs = types.ModuleType("torchvision.transforms.functional_tensor")
+        theirs.rgb_to_grayscale = "theirs"
+        sys.modules[theirs.__name__] = theirs
+        import dckd_basicsr
+        print(sys.modules[theirs.__name__].rgb_to_grayscale)
+        """
+    )
+    assert out.strip() == "theirs"
+
+
+def test_importing_twice_is_harmless():
+    before = {name: obj for name, obj in ARCH_REGISTRY if name == "VQGAN"}
+    module = importlib.import_module("dckd_basicsr.archs.vqgan_arch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            importlib.reload(module)
+            importlib.reload(dckd_basicsr)
+        finally:
+            ARCH_REGISTRY._obj_map.update(before)
+            module.VQGAN = before["VQGAN"]
+    assert "VQGAN_dckd" not in ARCH_REGISTRY
+
+
+def test_a_name_held_by_another_plugin_stays_theirs():
+    registry = Registry("test")
+
+    class Theirs:
+        __module__ = "another.plugin"
+
+    class Ours:
+        pass
+
+    Theirs.__name__ = Ours.__name__ = "Net"
+    registry.register(Theirs)
+    with pytest.warns(UserWarning, match="'Net' is already registered by another.plugin"):
+        compat.register(registry)(Ours)
+    assert registry.get("Net") is Theirs
+    assert registry.get("Net_dckd") is Ours
+
+
+def test_import_after_another_plugin_filled_the_registries():
+    out = python(
+        """
+        import sys, types, warnings
+        from torchvision.transforms import functional
+        name = "torchvision.transforms.functional_tensor"
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].rgb_to_grayscale = functional.rgb_to_grayscale
+        from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+        @ARCH_REGISTRY.register()
+        class VQGAN: pass
+        with warnings.catch_warnings(record=True):
+            import dckd_basicsr
+        print(ARCH_REGISTRY.get("VQGAN").__module__, "VQGAN_dckd" in ARCH_REGISTRY, "DCKDModel" in MODEL_REGISTRY)
+        """
+    )
+    assert out.split() == ["__main__", "True", "True"]
+
+
+def resume_options(root: Path, **path) -> dict:
+    return {
+        "auto_resume": not path,
+        "path": {"experiments_root": str(root), "models": str(root / "models"), "resume_state": None, **path},
+        "network_g": {},
+        "network_teacher": {},
+    }
+
+
+def test_resume_state_on_the_cpu_honours_experiments_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the stock function looks in ./experiments
+    states = tmp_path / "elsewhere" / "training_states"
+    states.mkdir(parents=True)
+    for i in (8, 16):
+        torch.save({"epoch": 0, "iter": i, "optimizers": [], "schedulers": []}, states / f"{i}.state")
+    (states / ".24.state.tmp-1").write_bytes(b"half")
+    opt = resume_options(tmp_path / "elsewhere")
+    opt["path"]["ignore_resume_networks"] = ["network_teacher"]
+    opt["path"]["pretrain_network_teacher"] = "teacher.pth"
+    assert compat.load_resume_state(opt)["iter"] == 16
+    assert opt["path"]["pretrain_network_teacher"] == "teacher.pth"
+    assert opt["path"]["pretrain_network_g"].endswith("net_g_16.pth")
+
+
+def test_nothing_to_resume(tmp_path):
+    assert compat.load_resume_state(resume_options(tmp_path)) is None
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path):
+    torch.save({"params": {}}, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match="not a BasicSR training state"):
+        compat.load_resume_state(resume_options(tmp_path, resume_state=str(tmp_path / "net.pth")))
+
+
+def test_only_run_folders_are_made(tmp_path):
+    root = tmp_path / "run"
+    paths = {"experiments_root": str(root), "models": str(root / "models"), "teacher_file": str(root / "teacher.pth")}
+    compat.make_exp_dirs({"is_train": True, "path": paths})
+    assert [p.name for p in root.iterdir()] == ["models"]
+    compat.make_exp_dirs({"is_train": True, "path": paths})
+    assert len(list(tmp_path.glob("run_archived_*"))) == 1
+
+
+def lmdb_with(folder: Path, **images: bytes) -> str:
+    import lmdb
+
+    with lmdb.open(str(folder), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+        for key, value in images.items():
+            transaction.put(key.encode(), value)
+    return str(folder)
+
+
+def test_one_lmdb_serves_two_clients(tmp_path):
+    from basicsr.utils import FileClient
+
+    path = lmdb_with(tmp_path / "a.lmdb", x=b"1")
+    first = FileClient("lmdb", db_paths=[path], client_keys=["gt"])
+    second = FileClient("lmdb", db_paths=[path, path], client_keys=["lq", "gt"])
+    assert first.get("x", "gt") == second.get("x", "lq") == second.get("x", "gt") == b"1"
+
+
+def test_a_missing_image_is_named(tmp_path):
+    from basicsr.utils import FileClient
+
+    client = FileClient("lmdb", db_paths=[lmdb_with(tmp_path / "b.lmdb", x=b"1")], client_keys=["gt"])
+    with pytest.raises(DatasetError, match=r"b\.lmdb.*no image 'y'.*basicsr prepare verify"):
+        client.get("y", "gt")
