@@ -1,0 +1,162 @@
+"""Reading image databases in BasicSR's LMDB layout, with errors that say which key of which database."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+
+import lmdb
+
+from ..errors import DatasetError
+from .images import Image, decode_image
+
+__all__ = ["LmdbImages", "Shape", "read_checksums", "read_meta_info"]
+
+#: Height, width, channels.
+Shape = tuple[int, int, int]
+
+REPAIR = "pack it again with `basicsr prepare`"
+
+# Read as BasicSR reads it: the key ends at the first dot.
+_META_LINE = re.compile(r"([^.]+)\.\S* \((\d+),(\d+),(\d+)\)")
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
+
+
+def read_meta_info(folder: Path) -> dict[str, Shape]:
+    """Return the shape (height, width, channels) of each image by key, from ``meta_info.txt``, in its order.
+
+    Raises:
+        DatasetError: the folder or file is missing, empty, or has a line that is not ``key.png (h,w,c) level``.
+    """
+    shapes: dict[str, Shape] = {}
+    for number, line in enumerate(_lines(folder, "meta_info.txt"), start=1):
+        match = _META_LINE.match(line)
+        if match is None:
+            raise DatasetError(
+                f"'{folder / 'meta_info.txt'}' line {number} is {line[:60]!r}, "
+                f"`key.png (h,w,c) level` was expected; {REPAIR}"
+            )
+        if match[1] in shapes:
+            raise DatasetError(
+                f"'{folder / 'meta_info.txt'}' line {number}: key '{match[1]}' is listed twice; {REPAIR}"
+            )
+        shapes[match[1]] = (int(match[2]), int(match[3]), int(match[4]))
+    if not shapes:
+        raise DatasetError(f"'{folder / 'meta_info.txt'}' lists no images; {REPAIR}")
+    return shapes
+
+
+def read_checksums(folder: Path) -> dict[str, str] | None:
+    """Return the SHA-256 (hex) of each image's stored bytes by key, or None if there is no ``checksums.txt``.
+
+    Raises:
+        DatasetError: a line is not ``<sha256 hex>  key``.
+    """
+    if not (folder / "checksums.txt").is_file():
+        return None
+    sums: dict[str, str] = {}
+    for number, line in enumerate(_lines(folder, "checksums.txt"), start=1):
+        match = _SUM_LINE.fullmatch(line)
+        if match is None:
+            raise DatasetError(f"'{folder / 'checksums.txt'}' line {number} is damaged; {REPAIR}")
+        sums[match[2]] = match[1]
+    return sums
+
+
+class LmdbImages:
+    """The images of one database, read-only. May be handed to worker processes; each opens the database for itself.
+
+    It is held open from the first read to ``close()`` or the end of the ``with`` block. LMDB lets a process hold a
+    database open once only: close this before BasicSR's own reader opens the same one in the same process.
+
+    Args:
+        path: the folder, ``NAME.lmdb``.
+
+    Raises:
+        DatasetError: a file is missing, ``data.mdb`` is cut short or damaged, or its number of images is not that of
+            ``meta_info.txt``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.shapes = read_meta_info(path)
+        self._env: tuple[int, lmdb.Environment] | None = None
+        self._open().close()  # only to check it; held open from the first read on
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys, in the order of ``meta_info.txt``."""
+        return list(self.shapes)
+
+    def get(self, key: str) -> bytes:
+        """Return the stored bytes (a PNG file) of an image. Raises DatasetError if there is no such key."""
+        try:
+            with self._environment().begin() as transaction:
+                data: bytes | None = transaction.get(key.encode())
+        except lmdb.Error as error:
+            raise DatasetError(f"'{self.path}': cannot read key '{key}' ({error}); {REPAIR}") from error
+        if data is None:
+            raise DatasetError(f"'{self.path}' has no image under key '{key}'; {REPAIR}")
+        return data
+
+    def image(self, key: str) -> Image:
+        """Return an image as uint8, H x W x 3, BGR. Raises DatasetError if it is missing or damaged."""
+        return decode_image(self.get(key), f"{self.path}: {key}")
+
+    def close(self) -> None:
+        """Close the database; the next read opens it again."""
+        if self._env is not None:
+            self._env[1].close()
+        self._env = None
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __enter__(self) -> LmdbImages:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_env": None}
+
+    def _environment(self) -> lmdb.Environment:
+        # An LMDB environment must not be used across a fork, so it is remembered together with its process.
+        if self._env is None or self._env[0] != os.getpid():
+            self.close()
+            self._env = (os.getpid(), self._open())
+        return self._env[1]
+
+    def _open(self) -> lmdb.Environment:
+        data = self.path / "data.mdb"
+        if not data.is_file():
+            raise DatasetError(f"'{data}' is missing; {REPAIR}")
+        try:
+            env = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False)
+        except (OSError, lmdb.Error) as error:
+            raise DatasetError(f"'{data}' cannot be opened ({error}); if it is damaged, {REPAIR}") from error
+        stat, size = env.stat(), data.stat().st_size
+        expected = (env.info()["last_pgno"] + 1) * stat["psize"]
+        problem = ""
+        if size < expected:  # reading past the end of the mapped file would kill the process (SIGBUS)
+            problem = f"is cut short: {size} of {expected} bytes; copy it again or {REPAIR}"
+        elif stat["entries"] != len(self.shapes):
+            problem = f"holds {stat['entries']} images but meta_info.txt lists {len(self.shapes)}; {REPAIR}"
+        if problem:
+            env.close()
+            raise DatasetError(f"'{data}' {problem}")
+        return env
+
+
+def _lines(folder: Path, name: str) -> list[str]:
+    if not folder.is_dir():
+        raise DatasetError(f"database '{folder}' does not exist or is not a folder; check the path, or {REPAIR}")
+    try:
+        return (folder / name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"'{folder / name}' cannot be read ({error}); {REPAIR}") from error

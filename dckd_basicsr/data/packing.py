@@ -1,0 +1,112 @@
+"""One photo's way into the databases: decode, align, shrink, cut, encode. Runs in worker processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ..bicubic import imresize_uint8
+from ..errors import DatasetError
+from .images import Image, encode_png, read_image
+from .keys import check_key
+from .lmdb_reader import Shape
+from .subimages import crop_grid, subimage_key
+
+__all__ = ["PackSettings", "PackedPhoto", "PhotoJob", "pack_photo"]
+
+#: A PNG file's bytes and the image's shape.
+Encoded = tuple[bytes, Shape]
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """What is the same for every photo; see :func:`dckd_basicsr.data.prepare_sr`. Lengths in GT pixels."""
+
+    scales: tuple[int, ...]
+    crop: int | None
+    step: int
+    thresh: int
+    keep_small: bool
+    level: int
+
+    @property
+    def multiple(self) -> int:
+        """GT height and width are cut to a multiple of this, so that every LQ is exact."""
+        return math.lcm(*self.scales)
+
+
+@dataclass(frozen=True)
+class PhotoJob:
+    """A photo, its key, and its LQ photos in the order of the scales (None: make them)."""
+
+    key: str
+    path: Path
+    lq: tuple[Path, ...] | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class PackedPhoto:
+    """A photo's images: for each key, the encoded GT followed by one LQ per scale. Skipped if smaller than the crop."""
+
+    key: str
+    images: tuple[tuple[str, tuple[Encoded, ...]], ...]
+    skipped: bool = False
+
+
+def pack_photo(settings: PackSettings, job: PhotoJob) -> PackedPhoto:
+    """Turn one photo into everything the databases store of it.
+
+    Raises:
+        DatasetError: a photo is damaged or too small, an LQ photo has the wrong size, or a key is too long.
+    """
+    gt = read_image(job.path)
+    lqs = None if job.lq is None else [read_image(path) for path in job.lq]
+    height, width = _common_size(settings, job, gt, lqs)
+    crop = settings.crop
+    small = crop is not None and min(height, width) < crop
+    if small and not settings.keep_small:
+        return PackedPhoto(job.key, (), skipped=True)
+    gt = gt[:height, :width]
+    # Shrunk whole, then cut: the pixels at a sub-image's border know their true neighbours.
+    versions = [gt, *(lqs or [imresize_uint8(gt, Fraction(1, scale)) for scale in settings.scales])]
+    divisors = (1, *settings.scales)
+    if crop is None or small:
+        boxes = [(0, 0, height, width)]
+    else:
+        grid = crop_grid(height, width, crop, settings.step, settings.thresh)
+        boxes = [(top, left, crop, crop) for top, left in grid]
+    images = []
+    for number, box in enumerate(boxes, start=1):
+        key = job.key if crop is None else subimage_key(job.key, number)
+        check_key(key)
+        images.append((key, tuple(_cut(v, box, d, settings.level) for v, d in zip(versions, divisors))))
+    return PackedPhoto(job.key, tuple(images))
+
+
+def _common_size(settings: PackSettings, job: PhotoJob, gt: Image, lqs: Sequence[Image] | None) -> tuple[int, int]:
+    """Return the largest GT height and width that are a multiple of every scale and covered by every LQ."""
+    height, width = gt.shape[:2]
+    for scale, path, lq in zip(settings.scales, job.lq or (), lqs or ()):
+        if lq.shape[:2] != (height // scale, width // scale):
+            raise DatasetError(
+                f"LQ photo '{path}' is {lq.shape[0]}x{lq.shape[1]}, but '{job.path}' is {height}x{width}, so at scale "
+                f"{scale} {height // scale}x{width // scale} was expected; check that they belong together"
+            )
+    multiple = settings.multiple
+    if min(height, width) < multiple:
+        raise DatasetError(
+            f"photo '{job.path}' is {height}x{width}, at least {multiple}x{multiple} is needed; remove it"
+        )
+    return height // multiple * multiple, width // multiple * multiple
+
+
+def _cut(image: Image, box: tuple[int, int, int, int], divisor: int, level: int) -> Encoded:
+    top, left, height, width = (value // divisor for value in box)
+    part = image[top : top + height, left : left + width]
+    return encode_png(part, level), (height, width, part.shape[2])

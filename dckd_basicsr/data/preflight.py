@@ -1,0 +1,124 @@
+"""Checks of a GT/LQ pair before training starts: quick, as no image of a database is decoded.
+
+Each function returns a list of problems, each one sentence for the user; an empty list means all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..errors import DatasetError
+from .images import read_image
+from .lmdb_reader import LmdbImages, Shape, read_meta_info
+
+__all__ = ["pair_problems", "paired_folder_problems", "paired_lmdb_problems"]
+
+_SHOWN = 3
+
+
+def paired_lmdb_problems(gt: Path, lq: Path, scale: int, gt_size: int | None = None) -> list[str]:
+    """Check two databases by their ``meta_info.txt`` and the size of ``data.mdb``.
+
+    Args:
+        gt: ``dataroot_gt``.
+        lq: ``dataroot_lq``.
+        scale: GT height and width must be this times those of LQ.
+        gt_size: side of the training crop in GT pixels; None if whole images are used.
+    """
+    problems: list[str] = []
+    shapes: list[dict[str, Shape]] = []
+    for role, path in (("dataroot_gt", gt), ("dataroot_lq", lq)):
+        if path.suffix != ".lmdb":
+            problems.append(f"{role} '{path}' must be a folder whose name ends in '.lmdb' for io_backend lmdb")
+            continue
+        try:
+            shapes.append(read_meta_info(path))
+            LmdbImages(path)  # checks data.mdb
+        except DatasetError as error:
+            # Open in this process already: then it was readable a moment ago.
+            if "already open in this process" not in str(error):
+                problems.append(f"{role}: {error}")
+    if problems:
+        return problems
+    problems = pair_problems(gt, lq, scale, *shapes)
+    small = next((key for key, shape in shapes[0].items() if min(shape[:2]) < (gt_size or 0)), None)
+    if small is not None:
+        problems.append(
+            f"dataroot_gt '{gt}': '{small}' is {_size(shapes[0][small])}, smaller than gt_size {gt_size}; "
+            "lower gt_size, or pack larger crops"
+        )
+    return problems
+
+
+def pair_problems(
+    gt: Path, lq: Path, scale: int, gt_shapes: Mapping[str, Shape], lq_shapes: Mapping[str, Shape]
+) -> list[str]:
+    """Compare two databases' keys, and shapes GT = scale x LQ. The paths are for the message only."""
+    if gt_shapes.keys() != lq_shapes.keys():
+        return [
+            f"'{gt}' and '{lq}' hold different images: {_only(gt_shapes, lq_shapes, gt)}; "
+            f"{_only(lq_shapes, gt_shapes, lq)}; check the paths, or pack both together again with `basicsr prepare`"
+        ]
+    for key, (height, width, _) in lq_shapes.items():
+        if gt_shapes[key][:2] != (scale * height, scale * width):
+            return [
+                f"'{key}' is {_size(gt_shapes[key])} in '{gt}' and {_size(lq_shapes[key])} in '{lq}', "
+                f"not {scale} times smaller; check scale and paths"
+            ]
+    return []
+
+
+def paired_folder_problems(gt: Path, lq: Path, scale: int, filename_tmpl: str = "{}") -> list[str]:
+    """Check two folders of images by their file names, and the first pair's sizes.
+
+    Args:
+        gt: ``dataroot_gt``.
+        lq: ``dataroot_lq``.
+        scale: GT must be LQ times this, up to the remainder that BasicSR cuts off in validation.
+        filename_tmpl: the LQ name without extension for a GT name ``{}``, as in BasicSR (``{}x4``).
+    """
+    problems = [
+        f"{role} '{path}' does not exist or is not a folder; check the path"
+        for role, path in (("dataroot_gt", gt), ("dataroot_lq", lq))
+        if not path.is_dir()
+    ]
+    if problems:
+        return problems
+    # BasicSR pairs every visible file of the two folders, whatever its kind, and keeps the extension.
+    wanted = {f"{filename_tmpl.format(path.stem)}{path.suffix}": path for path in _files(gt)}
+    found = {path.name: path for path in _files(lq)}
+    if not wanted:
+        return [f"dataroot_gt '{gt}' holds no files; check the path"]
+    if wanted.keys() != found.keys():
+        return [
+            f"dataroot_gt '{gt}' holds {len(wanted)} files and dataroot_lq '{lq}' {len(found)}, and their names do not "
+            f"pair up with filename_tmpl '{filename_tmpl}': {_only(wanted, found, lq, 'missing in')}; "
+            f"{_only(found, wanted, lq)}"
+        ]
+    name = min(wanted)
+    try:
+        height, width = read_image(wanted[name]).shape[:2]
+        lq_height, lq_width = read_image(found[name]).shape[:2]
+    except DatasetError as error:
+        return [str(error)]
+    if (height // scale, width // scale) != (lq_height, lq_width):
+        return [
+            f"'{wanted[name]}' is {height}x{width} and '{found[name]}' {lq_height}x{lq_width}, "
+            f"not {scale} times smaller; check scale and paths"
+        ]
+    return []
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+
+
+def _only(these: Iterable[str], those: Iterable[str], where: Path, verb: str = "only in") -> str:
+    names = sorted(set(these) - set(those))
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)} {verb} '{where.name}'" + (f" ({', '.join(names[:_SHOWN])}{more})" if names else "")
+
+
+def _size(shape: Shape) -> str:
+    return f"{shape[0]}x{shape[1]}"

@@ -1,0 +1,90 @@
+"""Reading a database again from end to end: every image decoded, every shape and checksum compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DatasetError
+from .images import decode_image
+from .lmdb_reader import REPAIR, LmdbImages, Shape, read_checksums, read_meta_info
+from .parallel import progress
+from .preflight import pair_problems
+
+__all__ = ["LmdbReport", "PairReport", "verify_lmdb", "verify_pair", "verify_set"]
+
+_MOST_PROBLEMS = 5
+
+
+@dataclass(frozen=True)
+class LmdbReport:
+    """A database found sound: its number of images, their stored bytes, and whether there were checksums to compare."""
+
+    path: Path
+    images: int
+    bytes: int
+    checksums: bool
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """Two databases found sound, each GT image ``scale`` times as high and wide as its LQ image."""
+
+    gt: LmdbReport
+    lq: LmdbReport
+    scale: int
+
+
+def verify_lmdb(path: Path) -> LmdbReport:
+    """Read every image of a database: their number, decoding, shape against ``meta_info.txt``, recorded checksum.
+
+    Raises:
+        DatasetError: names the database and its first problems.
+    """
+    with LmdbImages(path) as images:
+        sums = read_checksums(path)
+        problems: list[str] = []
+        size = 0
+        for key in progress(images.keys, total=len(images), what=f"verify {path.name}", unit="image"):
+            try:
+                data = images.get(key)
+                size += len(data)
+                _check(key, data, images.shapes[key], sums)
+            except DatasetError as error:
+                problems.append(str(error))
+            if len(problems) == _MOST_PROBLEMS:
+                problems.append("stopped here")
+                break
+    if problems:
+        raise DatasetError(f"'{path}' is damaged: {'; '.join(problems)}. To repair it, {REPAIR}")
+    return LmdbReport(path, len(images), size, sums is not None)
+
+
+def verify_pair(gt: Path, lq: Path, scale: int) -> PairReport:
+    """Verify two databases, then that they hold the same keys and GT is ``scale`` times LQ in height and width.
+
+    Raises:
+        DatasetError: names the database or key, and the first problems.
+    """
+    return verify_set(gt, {scale: lq})[0]
+
+
+def verify_set(gt: Path, lqs: Mapping[int, Path]) -> list[PairReport]:
+    """Verify a GT database with the LQ database of each scale; GT is read once. See :func:`verify_pair`."""
+    gt_shapes = read_meta_info(gt)
+    for scale, lq in lqs.items():
+        problems = pair_problems(gt, lq, scale, gt_shapes, read_meta_info(lq))
+        if problems:  # seen in a moment, so before the long reading
+            raise DatasetError("; ".join(problems))
+    report = verify_lmdb(gt)
+    return [PairReport(report, verify_lmdb(lq), scale) for scale, lq in lqs.items()]
+
+
+def _check(key: str, data: bytes, shape: Shape, sums: dict[str, str] | None) -> None:
+    if sums is not None and hashlib.sha256(data).hexdigest() != sums.get(key):
+        raise DatasetError(f"'{key}' differs from its checksum")
+    height, width = decode_image(data, key).shape[:2]
+    if (height, width) != shape[:2]:
+        raise DatasetError(f"'{key}' is {height}x{width}, meta_info.txt says {shape[0]}x{shape[1]}")
