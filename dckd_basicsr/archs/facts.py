@@ -1,0 +1,65 @@
+"""What the rest of the package must know about a network without looking inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+__all__ = ["ArchFacts", "facts_from_options", "facts_of"]
+
+
+@dataclass(frozen=True)
+class ArchFacts:
+    """Size rules of a restoration network.
+
+    Attributes:
+        scale: output size / input size (1 for deblurring and deraining).
+        multiple_of: height and width of the input must be a multiple of this; validation pads to it and crops back.
+        minimum: smallest input side in pixels.
+    """
+
+    scale: int
+    multiple_of: int = 1
+    minimum: int = 1
+
+
+def _upscale_only(options: Mapping[str, Any], default: int) -> ArchFacts:
+    return ArchFacts(scale=int(options.get("upscale", default)))
+
+
+def _swinir(options: Mapping[str, Any]) -> ArchFacts:
+    # BasicSR's SwinIR does not pad inside: an input that is no multiple of the window fails in window_partition.
+    window = int(options.get("window_size", 7))
+    return ArchFacts(scale=int(options.get("upscale", 2)), multiple_of=window, minimum=window)
+
+
+# Networks BasicSR ships have no facts of their own, so they are stated here, by registered name.
+_STOCK: dict[str, Callable[[Mapping[str, Any]], ArchFacts]] = {
+    "EDSR": lambda options: _upscale_only(options, 4),
+    "RCAN": lambda options: _upscale_only(options, 4),
+    "MSRResNet": lambda options: _upscale_only(options, 4),
+    "SwinIR": _swinir,
+}
+
+
+def facts_from_options(options: Mapping[str, Any]) -> ArchFacts | None:
+    """Return the facts of a stock network from its option block, or None where they need the built network."""
+    make = _STOCK.get(str(options.get("type")))
+    return make(options) if make else None
+
+
+def facts_of(net: nn.Module, options: Mapping[str, Any], scale: int) -> ArchFacts:
+    """Return the facts of a built network.
+
+    Args:
+        net: the bare network; its own ``facts`` attribute wins.
+        options: its option block, with ``type``.
+        scale: the run's scale, used for networks that nobody described.
+    """
+    own = getattr(net, "facts", None)
+    if isinstance(own, ArchFacts):
+        return own
+    return facts_from_options(options) or ArchFacts(scale=scale)
