@@ -1,0 +1,61 @@
+"""The frozen VQGAN encoder as a measuring instrument: images in [0, 1] in, taps and code logits out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..archs.vqgan_arch import VQGAN, Encoding
+from .settings import EncoderSettings
+
+__all__ = ["FrozenEncoder"]
+
+
+class FrozenEncoder(nn.Module):
+    """A VQGAN that never trains; gradients pass through it to the images only.
+
+    Args:
+        vqgan: with its weights loaded; its parameters are frozen in place.
+        settings: input range and chunk size.
+    """
+
+    def __init__(self, vqgan: VQGAN, settings: EncoderSettings | None = None) -> None:
+        super().__init__()
+        self.vqgan = vqgan.eval().requires_grad_(False)
+        self.settings = settings or EncoderSettings()
+
+    def train(self, mode: bool = True) -> FrozenEncoder:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, images: Tensor, *, taps: bool, logits: int | bool) -> Encoding:
+        """Encode images in [0, 1], (B, 3, H, W) or (B, 1, H, W), with gradients to them.
+
+        Args:
+            images: not clamped, so that an out-of-range student keeps its gradient.
+            taps: return the taps.
+            logits: see :meth:`VQGAN.analyse`.
+        """
+        low, high = self.settings.input_range
+        x = images * (high - low) + low
+        if x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        return self.vqgan.analyse(x, taps=taps, logits=logits)
+
+    @torch.no_grad()
+    def reference(self, images: Tensor, *, taps: bool, logits: int | bool) -> Encoding:
+        """Encode images that need no gradient, at most ``settings.chunk`` at once.
+
+        Every layer treats samples independently, so the chunks change the memory and (but for rounding) nothing else.
+        """
+        chunk = self.settings.chunk or len(images)
+        wanted = len(images) if logits is True else int(logits)
+        parts = [
+            self(images[start : start + chunk], taps=taps, logits=max(0, min(chunk, wanted - start)))
+            for start in range(0, len(images) if taps else wanted, chunk)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        levels = tuple(torch.cat(level) for level in zip(*(part.taps for part in parts))) if taps else ()
+        rows = [part.logits for part in parts if part.logits is not None]
+        return Encoding(levels, torch.cat(rows) if rows else None)

@@ -1,0 +1,162 @@
+"""What one batch can offer to the loss terms, each part computed once and only if a term asks for it.
+
+The costs of a DCKD step are the passes through teacher, history model and encoder. Here every image passes each
+network once: the teacher's input and its transformed copy together, all negatives together, and everything that needs
+no gradient (teacher output and negatives) in one encoder batch that stops at the last tap where no code is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..archs.vqgan_arch import Encoding
+from .consistency import draw_transform
+from .degradation import Degradation
+from .encoder import FrozenEncoder
+from .generators import Generators
+from .settings import ConsistencySettings, NegativesSettings
+
+__all__ = ["DistillParts", "DistillStep", "Need"]
+
+P = TypeVar("P")
+
+
+class Need:
+    """What a term may ask of a step; the objective collects these so that passes can be shared."""
+
+    TEACHER = "teacher"
+    CONSISTENCY = "consistency"
+    TAPS = "taps"
+    CODES = "codes"
+
+
+@dataclass
+class DistillParts:
+    """The networks and settings of a run. A part that no term needs may be None.
+
+    Attributes:
+        generators: randomness of degradations and transforms.
+        teacher: frozen, in evaluation mode; LQ to an image in [0, 1].
+        history: maps degraded LQ to negatives, without gradients.
+        encoder: measures images.
+        negatives: how many, and how LQ is degraded.
+        consistency: how LQ is transformed for the teacher.
+    """
+
+    generators: Generators
+    teacher: nn.Module | None = None
+    history: nn.Module | None = None
+    encoder: FrozenEncoder | None = None
+    negatives: NegativesSettings = field(default_factory=NegativesSettings)
+    consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
+
+
+class DistillStep:
+    """One batch, seen lazily.
+
+    Args:
+        parts: networks and settings.
+        lq: student input in [0, 1], (B, C, h, w).
+        gt: ground truth in [0, 1], (B, C, scale * h, scale * w).
+        student: student output for ``lq``, with its graph.
+        needs: all that the terms of this run ask for, see :class:`Need`.
+    """
+
+    def __init__(
+        self, parts: DistillParts, lq: Tensor, gt: Tensor, student: Tensor, needs: Collection[str] = ()
+    ) -> None:
+        self.parts = parts
+        self.lq = lq
+        self.gt = gt
+        self.student = student
+        self.needs = frozenset(needs)
+
+    @property
+    def teacher(self) -> Tensor:
+        """T(LQ), no gradient."""
+        return self._teacher_outputs[0]
+
+    @property
+    def consistent_teacher(self) -> Tensor:
+        """g^-1(T(g(LQ))) for a random g per sample, no gradient."""
+        outputs = self._teacher_outputs
+        if len(outputs) < 2:
+            raise RuntimeError("consistency was not announced in the step's needs")
+        return outputs[1]
+
+    @cached_property
+    @torch.no_grad()
+    def negatives(self) -> Tensor:
+        """H(D_j(LQ)) for all j, (num * B, C, H, W), the negatives one after another."""
+        settings = self.parts.negatives
+        degrade = Degradation(settings.degradation, self.parts.generators)
+        inputs = [degrade(self.lq) for _ in range(settings.num - int(settings.include_clean))]
+        if settings.include_clean:
+            inputs.append(self.lq)
+        history = _part(self.parts.history, "history model")
+        batch = torch.cat(inputs)
+        return torch.cat([history(piece) for piece in batch.split(settings.chunk or len(batch))])
+
+    @property
+    def student_taps(self) -> tuple[Tensor, ...]:
+        """Encoder taps of S, with gradient to S."""
+        return self._student_encoding.taps
+
+    @property
+    def student_logits(self) -> Tensor:
+        """Code logits of S, (B * h * w, M), with gradient to S."""
+        return _part(self._student_encoding.logits, "code logits")
+
+    @property
+    def teacher_taps(self) -> tuple[Tensor, ...]:
+        """Encoder taps of T."""
+        return tuple(level[: len(self.lq)] for level in self._reference_encoding.taps)
+
+    @property
+    def teacher_logits(self) -> Tensor:
+        """Code logits of T, (B * h * w, M)."""
+        return _part(self._reference_encoding.logits, "code logits")
+
+    @property
+    def negative_taps(self) -> list[tuple[Tensor, ...]]:
+        """Encoder taps of every negative."""
+        batch = len(self.lq)
+        levels = [level[batch:].split(batch) for level in self._reference_encoding.taps]
+        return list(zip(*levels))
+
+    @cached_property
+    @torch.no_grad()
+    def _teacher_outputs(self) -> tuple[Tensor, ...]:
+        teacher = _part(self.parts.teacher, "teacher")
+        if Need.CONSISTENCY not in self.needs:
+            return (teacher(self.lq),)
+        transform = draw_transform(len(self.lq), self.parts.consistency, self.parts.generators, self.lq.device)
+        plain, transformed = teacher(torch.cat([self.lq, transform(self.lq)])).chunk(2)
+        return plain, transform.inverse(transformed)
+
+    @cached_property
+    def _student_encoding(self) -> Encoding:
+        return self._encoder(self.student, taps=Need.TAPS in self.needs, logits=Need.CODES in self.needs)
+
+    @cached_property
+    def _reference_encoding(self) -> Encoding:
+        contrast = Need.TAPS in self.needs
+        images = torch.cat([self.teacher, self.negatives]) if contrast else self.teacher
+        logits = len(self.lq) if Need.CODES in self.needs else False
+        return self._encoder.reference(images, taps=contrast, logits=logits)
+
+    @property
+    def _encoder(self) -> FrozenEncoder:
+        return _part(self.parts.encoder, "encoder")
+
+
+def _part(value: P | None, name: str) -> P:
+    if value is None:
+        raise RuntimeError(f"a loss term needs the {name}, which this step was built without")
+    return value

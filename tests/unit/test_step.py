@@ -1,0 +1,213 @@
+"""The lazy step: what is computed, how often, and that sharing passes changes no number."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dckd_basicsr.archs import VQGAN
+from dckd_basicsr.distill import (
+    ConsistencySettings,
+    DegradationSettings,
+    DistillParts,
+    DistillStep,
+    EncoderSettings,
+    FrozenEncoder,
+    Generators,
+    HistoryModel,
+    NegativesSettings,
+    NoiseSettings,
+    Objective,
+)
+from dckd_basicsr.losses import code_cross_entropy, contrastive_ratio
+
+L1 = {"type": "L1Loss", "loss_weight": 1.0}
+WEIGHTS = [0.25, 0.5, 1.0]
+ALL_TERMS = {
+    "pixel_opt": L1,
+    "logits_opt": L1,
+    "contrastive_opt": {"type": "ContrastiveLoss", "loss_weight": 0.1, "weights": WEIGHTS},
+    "distribution_opt": {"type": "DistributionLoss", "loss_weight": 0.001},
+    "consistency_opt": L1,
+}
+
+
+class Upscale(nn.Module):
+    """A x2 network that counts its passes and images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+        self.passes: list[int] = []
+
+    def forward(self, x):
+        self.passes.append(len(x))
+        return nn.functional.pixel_shuffle(self.conv(x), 2)
+
+
+def vqgan() -> VQGAN:
+    torch.manual_seed(1)
+    layout = {"ch": 32, "ch_mult": [1, 1, 2], "num_res_blocks": 1, "attn_resolutions": [64], "z_channels": 8}
+    return VQGAN(layout, n_embed=16, embed_dim=6, decoder=False)
+
+
+class Setup:
+    def __init__(self, terms=ALL_TERMS, encoder=None, **negatives):
+        torch.manual_seed(0)
+        self.objective = Objective(terms)
+        self.student, self.teacher = Upscale(), Upscale()
+        # A past that is not the present: where S equals a negative the L1 distance has no gradient, only rounding.
+        self.history = HistoryModel(Upscale())
+        self.parts = DistillParts(
+            Generators(7),
+            self.teacher.eval().requires_grad_(False),
+            self.history,
+            FrozenEncoder(vqgan(), encoder),
+            NegativesSettings(**negatives),
+            ConsistencySettings(),
+        )
+        self.lq, self.gt = torch.rand(3, 3, 8, 8), torch.rand(3, 3, 16, 16)
+
+    def run(self):
+        step = DistillStep(self.parts, self.lq, self.gt, self.student(self.lq), self.objective.needs)
+        values = self.objective(step)
+        values.total.backward()
+        return step, values, [p.grad.clone() for p in self.student.parameters()]
+
+
+def test_every_image_passes_each_network_once(monkeypatch):
+    setup = Setup()
+    encoded = []
+    monkeypatch.setattr(
+        setup.parts.encoder.vqgan.encoder,
+        "conv_in",
+        _Recorder(setup.parts.encoder.vqgan.encoder.conv_in, encoded),
+    )
+    setup.run()
+    assert setup.teacher.passes == [6]  # LQ and its transformed copy in one batch
+    assert setup.history.net.passes == [15]  # five negatives in one batch
+    assert encoded == [3, 18]  # S with gradient; T and five negatives without
+
+
+class _Recorder(nn.Module):
+    def __init__(self, inner, log):
+        super().__init__()
+        self.inner, self.log = inner, log
+
+    def forward(self, x):
+        self.log.append(len(x))
+        return self.inner(x)
+
+
+def test_terms_equal_their_formulas():
+    setup = Setup()
+    step, values, _ = setup.run()
+    with torch.no_grad():
+        encoder = setup.parts.encoder
+        teacher = setup.teacher(setup.lq)
+        s, t = (encoder(x, taps=True, logits=True) for x in (step.student, teacher))
+        negatives = [encoder(n, taps=True, logits=False).taps for n in step.negatives.split(3)]
+    loss = values.losses
+    torch.testing.assert_close(loss["l_pix"], (step.student - setup.gt).abs().mean())
+    torch.testing.assert_close(loss["l_logits"], (step.student - teacher).abs().mean())
+    torch.testing.assert_close(loss["l_contrast"], 0.1 * contrastive_ratio(s.taps, t.taps, negatives, WEIGHTS))
+    torch.testing.assert_close(loss["l_dist"], 0.001 * code_cross_entropy(s.logits, t.logits))
+    torch.testing.assert_close(loss["l_consist"], (step.student - step.consistent_teacher).abs().mean())
+    torch.testing.assert_close(values.total, sum(loss.values()))
+    assert set(values.measures) == {"d_teacher", "d_negative"}
+    assert not any(m.requires_grad for m in values.measures.values())
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 100])
+def test_chunks_change_no_number(chunk):
+    _, whole, whole_grads = Setup().run()
+    _, chunked, grads = Setup(encoder=EncoderSettings(chunk=chunk), chunk=chunk).run()
+    for name, value in whole.losses.items():
+        torch.testing.assert_close(chunked.losses[name], value, rtol=2e-6, atol=1e-8)
+    for a, b in zip(grads, whole_grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("terms", "teacher", "history", "logits"),
+    [
+        (("pixel_opt",), 0, 0, 0),
+        (("pixel_opt", "logits_opt"), 1, 0, 0),
+        (("pixel_opt", "distribution_opt"), 1, 0, 2),
+        (("pixel_opt", "contrastive_opt"), 1, 1, 0),
+        (("contrastive_opt", "distribution_opt"), 1, 1, 2),
+    ],
+)
+def test_only_what_a_term_asks_for_is_computed(monkeypatch, terms, teacher, history, logits):
+    setup = Setup({key: ALL_TERMS[key] for key in terms})
+    past_last_tap = []
+    original = setup.parts.encoder.vqgan.encoder.from_last_tap
+
+    def spy(tap):
+        past_last_tap.append(len(tap))
+        return original(tap)
+
+    monkeypatch.setattr(setup.parts.encoder.vqgan.encoder, "from_last_tap", spy)
+    setup.run()
+    assert len(setup.teacher.passes) == teacher
+    assert len(setup.history.net.passes) == history
+    assert past_last_tap == [3] * logits  # S and T, never a negative
+
+
+def test_frozen_networks_get_no_gradient_and_stay_in_evaluation():
+    setup = Setup()
+    setup.parts.encoder.train()
+    setup.run()
+    for frozen in (setup.teacher, setup.history, setup.parts.encoder):
+        assert all(p.grad is None for p in frozen.parameters())
+    assert not setup.parts.encoder.vqgan.training
+    assert not setup.parts.encoder.vqgan.encoder.mid.training
+
+
+def test_the_clean_input_is_the_last_negative():
+    noise = DegradationSettings(noise=NoiseSettings(sigma=(30, 30)))
+    setup = Setup(num=3, degradation=noise)
+    step, *_ = setup.run()
+    negatives = step.negatives.split(3)
+    assert len(negatives) == 3
+    clean = setup.history(setup.lq)
+    torch.testing.assert_close(negatives[2], clean)
+    assert all((n - clean).abs().max() > 1e-3 for n in negatives[:2])
+
+
+def test_without_the_clean_input_all_are_degraded():
+    setup = Setup(num=2, include_clean=False)
+    step, *_ = setup.run()
+    clean = setup.history(setup.lq)
+    assert all((n - clean).abs().max() > 1e-4 for n in step.negatives.split(3))
+
+
+def test_input_range_is_applied():
+    images = torch.rand(1, 3, 16, 16)
+    torch.manual_seed(0)
+    signed, plain = FrozenEncoder(vqgan()), FrozenEncoder(vqgan(), EncoderSettings(input_range=(0.0, 1.0)))
+    torch.testing.assert_close(
+        signed(images, taps=True, logits=False).taps[0], plain(images * 2 - 1, taps=True, logits=False).taps[0]
+    )
+
+
+def test_grey_images_are_measured_too():
+    encoder = FrozenEncoder(vqgan())
+    grey = torch.rand(1, 1, 16, 16)
+    torch.testing.assert_close(
+        encoder(grey, taps=True, logits=False).taps[1],
+        encoder(grey.expand(-1, 3, -1, -1), taps=True, logits=False).taps[1],
+    )
+
+
+def test_no_term_is_an_error():
+    with pytest.raises(ValueError, match="no loss term"):
+        Objective({"pixel_opt": None})
+
+
+def test_a_missing_part_is_named():
+    setup = Setup({"logits_opt": L1})
+    setup.parts.teacher = None
+    with pytest.raises(RuntimeError, match="needs the teacher"):
+        setup.run()
