@@ -1,0 +1,20 @@
+"""Option files: finding, loading, overriding, checking and completing them."""
+
+from .check import check_options, option_problems
+from .load import load_yaml
+from .overrides import apply_overrides
+from .parse import parse_options
+from .resources import builtin_weights, find_options, packaged_options, resolve_weights, where_to_get
+
+__all__ = [
+    "apply_overrides",
+    "builtin_weights",
+    "check_options",
+    "find_options",
+    "load_yaml",
+    "option_problems",
+    "packaged_options",
+    "parse_options",
+    "resolve_weights",
+    "where_to_get",
+]

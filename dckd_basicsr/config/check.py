@@ -1,0 +1,38 @@
+"""Checking an option file before anything is built: every problem in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from .components import component_problems
+from .files import file_problems
+from .problems import report
+from .rules import device_problems, rule_problems
+from .schema import schema_problems
+
+__all__ = ["check_options", "option_problems"]
+
+
+def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
+    """Return what is wrong with the options themselves, without a look at files or devices."""
+    found = [*schema_problems(opt, is_train), *component_problems(opt, is_train), *rule_problems(opt, is_train)]
+    return list(dict.fromkeys(found))
+
+
+def check_options(opt: Mapping[str, Any], is_train: bool = True, source: Path | str = "options") -> None:
+    """Raise one ConfigError that lists every problem, if there is any.
+
+    Files of ``DCKDModel`` and ``RestorationModel`` are checked to the last key. Of other models only what would
+    certainly fail is reported, for their keys are their own.
+
+    Args:
+        opt: options as loaded, or as returned by :func:`~dckd_basicsr.config.parse_options`.
+        is_train: for training (else for testing).
+        source: the option file's name, for the message.
+    """
+    problems = [*option_problems(opt, is_train), *device_problems(opt), *file_problems(opt, is_train)]
+    if problems:
+        raise ConfigError(report(problems, source))

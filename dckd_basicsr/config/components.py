@@ -1,0 +1,136 @@
+"""The named parts of an option file: networks, losses, metrics, datasets, optimizer, scheduler, model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from basicsr.utils import registry
+
+from ..archs.vqgan_layout import DDConfig
+from .keys import OWN_MODELS
+from .problems import block_of, choose, show
+from .signature import binding_problems, misfit, settings_problems
+
+__all__ = ["component_problems"]
+
+
+# The schedulers' option keys. Their own signatures are untyped, and both MultiStep names build the same class.
+def _multi_step(
+    milestones: Sequence[float],
+    gamma: float = 0.1,
+    restarts: Sequence[float] = (0,),
+    restart_weights: Sequence[float] = (1,),
+) -> None: ...
+
+
+def _cosine_restart(periods: Sequence[float], restart_weights: Sequence[float] = (1,), eta_min: float = 0) -> None: ...
+
+
+def _cosine(T_max: float, eta_min: float = 0) -> None: ...
+
+
+_SCHEDULERS: dict[str, Callable[..., None]] = {
+    "MultiStepLR": _multi_step,
+    "MultiStepRestartLR": _multi_step,
+    "CosineAnnealingRestartLR": _cosine_restart,
+    "CosineAnnealingLR": _cosine,
+}
+
+
+def component_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
+    """Return unknown type names, and arguments that their constructors would not take."""
+    own = opt.get("model_type") in OWN_MODELS
+    problems = []
+    models = _names(registry.MODEL_REGISTRY)
+    if isinstance(opt.get("model_type"), str) and _lookup(models, opt["model_type"]) is None:
+        problems.append(choose("model", opt["model_type"], "model_type", models))
+    for key, block in opt.items():
+        if str(key).startswith("network_") and block is not None:
+            problems += _component("network", str(key), block, _names(registry.ARCH_REGISTRY), own)
+            if block_of(opt, key).get("type") == "VQGAN":
+                problems += settings_problems(f"{key}.ddconfig", block_of(opt, key).get("ddconfig"), DDConfig)
+    for key, block in block_of(opt, "val", "metrics").items():
+        problems += _metric(f"val.metrics.{key}", block, _names(registry.METRIC_REGISTRY), own)
+    for key, block in block_of(opt, "datasets").items():
+        name = block.get("type") if isinstance(block, Mapping) else None
+        datasets = _names(registry.DATASET_REGISTRY)
+        if name is not None and _lookup(datasets, name) is None:
+            problems.append(choose("dataset", name, f"datasets.{key}", datasets))
+    if is_train:
+        problems += _training(block_of(opt, "train"), own)
+    return problems
+
+
+def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
+    losses = _names(registry.LOSS_REGISTRY)
+    for key, block in train.items():
+        if str(key).endswith("_opt") and block:
+            yield from _component("loss", f"train.{key}", block, losses, own)
+    for key in [k for k in train if str(k).startswith("optim_")]:
+        yield from _component("optimizer", f"train.{key}", train[key], _optimizers(), own, ("params",), ("lr",))
+    scheduler = train.get("scheduler")
+    if own and scheduler is not None:
+        yield from _component("scheduler", "train.scheduler", scheduler, _SCHEDULERS, own)
+        yield from _paired_lengths(block_of(train, "scheduler"))
+
+
+def _paired_lengths(scheduler: Mapping[str, Any]) -> Iterator[str]:
+    many = "periods" if "periods" in scheduler else "restarts"
+    values, weights = scheduler.get(many, [0]), scheduler.get("restart_weights", [1])
+    if isinstance(values, list) and isinstance(weights, list) and len(values) != len(weights):
+        yield f"train.scheduler has {len(values)} {many}, but {len(weights)} restart_weights; give one weight for each"
+
+
+def _metric(where: str, block: Any, known: Mapping[str, Any], own: bool) -> list[str]:
+    problems = _component(
+        "metric", where, block, known, own, ("img", "img2"), (), {"better": Literal["higher", "lower"]}
+    )
+    border = block.get("crop_border", 0) if isinstance(block, Mapping) else 0
+    wrong = misfit("crop_border", where, border, int)
+    if not wrong and border < 0:
+        wrong = [f"'crop_border' in {where} must be at least 0, got {border}"]
+    return problems + wrong
+
+
+def _component(
+    kind: str,
+    where: str,
+    block: Any,
+    known: Mapping[str, Any],
+    own: bool,
+    provided: Sequence[str] = (),
+    required: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> list[str]:
+    if not isinstance(block, Mapping):
+        return [f"{where} must be a block with a 'type', got {show(block)}"]
+    name = block.get("type")
+    if name is None:
+        return [f"missing key 'type' in {where}; one of {', '.join(sorted(known))}"]
+    target = _lookup(known, name)
+    if target is None:
+        return [choose(kind, name, where, known)]
+    arguments = {k: v for k, v in block.items() if k != "type"}
+    return binding_problems(
+        f"{where} ({name})", target, arguments, provided=provided, required=required, extra=extra, strict=own
+    )
+
+
+def _names(entries: registry.Registry) -> dict[str, Any]:
+    return dict(iter(entries))
+
+
+def _lookup(known: Mapping[str, Any], name: Any) -> Any:
+    # BasicSR's registries answer to a name without its '_basicsr' suffix too.
+    return (known.get(name) or known.get(f"{name}_basicsr")) if isinstance(name, str) else None
+
+
+def _optimizers() -> dict[str, Any]:
+    found = {name: getattr(torch.optim, name) for name in dir(torch.optim)}
+    return {
+        name: cls
+        for name, cls in found.items()
+        if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+    }

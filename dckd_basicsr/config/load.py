@@ -1,0 +1,88 @@
+"""Reading YAML: safe, numbers as people write them, no key twice, and errors that say where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import ConfigError
+
+__all__ = ["load_yaml", "parse_yaml"]
+
+# Constructors of tagged scalars (`!!float x`, `!!timestamp x`, 2024-13-45) let these escape as they are.
+_CONSTRUCTION_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain types only: no tag makes it call or import anything."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuse duplicate keys here, where ``<<`` merges are not yet mixed in: an explicit key may override those."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Hashable, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            identity = (key.tag, key.value)
+            if identity in lines:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' is given twice, first in line {lines[identity]}", key.start_mark
+                )
+            lines[identity] = key.start_mark.line + 1
+        return node
+
+
+# YAML 1.1, which PyYAML reads, wants a dot and a signed exponent (1.0e-4). 1e-4, 1.e-4 and 2.5e5 are numbers too.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the value of a YAML document with plain dicts and lists.
+
+    Args:
+        text: the document.
+        where: what it is, for messages.
+
+    Raises:
+        ConfigError: not valid YAML; names line and column where there are any.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = ": ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{where}{place}: {reason}; check indentation, quotes and brackets there") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except _CONSTRUCTION_ERRORS as error:
+        raise ConfigError(f"{where}: a value cannot be read as YAML ({error}); put text into quotes") from error
+
+
+def load_yaml(path: Path | str) -> dict[str, Any]:
+    """Load an option file.
+
+    Returns:
+        Plain nested dicts in the file's order.
+
+    Raises:
+        ConfigError: unreadable, not valid YAML, a key twice, or not a mapping at the top.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"option file '{path}' cannot be read as UTF-8 text ({error})") from error
+    options = parse_yaml(text, f"option file '{path}'")
+    if not isinstance(options, dict):
+        kind = "empty" if options is None else f"a {type(options).__name__}"
+        raise ConfigError(f"option file '{path}' is {kind}; 'key: value' lines such as 'name: my_run' were expected")
+    return options

@@ -1,0 +1,164 @@
+"""The replacement of ``basicsr.utils.options.parse_options``: same flags, same result, checked and without ``exec``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ConfigError
+from .check import check_options
+from .defaults import fill_defaults
+from .keys import OWN_MODELS
+from .load import load_yaml
+from .overrides import apply_overrides
+from .problems import block_of
+from .resources import find_options, resolve_weights
+
+__all__ = ["parse_options"]
+
+
+def parse_options(
+    root_path: str | Path, is_train: bool = True, argv: Sequence[str] | None = None
+) -> tuple[dict[str, Any], argparse.Namespace]:
+    """Parse the command line, load and check the option file, join the process group, seed.
+
+    Nothing is started, seeded or written before the options passed the check.
+
+    Args:
+        root_path: ``experiments/`` and ``results/`` go below it.
+        is_train: for training (else for testing).
+        argv: arguments; None takes those of the process.
+
+    Returns:
+        Options with the keys BasicSR's pipelines expect, and the arguments; ``args.opt`` is the file that was found.
+
+    Raises:
+        ConfigError: whatever is wrong with file, overrides or launcher.
+    """
+    args = _parser().parse_args(argv)
+    file = find_options(args.opt)
+    args.opt = str(file)
+    opt = load_yaml(file)
+    apply_overrides(opt, args.force_yml or [])
+    _drop_null_datasets(opt)
+    opt["dist"] = args.launcher != "none"
+    check_options(opt, is_train, source=args.opt)
+    fill_defaults(opt, is_train)
+    _join(args.launcher, opt)
+    _seed(opt)
+    opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
+    if args.debug and not opt["name"].startswith("debug"):
+        opt["name"] = f"debug_{opt['name']}"
+    opt["num_gpu"] = _num_gpu(opt)
+    _complete_datasets(opt)
+    _resolve_paths(opt)
+    _add_run_folders(opt, Path(root_path), is_train)
+    if is_train and "debug" in opt["name"]:
+        if opt.get("val") is not None:
+            opt["val"]["val_freq"] = 8
+        opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 8}
+    return opt, args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Train or test as an option file says.")
+    parser.add_argument("-opt", required=True, help="option file: a path, or the name of a packaged one")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="job launcher")
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the latest training state, if any")
+    parser.add_argument("--debug", action="store_true", help="log every iteration, validate and save every 8")
+    # Launchers of different PyTorch releases spell it either way; torchrun sets the environment instead.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by the launcher")
+    parser.add_argument(
+        "--force_yml",
+        nargs="+",
+        action="extend",
+        metavar="KEY:SUBKEY=VALUE",
+        help="override options; values are YAML, e.g. train:ema_decay=0.999",
+    )
+    return parser
+
+
+def _join(launcher: str, opt: dict[str, Any]) -> None:
+    # Looked up late: this package replaces parts of dist_util so that CPU runs can join as well.
+    from basicsr.utils import dist_util
+
+    if launcher == "none":
+        print("Disable distributed.", flush=True)
+    elif launcher == "pytorch":
+        missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                f"--launcher pytorch needs what torchrun sets ({', '.join(missing)} missing); "
+                "start with `torchrun --nproc_per_node=N -m dckd_basicsr train -opt FILE --launcher pytorch`, "
+                "or leave the flag out"
+            )
+        params = opt.get("dist_params") or {}
+        dist_util.init_dist("pytorch", **{k: v for k, v in params.items() if k == "backend"})
+    else:
+        dist_util.init_dist("slurm", **(opt.get("dist_params") or {}))
+    opt["rank"], opt["world_size"] = dist_util.get_dist_info()
+
+
+def _seed(opt: dict[str, Any]) -> None:
+    from basicsr.utils import set_random_seed
+
+    if opt.get("manual_seed") is None:
+        opt["manual_seed"] = random.randint(1, 10000)
+    set_random_seed(opt["manual_seed"] + opt["rank"])
+
+
+def _num_gpu(opt: dict[str, Any]) -> int:
+    """Resolve ``auto``: all GPUs; for this package's models, which run one process per GPU, one without launcher."""
+    if opt["num_gpu"] != "auto":
+        return int(opt["num_gpu"])
+    count = torch.cuda.device_count()
+    if count > 1 and not opt["dist"] and opt["model_type"] in OWN_MODELS:
+        print(f"Using 1 of {count} GPUs; torchrun --nproc_per_node={count} and --launcher pytorch use all.", flush=True)
+        return 1
+    return count
+
+
+def _drop_null_datasets(opt: dict[str, Any]) -> None:
+    """``datasets:test_4=~`` leaves a set of the option file out."""
+    datasets = opt.get("datasets")
+    if isinstance(datasets, dict):
+        opt["datasets"] = {name: dataset for name, dataset in datasets.items() if dataset is not None}
+
+
+def _complete_datasets(opt: dict[str, Any]) -> None:
+    for name, dataset in opt["datasets"].items():
+        dataset["phase"] = name.split("_")[0]  # val_1, val_2, test_1, ...
+        if "scale" in opt:
+            dataset["scale"] = opt["scale"]
+        for key in ("dataroot_gt", "dataroot_lq"):
+            if dataset.get(key) is not None:
+                dataset[key] = os.path.expanduser(dataset[key])  # noqa: PTH111 (keeps a trailing slash as given)
+
+
+def _resolve_paths(opt: dict[str, Any]) -> None:
+    """Expand ``~`` and ``builtin:``, and keep BasicSR from swapping teacher and VQGAN for checkpoints on resume."""
+    paths = opt["path"]
+    for key, value in paths.items():
+        if value is not None and ("pretrain_network" in key or "resume_state" in key):
+            paths[key] = str(resolve_weights(value))
+    networks = [key for key in opt if key.startswith("network_")]
+    for network in networks:
+        if block_of(opt, network).get("type") == "PretrainedNet":
+            opt[network]["path"] = str(resolve_weights(opt[network]["path"]))
+    kept = [*(paths.get("ignore_resume_networks") or []), *(n for n in networks if n != "network_g")]
+    paths["ignore_resume_networks"] = list(dict.fromkeys(kept))
+
+
+def _add_run_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
+    run = root / ("experiments" if is_train else "results") / opt["name"]
+    folders = {"experiments_root": run, "models": run / "models", "training_states": run / "training_states"}
+    if not is_train:
+        folders = {"results_root": run}
+    folders |= {"log": run, "visualization": run / "visualization"}
+    opt["path"] |= {key: str(folder) for key, folder in folders.items()}

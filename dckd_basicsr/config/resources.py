@@ -1,0 +1,117 @@
+"""Finding option files and weights that travel with the package, and saying where to get what does not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import ConfigError, near_miss
+
+__all__ = ["builtin_weights", "find_options", "packaged_options", "resolve_weights", "where_to_get"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_BUILTIN = "builtin:"
+
+
+def packaged_options() -> dict[str, Path]:
+    """Return the option files that come with the package, by file name.
+
+    A wheel holds them inside the package, a checkout (and with it an editable install) beside it.
+    """
+    folders = [_PACKAGE / "options"]
+    if (_PACKAGE.parent / "setup.py").is_file():  # else the parent is site-packages, where options/ is not ours
+        folders.append(_PACKAGE.parent / "options")
+    return {path.name: path for folder in folders for path in sorted(folder.glob("*.yml"))}
+
+
+def find_options(name: str) -> Path:
+    """Return the option file called ``name``: as given, else a packaged one.
+
+    Args:
+        name: a path, or the name of a packaged file with or without ``options/`` before it and ``.yml`` after it.
+
+    Raises:
+        ConfigError: no such file; names the nearest packaged one.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    packaged = packaged_options()
+    if path.parent in (Path(), Path("options")):  # other folders are the user's own
+        found = packaged.get(path.name) or packaged.get(f"{path.name}.yml")
+        if found:
+            return found
+    hint = near_miss(path.name.removesuffix(".yml"), [Path(n).stem for n in packaged])
+    raise ConfigError(
+        f"option file '{name}' does not exist{hint or '.'} Give a path, or one of the packaged files: "
+        f"{', '.join(packaged) or 'none'}"
+    )
+
+
+def builtin_weights() -> dict[str, Path]:
+    """Return the weights that ship with the package, by the name that follows ``builtin:``."""
+    return {path.stem: path for path in sorted((_PACKAGE / "weights").glob("*.safetensors"))}
+
+
+def resolve_weights(value: str) -> Path:
+    """Return the path that an option value names: ``~`` expanded, ``builtin:NAME`` looked up. It need not exist.
+
+    Raises:
+        ConfigError: no shipped weights of that name; lists those there are.
+    """
+    if not value.startswith(_BUILTIN):
+        return Path(value).expanduser()
+    name = value.removeprefix(_BUILTIN)
+    shipped = builtin_weights()
+    if name not in shipped:
+        raise ConfigError(f"unknown weights '{value}'{near_miss(name, shipped)} Shipped are: {', '.join(shipped)}")
+    return shipped[name]
+
+
+_MODEL_ZOO = "BasicSR's model zoo has it: https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md"
+# BasicSR's option files name RCAN_BIX4-official.pth, but its zoo has no RCAN (XPixelGroup/BasicSR#747).
+_RCAN = (
+    "the authors' RCAN_BIX2/3/4.pt, linked from https://github.com/yulunzhang/RCAN, load as they are with "
+    "`network_teacher: {type: PretrainedNet, path: FILE}`"
+)
+_VQGAN = (
+    "download the f16, 1024-code VQGAN from https://github.com/CompVis/taming-transformers and run "
+    "`basicsr convert vqgan last.ckpt pretrained/vqgan_imagenet_f16_1024.safetensors`, "
+    "or set builtin:vqgan_f16_ch32_n1024, the small one that ships with this package"
+)
+_DATA = (
+    (
+        r"div2k",
+        "download DIV2K from https://data.vision.ee.ethz.ch/cvl/DIV2K/ and pack it with `basicsr prepare div2k`",
+    ),
+    (
+        r"set5|set14|b100|bsds?100|urban100",
+        "the benchmark.tar of https://github.com/sanghyun-son/EDSR-PyTorch holds Set5, Set14, B100 and Urban100 "
+        "with HR and LR_bicubic/X2, X3, X4; unpack it so that these folders lie in datasets/",
+    ),
+    (r"", "pack photos of your own with `basicsr prepare sr PHOTOS OUT --scale S`"),
+)
+_WEIGHTS = (
+    (r"vqgan", _VQGAN),
+    (r"net_\w+_(\d+|latest)", "a training run writes it: `basicsr train -opt FILE`, or point to your own weights"),
+    (r"edsr", _MODEL_ZOO),
+    (r"rcan", _RCAN),
+    (r"swinir", "download it from https://github.com/JingyunLiang/SwinIR/releases"),
+    (r"", "paths count from the folder the command runs in; check it"),
+)
+
+
+def where_to_get(key: str, path: str | Path) -> str:
+    """Return one line on how to get a missing file or folder.
+
+    Args:
+        key: the option key that names it, for instance ``path.pretrain_network_vqgan``.
+        path: its value.
+
+    >>> where_to_get("dataroot_gt", "photos_hr.lmdb")
+    'pack photos of your own with `basicsr prepare sr PHOTOS OUT --scale S`'
+    """
+    if key.endswith("network_vqgan"):
+        return _VQGAN
+    hints = _DATA if "dataroot" in key else _WEIGHTS
+    return next(hint for pattern, hint in hints if re.search(pattern, str(path), re.IGNORECASE))

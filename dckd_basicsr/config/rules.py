@@ -1,0 +1,138 @@
+"""What must hold between parts of an option file: scales, patch sizes, terms and the networks they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+
+from ..archs.facts import ArchFacts, facts_from_options
+from ..distill.objective import TERM_KEYS
+from .keys import OWN_MODELS, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
+from .problems import block_of, show, type_of
+from .resources import where_to_get
+
+__all__ = ["device_problems", "rule_problems"]
+
+_TERM_LOSSES = {"contrastive_opt": "ContrastiveLoss", "distribution_opt": "DistributionLoss"}
+
+
+def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
+    """Return contradictions between blocks; only the package's own models have these rules."""
+    if opt.get("model_type") not in OWN_MODELS:
+        return []
+    problems = list(_scale_rules(opt, is_train))
+    if is_train:
+        problems += [*_training_rules(opt), *_term_rules(opt), *_network_rules(opt)]
+    return problems
+
+
+def device_problems(opt: Mapping[str, Any]) -> list[str]:
+    """Return what the machine cannot give: GPUs."""
+    wanted = opt.get("num_gpu")
+    if not isinstance(wanted, int) or wanted <= 0:
+        return []
+    if not torch.cuda.is_available():
+        return [f"num_gpu is {wanted}, but PyTorch finds no usable CUDA device; set num_gpu: auto, or 0 for the CPU"]
+    if wanted > 1 and opt.get("model_type") in OWN_MODELS and opt.get("dist") is False:
+        return [
+            f"num_gpu is {wanted}, but {opt['model_type']} runs one process per GPU; start it with "
+            f"`torchrun --nproc_per_node={wanted} -m dckd_basicsr train -opt FILE --launcher pytorch`, or "
+            "set num_gpu: 1"
+        ]
+    return []
+
+
+def _facts(opt: Mapping[str, Any], name: str) -> ArchFacts | None:
+    try:
+        return facts_from_options(block_of(opt, name))
+    except (TypeError, ValueError):  # an argument of the wrong type, reported where it stands
+        return None
+
+
+def _scale_rules(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
+    scale = opt.get("scale")
+    if not isinstance(scale, int) or scale < 1:
+        return
+    patch = None
+    gt_size = block_of(opt, "datasets", "train").get("gt_size")
+    if is_train and isinstance(gt_size, int):
+        patch, rest = divmod(gt_size, scale)
+        if rest:
+            yield f"datasets.train.gt_size is {gt_size}, no multiple of scale {scale}; {patch * scale} would be"
+            patch = None
+    for name in ("network_g", "network_teacher") if is_train else ("network_g",):
+        facts = _facts(opt, name)
+        if facts is None:
+            continue
+        label = f"{name} ({type_of(block_of(opt, name))})"
+        if facts.scale != scale:
+            yield f"scale is {scale}, but {label} upscales by {facts.scale}; make them equal"
+        multiple = max(1, facts.multiple_of)
+        if patch is not None and (patch % multiple or patch < facts.minimum):
+            yield (
+                f"datasets.train.gt_size {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
+                f"{multiple}; make gt_size a multiple of {scale * multiple}"
+            )
+
+
+def _training_rules(opt: Mapping[str, Any]) -> Iterator[str]:
+    decay = block_of(opt, "train").get("ema_decay")
+    if isinstance(decay, int | float) and decay >= 1:
+        yield f"'ema_decay' in train must be below 1, got {show(decay)}"
+
+
+def _term_rules(opt: Mapping[str, Any]) -> Iterator[str]:
+    losses = dict(iter(LOSS_REGISTRY))
+    train = block_of(opt, "train")
+    if "train" in opt and not _terms(opt, TERM_KEYS):
+        yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}"
+    for term in _terms(opt, TERM_KEYS):
+        loss = losses.get(type_of(block_of(train, term)))
+        wanted = losses.get(_TERM_LOSSES.get(term, ""))
+        others = [losses[name] for key, name in _TERM_LOSSES.items() if key != term and name in losses]
+        if not isinstance(loss, type):
+            continue
+        if wanted is not None and not issubclass(loss, wanted):
+            yield f"train.{term} compares features, which {loss.__name__} cannot; use type: {_TERM_LOSSES[term]}"
+        elif wanted is None and issubclass(loss, tuple(others)):
+            yield f"train.{term} compares images, which {loss.__name__} cannot; use for instance type: L1Loss"
+
+
+def _network_rules(opt: Mapping[str, Any]) -> Iterator[str]:
+    taught = _terms(opt, TAUGHT_TERMS)
+    if taught and opt["model_type"] == PLAIN:
+        yield f"model_type {PLAIN} has no teacher, which {_listed(taught)} need; use model_type: DCKDModel"
+        return
+    if taught:
+        yield from _network_rule(opt, "teacher", taught)
+    measured = _terms(opt, VQGAN_TERMS)
+    if measured:
+        yield from _network_rule(opt, "vqgan", measured)
+        name = block_of(opt, "network_vqgan").get("type", "VQGAN")  # a missing type is reported elsewhere
+        if name != "VQGAN":
+            yield f"network_vqgan must have type: VQGAN, got {show(name)}"
+
+
+def _network_rule(opt: Mapping[str, Any], label: str, terms: list[str]) -> Iterator[str]:
+    network, key = f"network_{label}", f"pretrain_network_{label}"
+    if opt.get(network) is None:
+        yield f"missing key '{network}', which {_listed(terms)} need; add it, or remove these terms"
+        return
+    block = block_of(opt, network)
+    # Networks that bring their weights along, or have none, need no file.
+    if type_of(block) in ("PretrainedNet", "Bicubic") or block_of(opt, "path").get(key) is not None:
+        return
+    source = where_to_get(key, type_of(block))
+    yield f"missing key '{key}' in path: untrained, {network} teaches nothing; {source}"
+
+
+def _terms(opt: Mapping[str, Any], keys: Any) -> list[str]:
+    train = block_of(opt, "train")
+    return [key for key in keys if train.get(key)]
+
+
+def _listed(terms: list[str]) -> str:
+    return ", ".join(f"train.{term}" for term in terms)

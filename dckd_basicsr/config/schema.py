@@ -1,0 +1,117 @@
+"""Unknown and missing keys, and values of the wrong kind.
+
+``DCKDModel`` and ``RestorationModel`` read only the keys of ``keys.py``, so anything else in their files is a mistake.
+Files of other models are judged by their own code; of them only what every BasicSR run needs is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .keys import AT_LEAST, DISTILLED, LOGGER, OWN_MODELS, PAIRED, PATH, PLAIN, SETTINGS, TOP, TRAIN, VAL, Block
+from .problems import block_of, show, unknown_key
+from .signature import misfit, settings_problems
+
+__all__ = ["schema_problems"]
+
+_FILE = "the option file"
+# Whatever the model, the pipelines index into these.
+_ALWAYS_JUDGED = ("name", "datasets", "path", "train", "val", "logger")
+
+
+def schema_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
+    """Return what is wrong with the keys of every block, and with the kinds of their values."""
+    own = opt.get("model_type") in OWN_MODELS
+    needed = _needed(own, is_train)
+    networks = _networks(opt.get("model_type"))
+    problems = _block(_FILE, opt, TOP | networks, needed[_FILE], own)
+    problems += [text for k in _ALWAYS_JUDGED if opt.get(k) is not None for text in misfit(k, _FILE, opt[k], TOP[k])]
+    for name, keys in (("path", PATH | _weight_keys(networks)), ("train", TRAIN), ("val", VAL), ("logger", LOGGER)):
+        if isinstance(opt.get(name), Mapping):
+            problems += _block(name, opt[name], keys, needed.get(name, ()), own)
+    for name, cls in SETTINGS.items() if own else ():
+        problems += settings_problems(f"train.{name}", block_of(opt, "train").get(name), cls)
+    return problems + _datasets(block_of(opt, "datasets"), own, is_train)
+
+
+def _needed(own: bool, is_train: bool) -> dict[str, tuple[str, ...]]:
+    top: tuple[str, ...] = ("name", "model_type", "datasets", *(("scale", "network_g") if own else ()))
+    if not is_train:
+        return {_FILE: top}
+    return {
+        _FILE: (*top, "train", "logger"),
+        "train": ("total_iter", *(("optim_g", "scheduler") if own else ())),
+        "val": ("val_freq",),
+        "logger": ("print_freq", "save_checkpoint_freq"),
+    }
+
+
+def _networks(model_type: Any) -> dict[str, Any]:
+    others = ("network_teacher", "network_vqgan") if model_type == DISTILLED else ()
+    return {"network_g": Block, **dict.fromkeys(others, Block | None)}
+
+
+def _weight_keys(networks: Mapping[str, Any]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for name in networks:
+        label = name.removeprefix("network_")
+        keys |= {f"pretrain_{name}": str | None, f"strict_load_{label}": bool, f"param_key_{label}": str | None}
+    return keys
+
+
+def _block(
+    where: str, block: Mapping[str, Any], keys: Mapping[str, Any], needed: Sequence[str], own: bool
+) -> list[str]:
+    missing = [key for key in needed if block.get(key) is None]
+    problems = [f"missing key '{key}' in {where}" for key in missing]
+    if not own:
+        return problems
+    problems += [_unknown(key, where, keys) for key in block if key not in keys]
+    for key in [k for k in block if k in keys and k not in missing]:
+        problems += misfit(key, where, block[key], keys[key]) or _too_small(key, where, block[key])
+    return problems
+
+
+def _unknown(key: Any, where: str, keys: Mapping[str, Any]) -> str:
+    if (where, key) == ("train", "perceptual_opt"):
+        return "'perceptual_opt' in train is a term of BasicSR's SRModel and would be ignored here; remove it"
+    distilled = _networks(DISTILLED)
+    if where in (_FILE, "path") and key in distilled | _weight_keys(distilled):
+        return f"'{key}' in {where} would be ignored by model_type {PLAIN}; remove it, or use model_type: {DISTILLED}"
+    return unknown_key(key, where, keys)
+
+
+def _too_small(key: str, where: str, value: Any) -> list[str]:
+    low = AT_LEAST.get(key)
+    if low is None or not isinstance(value, int | float) or value >= low:
+        return []
+    return [f"'{key}' in {where} must be at least {low}, got {show(value)}"]
+
+
+def _datasets(datasets: Mapping[str, Any], own: bool, is_train: bool) -> list[str]:
+    problems = ["datasets has no 'train' set"] if is_train and datasets and "train" not in datasets else []
+    for name, dataset in datasets.items():
+        where, phase = f"datasets.{name}", str(name).split("_")[0]
+        if is_train and name != "train" and phase != "val":
+            problems.append(f"{where} is neither 'train' nor 'val', 'val_2', ...; rename it")
+        if not is_train and phase not in ("test", "val"):
+            problems.append(f"{where} is not for testing; a test takes 'test_1', 'test_2', ... or 'val'")
+        if isinstance(dataset, Mapping):
+            problems += _dataset(where, dataset, phase, own)
+        else:
+            problems.append(f"{where} must be a block of 'key: value' lines, got {show(dataset)}")
+    return problems
+
+
+def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> list[str]:
+    needed = ["name", "type"]
+    paired = dataset.get("type") == "PairedImageDataset"
+    if paired:
+        needed += ["dataroot_gt", "dataroot_lq"]
+    if phase == "train":
+        needed += ["batch_size_per_gpu", *(["gt_size"] if paired else [])]
+    problems = _block(where, dataset, PAIRED, needed, own and paired)
+    if phase == "train" and dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
+        problems.append(f"{where}: prefetch_mode 'cuda' needs pin_memory: true")
+    return problems
