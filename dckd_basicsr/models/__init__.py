@@ -1,0 +1,6 @@
+"""BasicSR models: thin glue between option files and the method."""
+
+from .dckd_model import DCKDModel
+from .restoration_model import RestorationModel
+
+__all__ = ["DCKDModel", "RestorationModel"]

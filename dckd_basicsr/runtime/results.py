@@ -1,0 +1,40 @@
+"""Per-image test results as JSON, written by ``basicsr test`` and read by reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import atomic_write
+from ..errors import DatasetError
+
+__all__ = ["RESULTS_FILE", "add_results", "read_results"]
+
+RESULTS_FILE = "metrics.json"
+
+PerImage = Mapping[str, Mapping[str, float]]
+"""Image name -> metric -> value."""
+
+
+def add_results(folder: Path, dataset: str, images: PerImage) -> None:
+    """Add one dataset's values to ``folder/metrics.json``: means first, then every image."""
+    path = folder / RESULTS_FILE
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    results[dataset] = {"count": len(images), "mean": _mean(images), "images": images}
+    text = json.dumps(results, indent=1)
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Read what :func:`add_results` wrote: dataset -> {count, mean, images}."""
+    path = folder / RESULTS_FILE
+    if not path.is_file():
+        raise DatasetError(f"'{path}' does not exist; `basicsr test` writes it")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _mean(images: PerImage) -> dict[str, float]:
+    names = next(iter(images.values()), {})
+    return {name: sum(values[name] for values in images.values()) / len(images) for name in names}
