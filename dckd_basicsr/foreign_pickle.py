@@ -1,0 +1,115 @@
+"""Tensors out of a pickled training checkpoint, without running anything the file names.
+
+Checkpoints of training frameworks hold callbacks, schedulers and configuration objects beside the weights, so
+``torch.load(weights_only=True)`` refuses them whole. Here every class the file names becomes an inert placeholder,
+except tensors and plain containers, whose constructors are our own.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import CheckpointError
+
+__all__ = ["read_foreign_checkpoint"]
+
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class _Inert:
+    """Stands for any object of an unknown class: takes whatever the file does to it, and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Inert:
+        return self
+
+    def append(self, value: Any) -> None: ...
+
+    def extend(self, values: Any) -> None: ...
+
+    def add(self, value: Any) -> None: ...
+
+
+def read_foreign_checkpoint(path: Path | str) -> Any:
+    """Read a ``torch.save`` zip file (PyTorch 1.6 and later); unknown objects come out as inert placeholders.
+
+    Raises:
+        CheckpointError: missing, damaged, or written by PyTorch 1.5 or earlier.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint '{path}' does not exist")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            if len(pickles) != 1:
+                raise CheckpointError(f"'{path}' is a zip file, but not one that torch.save wrote")
+            with archive.open(pickles[0]) as file:
+                return _TensorUnpickler(file, archive, pickles[0].removesuffix("data.pkl")).load()
+    except CheckpointError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(
+            f"'{path}' is damaged, or was written by PyTorch 1.5 or earlier ({error}); download it again, or save it "
+            "anew with a current PyTorch"
+        ) from error
+    except Exception as error:  # a crafted or damaged pickle can fail in any way while it is read
+        raise CheckpointError(f"'{path}' cannot be read: {type(error).__name__}: {error}") from error
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    def __init__(self, file: Any, archive: zipfile.ZipFile, prefix: str) -> None:
+        super().__init__(file)
+        self._archive = archive
+        self._prefix = prefix
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
+            return _rebuild_tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _rebuild_parameter
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        return _Inert
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        kind, dtype, key, _, count = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not str(key).isalnum():
+            raise pickle.UnpicklingError(f"unknown storage {kind!r}")
+        data = self._archive.read(f"{self._prefix}data/{key}")
+        if len(data) != int(count) * dtype.itemsize:
+            raise pickle.UnpicklingError(f"storage {key} holds {len(data)} bytes, expected {count} x {dtype.itemsize}")
+        return torch.frombuffer(bytearray(data), dtype=dtype)
+
+
+def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    return torch.as_strided(storage, size, stride, offset).clone()
+
+
+def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
+    return data
