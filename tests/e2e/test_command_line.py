@@ -1,0 +1,147 @@
+"""The command line on a tiny job: train, resume, test, BasicSR's own entry points, torchrun."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+import dckd_basicsr
+from dckd_basicsr.checkpoint import load_state
+from tests.tiny import run, write_job
+
+TERMS = ("l_pix", "l_logits", "l_contrast", "l_dist", "l_consist", "l_total", "d_teacher", "d_negative")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, str]:
+    """A folder in which the tiny job ran for 6 iterations, and what it printed."""
+    folder = tmp_path_factory.mktemp("job")
+    write_job(folder)
+    done = run(folder, "train", "-opt", "job.yml")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout + done.stderr
+
+
+def test_every_term_is_logged_every_time(trained):
+    lines = [line for line in trained[1].splitlines() if "iter:" in line and "lr:(" in line]
+    assert len(lines) == 6
+    for line in lines:
+        values = {m[0]: float(m[1]) for m in re.findall(r"([ld]_\w+): (\S+)", line)}
+        assert set(values) == set(TERMS)
+        assert values["l_total"] == pytest.approx(sum(values[t] for t in TERMS[:5]), rel=1e-3)
+        assert all(0 < v < 1e3 for v in values.values())
+
+
+def test_history_follows_its_schedule(trained):
+    updates = re.findall(r"History model updated at iteration (\d+)", trained[1])
+    assert updates == ["2", "4", "6"]  # every 2 until 4, then every 3
+
+
+def test_validation_runs_on_schedule(trained):
+    assert trained[1].count("Validation held_out") == 3  # at 3, at 6, and at the end
+    assert re.search(r"psnr: \d+\.\d+\tBest: \d+\.\d+ @ [36] iter", trained[1])
+
+
+def test_checkpoints_hold_student_average_and_history(trained):
+    folder = trained[0] / "experiments" / "tiny"
+    weights = load_state(folder / "models" / "net_g_6.pth")
+    assert set(weights) == {"params", "params_ema"}
+    assert any(not torch.equal(weights["params"][k], weights["params_ema"][k]) for k in weights["params"])
+    latest = load_state(folder / "models" / "net_g_latest.pth")
+    assert all(torch.equal(latest["params"][k], weights["params"][k]) for k in weights["params"])
+    state = load_state(folder / "training_states" / "6.state")
+    assert state["dckd"]["history"]["updates"] == 3
+    assert set(state["dckd"]["history"]["net"]) == set(weights["params"])
+    assert set(state["dckd"]["generators"]["devices"]) == {"cpu"}
+    assert sorted(p.name for p in (folder / "models").iterdir()) == ["net_g_3.pth", "net_g_6.pth", "net_g_latest.pth"]
+
+
+def test_no_folder_is_made_of_a_weight_path(trained):
+    made = {p.name for p in (trained[0] / "experiments" / "tiny").iterdir() if p.is_dir()}
+    assert made == {"models", "training_states", "visualization"}
+
+
+def test_resume_goes_on_and_keeps_teacher_and_vqgan(trained, tmp_path):
+    write_job(tmp_path)
+    assert run(tmp_path, "train", "-opt", "job.yml", "--force_yml", "train:total_iter=3").returncode == 0
+    done = run(tmp_path, "train", "-opt", "job.yml", "--auto_resume")
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "Resuming training from epoch: 0, iter: 3" in output
+    assert re.findall(r"iter: +(\d+), lr", output) == ["4", "5", "6"]
+    assert re.findall(r"History model updated at iteration (\d+) \(update (\d+)\)", output) == [("4", "2"), ("6", "3")]
+    assert "pretrain_network_teacher: teacher.pth" in output
+    assert "pretrain_network_vqgan: vqgan.pth" in output
+    assert "pretrain_network_g: " + str(tmp_path / "experiments/tiny/models/net_g_3.pth") in output
+
+
+def test_test_writes_every_image(trained):
+    folder = trained[0]
+    options = (folder / "job.yml").read_text().replace("val:\n    name: held_out", "test_1:\n    name: held_out")
+    (folder / "test.yml").write_text(options)
+    done = run(
+        folder, "test", "-opt", "test.yml", "--force_yml", "name=measured", "datasets:train=~", "val:save_img=true",
+        "path:pretrain_network_g=experiments/tiny/models/net_g_latest.pth", "path:param_key_g=params_ema",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads((folder / "results/measured/metrics.json").read_text())["held_out"]
+    assert results["count"] == 3
+    assert set(results["images"]) == {"photo0", "photo1", "photo2"}
+    mean = sum(image["psnr"] for image in results["images"].values()) / 3
+    assert results["mean"]["psnr"] == pytest.approx(mean)
+    assert len(list((folder / "results/measured/visualization/held_out").glob("*.png"))) == 3
+    # the best of the training log is the same network on the same images
+    logged = [float(v) for v in re.findall(r"# psnr: (\S+)", trained[1])]
+    assert results["mean"]["psnr"] == pytest.approx(logged[-1], abs=2e-4)
+
+
+def test_basicsr_pipelines_work_after_import(tmp_path):
+    write_job(tmp_path)
+    script = tmp_path / "plain.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import dckd_basicsr
+            from basicsr.train import train_pipeline
+            train_pipeline(".")
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "plain.py", "-opt", "job.yml", "--force_yml", "train:total_iter=1"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "experiments/tiny/models/net_g_latest.pth").is_file()
+
+
+def test_torchrun_with_two_processes(tmp_path):
+    write_job(tmp_path)
+    done = run(
+        tmp_path, "--standalone", "--nproc_per_node=2", "-m", "dckd_basicsr", "train", "-opt", "job.yml",
+        "--launcher", "pytorch", "--force_yml", "train:total_iter=3",
+        module="torch.distributed.run",
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "World size (gpu number): 2" in output
+    assert len(re.findall(r"iter: +\d+, lr", output)) == 3  # rank 0 alone prints
+    assert load_state(tmp_path / "experiments/tiny/training_states/3.state")["iter"] == 3
+
+
+def test_version_doctor_and_help():
+    assert run(Path.cwd(), "--version").stdout.strip() == f"dckd_basicsr {dckd_basicsr.__version__}"
+    doctor = run(Path.cwd(), "doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    for word in ("python", "torch", "basicsr", "builtin:edsr_x4_f64b16", "No faults found"):
+        assert word in doctor.stdout
+    text = run(Path.cwd(), "--help").stdout
+    for command in ("train", "test", "prepare", "demo", "doctor"):
+        assert command in text
