@@ -1,0 +1,245 @@
+"""The models without the pipelines: state, resume, what is built, and that a step costs no host synchronisation."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from basicsr.models import build_model
+
+from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.config import parse_options
+from dckd_basicsr.errors import CheckpointError, ConfigError
+from tests.tiny import write_job
+
+BATCH = {"lq": torch.rand(2, 3, 16, 16), "gt": torch.rand(2, 3, 32, 32)}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_job(folder)
+    return folder
+
+
+@pytest.fixture
+def build(job, tmp_path, monkeypatch):
+    """Build the tiny model with overrides; its checkpoints go to a folder of the test."""
+    monkeypatch.chdir(job)
+
+    def make(*overrides: str, device: int = 0):
+        arguments = ["-opt", "job.yml", "--force_yml", f"num_gpu={device}", *overrides]
+        opt, _ = parse_options(tmp_path, argv=arguments)
+        for key in ("models", "training_states"):
+            Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
+        return build_model(opt)
+
+    return make
+
+
+def train(model, iterations) -> list[dict[str, float]]:
+    logs = []
+    for i in iterations:
+        model.update_learning_rate(i)
+        model.feed_data(BATCH)
+        model.optimize_parameters(i)
+        logs.append(model.get_current_log())
+    return logs
+
+
+def tensors(model) -> list[torch.Tensor]:
+    nets = (model.net_g, model.net_g_ema, model.history)
+    return [value.clone() for net in nets for value in net.state_dict().values()]
+
+
+def test_a_resumed_model_goes_on_exactly(build, tmp_path):
+    straight = build()
+    train(straight, range(1, 4))
+    straight.save(0, 3)
+    wanted = train(straight, range(4, 7))
+
+    state = load_state(tmp_path / "experiments/tiny/training_states/3.state")
+    resumed = build(f"path:pretrain_network_g={tmp_path / 'experiments/tiny/models/net_g_3.pth'}")
+    resumed.resume_training(state)
+    assert resumed.history.updates == 1
+    assert train(resumed, range(4, 7)) == wanted
+    for a, b in zip(tensors(resumed), tensors(straight), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_stock_state_resumes_with_a_fresh_history(build, tmp_path, caplog):
+    model = build()
+    train(model, range(1, 3))
+    model.save(0, 2)
+    state = load_state(tmp_path / "experiments/tiny/training_states/2.state")
+    del state["dckd"]
+    logging.getLogger("basicsr").addHandler(caplog.handler)  # BasicSR's logger does not propagate
+    try:
+        resumed = build()
+        resumed.resume_training(state)
+    finally:
+        logging.getLogger("basicsr").removeHandler(caplog.handler)
+    assert "written by stock BasicSR" in caplog.text
+    assert resumed.history.updates == 0
+
+
+def test_same_seed_same_run(build):
+    def fresh():
+        torch.manual_seed(1)
+        return train(build(), range(1, 4))
+
+    assert fresh() == fresh()
+
+
+def test_chunks_change_nothing(build):
+    def losses(*overrides):
+        torch.manual_seed(1)
+        model = build(*overrides)
+        # At the very start the history model *is* the student, and |S - H(LQ)| has no gradient but its rounding's.
+        for p in model.history.net.parameters():
+            p.data.add_(torch.randn_like(p), alpha=0.05)
+        return train(model, range(1, 4))
+
+    whole = losses()
+    chunked = losses("train:negatives={chunk: 3}", "train:encoder={chunk: 5}")
+    for a, b in zip(whole, chunked, strict=True):
+        assert b == pytest.approx(a, rel=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("off", "teacher", "history", "encoder"),
+    [
+        (("logits_opt", "contrastive_opt", "distribution_opt", "consistency_opt"), False, False, False),
+        (("contrastive_opt", "distribution_opt", "consistency_opt"), True, False, False),
+        (("contrastive_opt",), True, False, True),
+        (("distribution_opt",), True, True, True),
+    ],
+)
+def test_only_what_the_terms_need_is_built(build, off, teacher, history, encoder):
+    model = build(*(f"train:{term}=~" for term in off))
+    assert (model.parts.teacher is not None) == teacher
+    assert (model.history is not None) == history
+    assert (model.parts.encoder is not None) == encoder
+    assert "history" not in model.extra_training_state() or history
+    assert set(train(model, [1])[0]) >= {"l_pix", "l_total"}
+
+
+def test_history_follows_the_average_or_the_student(build):
+    average, student = build(), build("train:history:source=student")
+    assert average.history_source(average.history.settings) is average.net_g_ema
+    assert student.history_source(student.history.settings) is student.net_g
+    without = build("train:ema_decay=0")
+    assert without.history_source(without.history.settings) is without.net_g
+    train(without, range(1, 3))
+    assert without.history.updates == 1
+
+
+def test_moving_average_by_hand(build):
+    model = build("train:ema_decay=0.75")
+    before = [p.clone() for p in model.net_g_ema.parameters()]
+    train(model, [1])
+    for old, new, now in zip(before, model.net_g_ema.parameters(), model.net_g.parameters(), strict=True):
+        torch.testing.assert_close(new, 0.75 * old + 0.25 * now)
+
+
+def test_the_teacher_is_frozen_and_loaded(build, job):
+    model = build()
+    saved = torch.load(job / "teacher.pth", weights_only=True)["params"]
+    train(model, range(1, 4))
+    assert not any(p.requires_grad for p in model.parts.teacher.parameters())
+    assert all(torch.equal(v, saved[k]) for k, v in model.parts.teacher.state_dict().items())
+    trained = {id(p) for group in model.optimizer_g.param_groups for p in group["params"]}
+    assert trained == {id(p) for p in model.net_g.parameters()}
+
+
+def test_terms_stay_on_the_device_until_they_are_read(build, monkeypatch):
+    model = build("train:optim_g={type: SGD, lr: 1e-3}")  # Adam keeps its step count on the host, and reads it there
+    model.feed_data(BATCH)
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: pytest.fail("a tensor was read in the step"))
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: pytest.fail("a tensor was read in the step"))
+    monkeypatch.setattr(torch.Tensor, "numpy", lambda self: pytest.fail("a tensor was read in the step"))
+    monkeypatch.setattr("dckd_basicsr.distill.generators.Generators.uniform", lambda self, low, high: low)
+    model.optimize_parameters(1)
+    assert model.values is not None
+
+
+def test_optimizers_and_schedulers_by_name(build):
+    model = build(
+        "train:optim_g={type: AdamW, lr: 1e-3, weight_decay: 0.1}",
+        "train:scheduler={type: CosineAnnealingLR, T_max: 10, eta_min: 1e-6}",
+    )
+    assert isinstance(model.optimizer_g, torch.optim.AdamW)
+    train(model, range(1, 4))
+    assert 1e-6 < model.get_current_learning_rate()[0] < 1e-3
+    assert model.opt["train"]["optim_g"]["type"] == "AdamW"  # the options are left as they were
+
+
+def test_a_failed_save_raises(build, tmp_path):
+    model = build()
+    folder = tmp_path / "experiments/tiny/models"
+    folder.rmdir()
+    folder.write_text("in the way")
+    with pytest.raises(OSError, match="models"):
+        model.save(0, 1)
+
+
+def test_distribution_forms_and_input_ranges_change_the_terms(build):
+    def first(*overrides):
+        torch.manual_seed(1)
+        return train(build(*overrides), [1])[0]
+
+    paper, released = first(), first("train:distribution_opt:form=released")
+    assert paper["l_pix"] == released["l_pix"]
+    assert paper["l_dist"] != released["l_dist"]
+    plain = first("train:encoder={input_range: [0, 1]}")
+    assert plain["l_contrast"] != paper["l_contrast"]
+
+
+def test_weights_per_tap_are_checked_against_the_vqgan(build):
+    with pytest.raises(ConfigError, match=r"weights has 2 entries, but the VQGAN has 3 levels"):
+        build("train:contrastive_opt:weights=[1.0, 1.0]")
+
+
+def test_a_student_that_does_not_fit_its_weights(build, job):
+    with pytest.raises(CheckpointError, match="do not fit EDSR"):
+        build(f"path:pretrain_network_g={job / 'teacher.pth'}")
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_terms_equal_the_cpus(build):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    off = ("train:consistency_opt=~", "train:negatives={degradation: {noise: {prob: 0}}}")
+    losses = []
+    for device in (0, 1):
+        torch.manual_seed(1)
+        losses.append(train(build(*off, device=device), range(1, 4)))
+    for cpu, gpu in zip(*losses, strict=True):
+        assert gpu == pytest.approx(cpu, rel=2e-3)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_step_does_not_synchronise(build):
+    model = build(device=1)
+    train(model, range(1, 3))
+    model.feed_data(BATCH)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model.optimize_parameters(3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.isfinite(v) for v in model.values.losses.values())
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_resumed_model_has_its_noise(build, tmp_path):
+    model = build(device=1)
+    train(model, range(1, 4))
+    model.save(0, 3)
+    state = load_state(tmp_path / "experiments/tiny/training_states/3.state")
+    assert set(state["dckd"]["generators"]["devices"]) == {"cuda"}
+    resumed = build(device=1)
+    resumed.resume_training(state)
+    wanted = torch.rand(5, generator=model.generators.on("cuda"), device="cuda")
+    assert torch.equal(torch.rand(5, generator=resumed.generators.on("cuda"), device="cuda"), wanted)

@@ -1,0 +1,53 @@
+"""Published weights detected by spandrel, and the protocol figures of the shared weights."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from basicsr.archs import build_network
+
+from dckd_basicsr.archs import ArchFacts, PretrainedNet
+from dckd_basicsr.errors import CheckpointError
+from tests.tiny import run
+
+
+def test_a_swinir_file_is_detected(tmp_path):
+    options = {"upscale": 3, "img_size": 16, "window_size": 8, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 2],
+               "mlp_ratio": 2, "upsampler": "pixelshuffle"}  # fmt: skip
+    original = build_network({"type": "SwinIR", **options}).eval()
+    torch.save({"params": original.half().state_dict()}, tmp_path / "some_file.pth")
+    net = PretrainedNet(str(tmp_path / "some_file.pth")).eval()
+    assert net.architecture == "SwinIR"
+    assert net.facts.scale == 3
+    x = torch.rand(1, 3, 16, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), original.float()(x), atol=1e-5, rtol=1e-4)
+
+
+def test_unknown_weights_say_what_to_do(tmp_path):
+    torch.save({"params": {"who.knows": torch.ones(3)}}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"no architecture known to spandrel.*who\.knows.*name the network"):
+        PretrainedNet(str(tmp_path / "w.pth"))
+
+
+@pytest.mark.shared
+def test_craft_is_detected_with_its_size_rules(shared):
+    net = PretrainedNet(str(shared / "weights" / "craft_x4_ntire2024_team34.pth"))
+    assert net.facts == ArchFacts(scale=4, multiple_of=16, minimum=16)
+
+
+@pytest.mark.shared
+def test_shipped_teacher_reaches_its_figure_on_set5(shared, tmp_path):
+    folder = shared / "data" / "Set5"
+    done = run(
+        tmp_path, "test", "-opt", "test_x4_edsr.yml", "--force_yml", "name=set5", "num_gpu=0",
+        f"datasets:test_1:dataroot_gt={folder / 'HR'}", f"datasets:test_1:dataroot_lq={folder / 'LR_bicubic/X4'}",
+        "datasets:test_2=~", "datasets:test_3=~", "datasets:test_4=~", "network_g:num_block=16",
+        "path:pretrain_network_g=builtin:edsr_x4_f64b16",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    psnr, ssim = (float(v) for v in re.search(r"Set5, 5 images: psnr (\S+), ssim (\S+)", done.stderr).groups())
+    assert psnr == pytest.approx(31.62, abs=0.01)
+    assert ssim == pytest.approx(0.8875, abs=0.0005)

@@ -1,0 +1,58 @@
+"""Tables, strips and result files."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.report import Box, Panel, comparison_strip, markdown_table, stack_strips, write_png
+from dckd_basicsr.runtime import add_results, read_results
+
+
+def test_table_columns_are_aligned():
+    lines = markdown_table(["method", "dB"], [["bicubic", "28.42"], ["a", "9"]]).splitlines()
+    assert lines[0] == "| method  | dB    |"
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_strip_shows_the_same_place_at_every_scale():
+    truth = np.zeros((64, 64, 3), np.uint8)
+    truth[16:32, 32:48] = (10, 200, 30)
+    small = truth[::4, ::4]
+    box = Box(top=16, left=32, size=16)
+    strip = comparison_strip([Panel("LQ", small), Panel("GT", truth, "x")], box, truth, side=48)
+    assert strip.dtype == np.uint8
+    assert (strip[:48, :48] == (10, 200, 30)).all()
+    assert (strip[:48, -48:] == (10, 200, 30)).all()
+    assert (strip[:48, 48:-48] == 255).all()  # the gap
+    assert (strip[48:] < 128).any()  # the labels
+    assert stack_strips([strip, strip]).shape[0] > 2 * strip.shape[0]
+
+
+def test_a_crop_outside_the_image_is_refused():
+    with pytest.raises(ValueError, match="does not fit the ground truth of 8x8"):
+        comparison_strip([], Box(4, 0, 8), np.zeros((8, 8, 3), np.uint8))
+
+
+def test_png_round_trip(tmp_path):
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    write_png(image, tmp_path / "a" / "x.png")
+    assert (cv2.imread(str(tmp_path / "a" / "x.png")) == image).all()
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.png"]
+
+
+def test_results_accumulate_per_dataset(tmp_path):
+    add_results(tmp_path, "Set5", {"baby": {"psnr": 30.0}, "bird": {"psnr": 34.0}})
+    add_results(tmp_path, "Set14", {"zebra": {"psnr": 25.0}})
+    results = read_results(tmp_path)
+    assert list(results) == ["Set5", "Set14"]
+    assert results["Set5"] == {
+        "count": 2, "mean": {"psnr": 32.0}, "images": {"baby": {"psnr": 30.0}, "bird": {"psnr": 34.0}}
+    }  # fmt: skip
+
+
+def test_missing_results_say_who_writes_them(tmp_path):
+    with pytest.raises(DatasetError, match="basicsr test"):
+        read_results(tmp_path)
