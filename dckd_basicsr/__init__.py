@@ -8,13 +8,14 @@ from . import compat
 
 compat.prepare_import()  # before anything of basicsr is imported
 
-from . import archs, config, data, distill, losses, models  # noqa: E402
+from . import archs, config, data, distill, losses, models, runtime  # noqa: E402
 from .errors import CheckpointError, ConfigError, DatasetError, DCKDError  # noqa: E402
 from .version import __version__  # noqa: E402
 
 compat.prepare_lmdb_backend()
 compat.prepare_pipelines()
 compat.replace_parse_options(config.parse_options)
+compat.replace_train_loaders(runtime.create_loaders)
 
 __all__ = [
     "CheckpointError",
@@ -28,4 +29,5 @@ __all__ = [
     "distill",
     "losses",
     "models",
+    "runtime",
 ]

@@ -19,7 +19,14 @@ import torch
 
 from .errors import CheckpointError, DatasetError
 
-__all__ = ["prepare_import", "prepare_lmdb_backend", "prepare_pipelines", "register", "replace_parse_options"]
+__all__ = [
+    "prepare_import",
+    "prepare_lmdb_backend",
+    "prepare_pipelines",
+    "register",
+    "replace_parse_options",
+    "replace_train_loaders",
+]
 
 T = TypeVar("T", bound=type | Callable[..., Any])
 
@@ -116,6 +123,22 @@ def replace_parse_options(parse_options: Callable[..., tuple[dict[str, Any], Any
         module.parse_options = parse_options
 
 
+def replace_train_loaders(create: Callable[..., Any]) -> None:
+    """Let ``create(stock, opt, logger)`` make the training pipeline's loaders; ``stock`` is BasicSR's own function.
+
+    The stock loaders have one patch size and one batch size for a whole run.
+    """
+    import basicsr.train
+
+    stock = getattr(basicsr.train.create_train_val_dataloader, "stock", basicsr.train.create_train_val_dataloader)
+
+    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> Any:
+        return create(stock, opt, logger)
+
+    create_train_val_dataloader.stock = stock  # type: ignore[attr-defined]
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+
+
 def register(registry: Any) -> Callable[[T], T]:
     """Like ``registry.register()``, but harmless when the name is taken.
 
@@ -161,6 +184,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
         raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
     opt["path"]["resume_state"] = path
+    opt["start_iteration"] = state["iter"]
     check_resume(opt, state["iter"])
     return dict(state)
 

@@ -2,7 +2,9 @@
 
 from .bicubic_arch import Bicubic
 from .facts import ArchFacts, facts_from_options, facts_of
+from .nafnet_arch import NAFNet
 from .pretrained_arch import PretrainedNet
+from .restormer_arch import Restormer
 from .vqgan_arch import VQGAN, Encoding
 from .vqgan_layout import vqgan_options_from_state
 
@@ -11,7 +13,9 @@ __all__ = [
     "ArchFacts",
     "Bicubic",
     "Encoding",
+    "NAFNet",
     "PretrainedNet",
+    "Restormer",
     "facts_from_options",
     "facts_of",
     "vqgan_options_from_state",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 __all__ = ["ArchFacts", "facts_from_options", "facts_of"]
@@ -46,9 +47,15 @@ _STOCK: dict[str, Callable[[Mapping[str, Any]], ArchFacts]] = {
 
 
 def facts_from_options(options: Mapping[str, Any]) -> ArchFacts | None:
-    """Return the facts of a stock network from its option block, or None where they need the built network."""
-    make = _STOCK.get(str(options.get("type")))
-    return make(options) if make else None
+    """Return the facts of a network from its option block, or None where they need the built network.
+
+    A class whose size rules hold for all its options states them in a class attribute ``facts``.
+    """
+    name = str(options.get("type"))
+    if name in _STOCK:
+        return _STOCK[name](options)
+    own = getattr(dict(iter(ARCH_REGISTRY)).get(name), "facts", None)
+    return own if isinstance(own, ArchFacts) else None
 
 
 def facts_of(net: nn.Module, options: Mapping[str, Any], scale: int) -> ArchFacts:

@@ -31,11 +31,17 @@ def _cosine_restart(periods: Sequence[float], restart_weights: Sequence[float] =
 def _cosine(T_max: float, eta_min: float = 0) -> None: ...
 
 
+def _cyclic(
+    periods: Sequence[int], restart_weights: Sequence[float] = (1,), eta_mins: Sequence[float] = (0,)
+) -> None: ...
+
+
 _SCHEDULERS: dict[str, Callable[..., None]] = {
     "MultiStepLR": _multi_step,
     "MultiStepRestartLR": _multi_step,
     "CosineAnnealingRestartLR": _cosine_restart,
     "CosineAnnealingLR": _cosine,
+    "CosineAnnealingRestartCyclicLR": _cyclic,
 }
 
 

@@ -10,7 +10,7 @@ from ..archs.vqgan_layout import vqgan_options_from_state
 from ..checkpoint import load_weights
 from ..data import paired_folder_problems, paired_lmdb_problems
 from ..errors import CheckpointError, ConfigError
-from .keys import OWN_MODELS, TAUGHT_TERMS, VQGAN_TERMS
+from .keys import OWN_MODELS, PAIRED_TYPES, PATCH_TYPE, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, type_of
 from .resources import resolve_weights, where_to_get
 
@@ -103,7 +103,7 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
     keys = ["dataroot_gt", "dataroot_lq", *([] if is_lmdb(dataset) else ["meta_info_file"])]
     roots = {key: Path(dataset[key]).expanduser() for key in keys if isinstance(dataset.get(key), str)}
     problems = [_missing(f"{where}.{key}", dataset[key], told) for key, path in roots.items() if not path.exists()]
-    if own and dataset.get("type") == "PairedImageDataset" and {"dataroot_gt", "dataroot_lq"} <= roots.keys():
+    if own and dataset.get("type") in PAIRED_TYPES and {"dataroot_gt", "dataroot_lq"} <= roots.keys():
         problems += _backend_problems(where, dataset)
         if not problems and "meta_info_file" not in roots:
             problems += _content_problems(where, dataset, roots, scale)
@@ -123,6 +123,8 @@ def _backend_problems(where: str, dataset: Mapping[str, Any]) -> list[str]:
 def _content_problems(where: str, dataset: Mapping[str, Any], roots: Mapping[str, Path], scale: Any) -> list[str]:
     gt, lq = roots["dataroot_gt"], roots["dataroot_lq"]
     size, template = dataset.get("gt_size"), dataset.get("filename_tmpl", "{}")
+    if dataset.get("type") == PATCH_TYPE:
+        size = None  # smaller images are reflected to the patch size
     if not isinstance(scale, int) or scale < 1:
         return []
     if is_lmdb(dataset):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..distill.objective import TERM_KEYS
 from ..distill.settings import ConsistencySettings, EncoderSettings, HistorySettings, NegativesSettings
+from ..runtime.tiling import TileSettings
 
 __all__ = [
     "AT_LEAST",
@@ -17,10 +18,13 @@ __all__ = [
     "LOGGER",
     "OWN_MODELS",
     "PAIRED",
+    "PAIRED_TYPES",
+    "PATCH_TYPE",
     "PATH",
     "PLAIN",
     "SETTINGS",
     "TAUGHT_TERMS",
+    "TILE",
     "TOP",
     "TRAIN",
     "VAL",
@@ -48,6 +52,9 @@ SETTINGS: dict[str, type] = {
 }
 """Blocks of ``train`` that become settings classes, whose fields are their keys."""
 
+TILE = TileSettings
+"""The class behind ``val.tile``."""
+
 TOP: Keys = {
     "name": str,
     "model_type": str,
@@ -65,6 +72,7 @@ TOP: Keys = {
     "dist": bool,
     "rank": int,
     "world_size": int,
+    "start_iteration": int,
     "auto_resume": bool,
     "is_train": bool,
     "root_path": str,
@@ -88,6 +96,7 @@ TRAIN: Keys = {
     "ema_decay": float | None,
     "optim_g": Block,
     "scheduler": Block,
+    "clip_grad_norm": float | None,
     **dict.fromkeys(TERM_KEYS, Block | None),
     **dict.fromkeys(SETTINGS, Any),  # judged field by field
 }
@@ -98,6 +107,7 @@ VAL: Keys = {
     "suffix": str | None,
     "metrics": Block | None,
     "pbar": bool,
+    "tile": Block | None,
 }
 
 LOGGER: Keys = {
@@ -116,6 +126,7 @@ PAIRED: Keys = {
     "filename_tmpl": str,
     "io_backend": Block,
     "gt_size": int | None,
+    "progressive": Sequence[Sequence[int]] | None,
     "use_hflip": bool,
     "use_rot": bool,
     "use_shuffle": bool,  # BasicSR reads it nowhere, but all its option files have it
@@ -133,13 +144,18 @@ PAIRED: Keys = {
     "phase": str,
     "scale": int,
 }
-"""Keys of a ``PairedImageDataset``; those of other dataset types are their own."""
+"""Keys of a paired dataset; those of other dataset types are their own."""
+
+PAIRED_TYPES = ("PairedImageDataset", "PairedPatchDataset")
+PATCH_TYPE = "PairedPatchDataset"
+"""The dataset that ``progressive`` and images smaller than a patch need."""
 
 AT_LEAST: dict[str, float] = {
     "scale": 1,
     "num_gpu": 0,
     "total_iter": 1,
     "ema_decay": 0,
+    "clip_grad_norm": 0,
     "val_freq": 1,
     "print_freq": 1,
     "save_checkpoint_freq": 1,

@@ -9,8 +9,10 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from ..archs.facts import ArchFacts, facts_from_options
+from ..data.patches import stages_from
 from ..distill.objective import TERM_KEYS
-from .keys import OWN_MODELS, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
+from ..errors import ConfigError
+from .keys import OWN_MODELS, PATCH_TYPE, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, show, type_of
 from .resources import where_to_get
 
@@ -56,13 +58,10 @@ def _scale_rules(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
     scale = opt.get("scale")
     if not isinstance(scale, int) or scale < 1:
         return
-    patch = None
-    gt_size = block_of(opt, "datasets", "train").get("gt_size")
-    if is_train and isinstance(gt_size, int):
-        patch, rest = divmod(gt_size, scale)
-        if rest:
-            yield f"datasets.train.gt_size is {gt_size}, no multiple of scale {scale}; {patch * scale} would be"
-            patch = None
+    sizes = _gt_sizes(opt) if is_train else {}
+    for key, gt_size in sizes.items():
+        if gt_size % scale:
+            yield f"{key} is {gt_size}, no multiple of scale {scale}; {gt_size // scale * scale} would be"
     for name in ("network_g", "network_teacher") if is_train else ("network_g",):
         facts = _facts(opt, name)
         if facts is None:
@@ -71,17 +70,43 @@ def _scale_rules(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
         if facts.scale != scale:
             yield f"scale is {scale}, but {label} upscales by {facts.scale}; make them equal"
         multiple = max(1, facts.multiple_of)
-        if patch is not None and (patch % multiple or patch < facts.minimum):
-            yield (
-                f"datasets.train.gt_size {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
-                f"{multiple}; make gt_size a multiple of {scale * multiple}"
-            )
+        for key, gt_size in sizes.items():
+            patch, rest = divmod(gt_size, scale)
+            if not rest and (patch % multiple or patch < facts.minimum):
+                yield (
+                    f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
+                    f"{multiple}; make gt_size a multiple of {scale * multiple}"
+                )
+
+
+def _gt_sizes(opt: Mapping[str, Any]) -> dict[str, int]:
+    """Patch sizes by where they stand: gt_size, or the rows of progressive."""
+    train = block_of(opt, "datasets", "train")
+    rows = train.get("progressive")
+    if isinstance(rows, list) and train.get("type") == PATCH_TYPE:
+        found = {f"datasets.train.progressive[{i}] gt_size": r[1] for i, r in enumerate(rows) if _is_row(r)}
+    else:
+        found = {"datasets.train.gt_size": train.get("gt_size")}
+    return {key: size for key, size in found.items() if isinstance(size, int) and size > 0}
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, list | tuple) and len(row) == 3
 
 
 def _training_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     decay = block_of(opt, "train").get("ema_decay")
     if isinstance(decay, int | float) and decay >= 1:
         yield f"'ema_decay' in train must be below 1, got {show(decay)}"
+    train = block_of(opt, "datasets", "train")
+    rows = train.get("progressive")
+    if rows and train.get("type") != PATCH_TYPE:
+        yield f"datasets.train.progressive needs type: {PATCH_TYPE}, got {show(train.get('type'))}"
+    elif isinstance(rows, list):
+        try:
+            stages_from(rows, world_size=1)
+        except (ConfigError, TypeError) as error:
+            yield f"datasets.train: {error}"
 
 
 def _term_rules(opt: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .keys import AT_LEAST, DISTILLED, LOGGER, OWN_MODELS, PAIRED, PATH, PLAIN, SETTINGS, TOP, TRAIN, VAL, Block
+from .keys import (
+    AT_LEAST,
+    DISTILLED,
+    LOGGER,
+    OWN_MODELS,
+    PAIRED,
+    PAIRED_TYPES,
+    PATH,
+    PLAIN,
+    SETTINGS,
+    TILE,
+    TOP,
+    TRAIN,
+    VAL,
+    Block,
+)
 from .problems import block_of, show, unknown_key
 from .signature import misfit, settings_problems
 
@@ -32,6 +47,8 @@ def schema_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
             problems += _block(name, opt[name], keys, needed.get(name, ()), own)
     for name, cls in SETTINGS.items() if own else ():
         problems += settings_problems(f"train.{name}", block_of(opt, "train").get(name), cls)
+    if own:
+        problems += settings_problems("val.tile", block_of(opt, "val").get("tile"), TILE)
     return problems + _datasets(block_of(opt, "datasets"), own, is_train)
 
 
@@ -106,11 +123,12 @@ def _datasets(datasets: Mapping[str, Any], own: bool, is_train: bool) -> list[st
 
 def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> list[str]:
     needed = ["name", "type"]
-    paired = dataset.get("type") == "PairedImageDataset"
+    paired = dataset.get("type") in PAIRED_TYPES
     if paired:
         needed += ["dataroot_gt", "dataroot_lq"]
     if phase == "train":
-        needed += ["batch_size_per_gpu", *(["gt_size"] if paired else [])]
+        sizes = ["batch_size_per_gpu", *(["gt_size"] if paired else [])]
+        needed += [] if paired and dataset.get("progressive") else sizes
     problems = _block(where, dataset, PAIRED, needed, own and paired)
     if phase == "train" and dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
         problems.append(f"{where}: prefetch_mode 'cuda' needs pin_memory: true")

@@ -2,5 +2,14 @@
 
 from .contrastive_loss import ContrastiveLoss, contrast_terms, contrastive_ratio
 from .distribution_loss import DistributionLoss, code_cross_entropy
+from .psnr_loss import PSNRLoss, psnr_loss
 
-__all__ = ["ContrastiveLoss", "DistributionLoss", "code_cross_entropy", "contrast_terms", "contrastive_ratio"]
+__all__ = [
+    "ContrastiveLoss",
+    "DistributionLoss",
+    "PSNRLoss",
+    "code_cross_entropy",
+    "contrast_terms",
+    "contrastive_ratio",
+    "psnr_loss",
+]

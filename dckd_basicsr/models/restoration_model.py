@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from basicsr.archs import build_network
-from basicsr.models import lr_scheduler
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -22,6 +21,8 @@ from ..checkpoint import load_into, load_weights, save_state
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues
 from ..errors import ConfigError
+from ..runtime.schedules import build_schedule
+from ..runtime.tiling import TileSettings, run_tiled
 from .padding import run_padded
 from .validation import validate
 
@@ -56,11 +57,13 @@ class RestorationModel(SRModel):
         self.ema_decay = float(train_opt.get("ema_decay") or 0)
         if self.ema_decay > 0:
             self._init_ema()
+        self.clip_grad_norm = train_opt.get("clip_grad_norm")
         self.objective = Objective(train_opt).to(self.device)
         # Ranks draw their own degradations; the offset keeps their streams apart for any sensible seed.
         self.generators = Generators(int(self.opt["manual_seed"]) + 1_000_003 * int(self.opt["rank"]))
         self.parts = self.build_parts()
         self.values: ObjectiveValues | None = None
+        self._batch_shape: torch.Size | None = None
         self.setup_optimizers()
         self.setup_schedulers()
 
@@ -76,11 +79,17 @@ class RestorationModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One iteration: forward, terms, backward, optimizer, moving average."""
+        if self.lq.shape != self._batch_shape:
+            self._batch_shape = self.lq.shape
+            batch, _, height, width = self._batch_shape
+            _LOG.info("From iteration %d: batches of %d LQ patches of %dx%d px", current_iter, batch, width, height)
         self.optimizer_g.zero_grad(set_to_none=True)
         self.output = self.net_g(self.lq)
         step = DistillStep(self.parts, self.lq, self.gt, self.output, self.objective.needs)
         self.values = self.objective(step)
         self.values.total.backward()
+        if self.clip_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self.net_g.parameters(), self.clip_grad_norm)
         self.optimizer_g.step()
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
@@ -124,18 +133,9 @@ class RestorationModel(SRModel):
         self.optimizers.append(self.optimizer_g)
 
     def setup_schedulers(self) -> None:
-        """BasicSR's schedulers, and CosineAnnealingLR; the options are left as they are (the stock method pops)."""
-        options = dict(self.opt["train"]["scheduler"])
-        name = options.pop("type")
-        schedulers = {
-            "MultiStepLR": lr_scheduler.MultiStepRestartLR,
-            "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
-            "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
-            "CosineAnnealingLR": torch.optim.lr_scheduler.CosineAnnealingLR,
-        }
-        if name not in schedulers:
-            raise ConfigError(f"unknown scheduler '{name}' in train.scheduler; one of {', '.join(schedulers)}")
-        self.schedulers.extend(schedulers[name](optimizer, **options) for optimizer in self.optimizers)
+        """A schedule by name, see ``runtime/schedules.py``."""
+        options = self.opt["train"]["scheduler"]
+        self.schedulers.extend(build_schedule(optimizer, options) for optimizer in self.optimizers)
 
     def _init_ema(self) -> None:
         self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
@@ -208,11 +208,16 @@ class RestorationModel(SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Restore ``self.lq`` with the moving average if there is one, padded to what the network needs."""
+        """Restore ``self.lq`` with the moving average if there is one, padded, and in tiles if ``val.tile`` says so."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        self.output = run_padded(net, self.lq, self.facts)
+        tile = (self.opt.get("val") or {}).get("tile")
+        if tile:
+            settings = TileSettings(**tile)
+            self.output = run_tiled(lambda x: run_padded(net, x, self.facts), self.lq, self.facts.scale, settings)
+        else:
+            self.output = run_padded(net, self.lq, self.facts)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:

@@ -1,5 +1,7 @@
-"""What a run leaves behind besides weights: result files."""
+"""What a run needs around networks and data: loaders, learning-rate schedules, result files."""
 
+from .loaders import create_loaders
 from .results import add_results, read_results
+from .schedules import build_schedule
 
-__all__ = ["add_results", "read_results"]
+__all__ = ["add_results", "build_schedule", "create_loaders", "read_results"]

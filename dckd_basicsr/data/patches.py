@@ -1,0 +1,150 @@
+"""Which patches a training run reads: sizes and batches by iteration, the same on every process and after a resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Sampler
+
+from ..errors import ConfigError
+
+__all__ = ["PatchRequest", "PatchSampler", "Stage", "stages_from"]
+
+
+class PatchRequest(NamedTuple):
+    """What a dataset is asked for: image number ``image``, a ``gt_size`` px patch, drawn with ``seed`` alone."""
+
+    image: int
+    gt_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Up to and including iteration ``until``: GT patches of ``gt_size`` px, ``batch`` of them over all processes."""
+
+    until: int
+    gt_size: int
+    batch: int
+
+
+def stages_from(progressive: Sequence[Sequence[int]], world_size: int) -> list[Stage]:
+    """Read ``[[until, gt_size, total_batch], ...]``.
+
+    Raises:
+        ConfigError: not of that form, ``until`` not growing, or a batch that the processes cannot share evenly.
+    """
+    stages = []
+    for row in progressive:
+        if len(row) != 3 or any(not isinstance(v, int) or v < 1 for v in row):
+            raise ConfigError(f"progressive needs rows of [until, gt_size, total_batch], whole numbers, got {row}")
+        stages.append(Stage(*row))
+    if not stages or any(a.until >= b.until for a, b in zip(stages, stages[1:])):  # noqa: RUF007 (pairs of stages)
+        raise ConfigError(f"progressive needs rows with growing iterations, got {[s.until for s in stages]}")
+    for stage in stages:
+        if stage.batch % world_size:
+            raise ConfigError(
+                f"progressive asks for {stage.batch} patches of {stage.gt_size} px in total, which {world_size} "
+                "processes cannot share evenly; change the batch or the number of processes"
+            )
+    return stages
+
+
+class PatchSampler(Sampler[list[PatchRequest]]):
+    """Batches of patch requests of one process.
+
+    Every epoch is a permutation of the images (each ``ratio`` times), dealt out to the processes. The size of a batch
+    and of its patches follow from the iteration. Each patch has a seed from (run seed, epoch, place in the epoch), so
+    what is read does not depend on worker scheduling, and a run that starts at ``start_iteration`` goes on where it
+    stopped.
+
+    Args:
+        images: number of images.
+        stages: patch and batch sizes; the last stage goes on.
+        rank: this process.
+        world_size: number of processes.
+        ratio: how often each image comes in an epoch.
+        seed: of the run, the same on all processes.
+        start_iteration: iterations done before.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        stages: Sequence[Stage],
+        rank: int = 0,
+        world_size: int = 1,
+        ratio: int = 1,
+        seed: int = 0,
+        start_iteration: int = 0,
+    ) -> None:
+        self.images = images
+        self.stages = list(stages)
+        self.rank = rank
+        self.world_size = world_size
+        self.per_epoch = images * ratio // world_size  # samples of each process; a rest is left to the next epoch
+        self.seed = seed
+        largest = max(stage.batch for stage in self.stages) // world_size
+        if self.per_epoch < largest:
+            raise ConfigError(
+                f"an epoch has {self.per_epoch} patches per process, fewer than a batch of {largest}; "
+                "raise dataset_enlarge_ratio in datasets.train"
+            )
+        self.start_epoch, self._taken_at_start = self.position(start_iteration)
+        self.start_iteration = start_iteration
+        self.epoch = self.start_epoch
+
+    def stage(self, iteration: int) -> Stage:
+        """The stage of an iteration, counted from 1."""
+        return next((stage for stage in self.stages if iteration <= stage.until), self.stages[-1])
+
+    def position(self, iterations: int) -> tuple[int, int]:
+        """After so many iterations: the epoch, and the samples each process has taken from it."""
+        epoch = taken = 0
+        for i in range(1, iterations + 1):
+            batch = self._batch(i)
+            if taken + batch > self.per_epoch:
+                epoch, taken = epoch + 1, 0
+            taken += batch
+        return epoch, taken
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iterator walks; BasicSR's loop calls it before each."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[PatchRequest]]:
+        # Everything follows from the epoch: a loader may open an iterator, read ahead, and drop it again.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        total = self.per_epoch * self.world_size
+        order = torch.randperm(total, generator=generator)[self.rank :: self.world_size].tolist()
+        seeds = torch.randint(2**62, (total,), generator=generator)[self.rank :: self.world_size].tolist()
+        iteration, taken = self._entry()
+        while taken + self._batch(iteration + 1) <= self.per_epoch:
+            iteration += 1
+            size, batch = self.stage(iteration).gt_size, self._batch(iteration)
+            yield [PatchRequest(order[i] % self.images, size, seeds[i]) for i in range(taken, taken + batch)]
+            taken += batch
+
+    def __len__(self) -> int:
+        """Batches of the chosen epoch."""
+        iteration, taken = self._entry()
+        count = 0
+        while taken + self._batch(iteration + 1) <= self.per_epoch:
+            iteration, taken, count = iteration + 1, taken + self._batch(iteration + 1), count + 1
+        return count
+
+    def _batch(self, iteration: int) -> int:
+        return self.stage(iteration).batch // self.world_size
+
+    def _entry(self) -> tuple[int, int]:
+        """Where this run enters the chosen epoch: iterations done before, and samples already taken from it."""
+        iteration, taken, epoch = self.start_iteration, self._taken_at_start, self.start_epoch
+        while epoch < self.epoch:
+            if taken + self._batch(iteration + 1) > self.per_epoch:
+                epoch, taken = epoch + 1, 0
+            else:
+                iteration, taken = iteration + 1, taken + self._batch(iteration + 1)
+        return iteration, taken

@@ -1,0 +1,78 @@
+"""Learning-rate schedules by name: BasicSR's, PyTorch's cosine, and Restormer's fixed-then-cosine."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from basicsr.models import lr_scheduler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+
+from ..errors import ConfigError, near_miss
+
+__all__ = ["SCHEDULES", "CosineAnnealingRestartCyclicLR", "build_schedule"]
+
+
+class CosineAnnealingRestartCyclicLR(LRScheduler):
+    """Cosine cycles, each with its own length, start and end (Zamir et al., CVPR 2022, training details).
+
+    A cycle that ends where it starts is a constant: periods [92000, 208000], eta_mins [3e-4, 1e-6] at lr 3e-4 keep the
+    rate for 92,000 iterations and then follow a cosine. The rate is a function of the iteration alone, so a resumed run
+    needs nothing else.
+
+    Args:
+        optimizer: its ``lr`` is the start of a cycle of weight 1.
+        periods: length of each cycle in iterations; after the last one the rate stays at its end.
+        restart_weights: factor on ``lr`` at the start of each cycle.
+        eta_mins: rate at the end of each cycle.
+        last_epoch: iterations done so far, as in every PyTorch scheduler.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        periods: Sequence[int],
+        restart_weights: Sequence[float] = (1.0,),
+        eta_mins: Sequence[float] = (0.0,),
+        last_epoch: int = -1,
+    ) -> None:
+        if not len(periods) == len(restart_weights) == len(eta_mins):
+            raise ConfigError(
+                "periods, restart_weights and eta_mins of CosineAnnealingRestartCyclicLR need one entry per cycle, got "
+                f"{len(periods)}, {len(restart_weights)} and {len(eta_mins)}"
+            )
+        self.periods = list(periods)
+        self.restart_weights = list(restart_weights)
+        self.eta_mins = list(eta_mins)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float | Any]:
+        ends = list(itertools.accumulate(self.periods))
+        cycle = next((i for i, end in enumerate(ends) if self.last_epoch < end), len(ends) - 1)
+        done = min(1.0, (self.last_epoch - (ends[cycle] - self.periods[cycle])) / self.periods[cycle])
+        weight, low = self.restart_weights[cycle], self.eta_mins[cycle]
+        share = 0.5 * (1.0 + math.cos(math.pi * done))
+        return [low + (weight * base - low) * share for base in self.base_lrs]
+
+
+SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
+    "MultiStepLR": lr_scheduler.MultiStepRestartLR,
+    "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
+    "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
+    "CosineAnnealingLR": CosineAnnealingLR,
+    "CosineAnnealingRestartCyclicLR": CosineAnnealingRestartCyclicLR,
+}
+
+
+def build_schedule(optimizer: Optimizer, options: Mapping[str, Any]) -> LRScheduler:
+    """Build from a ``train.scheduler`` block, which stays as it is (the stock code pops ``type`` out of it)."""
+    arguments = dict(options)
+    name = arguments.pop("type")
+    if name not in SCHEDULES:
+        raise ConfigError(
+            f"unknown scheduler '{name}' in train.scheduler{near_miss(name, SCHEDULES)} Known: {', '.join(SCHEDULES)}"
+        )
+    return SCHEDULES[name](optimizer, **arguments)

@@ -1,0 +1,168 @@
+"""Progressive patches: the right size at the right iteration, on every process, and after a resume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset, _at_least
+from dckd_basicsr.data.patches import PatchRequest, PatchSampler, Stage, stages_from
+from dckd_basicsr.errors import ConfigError, DatasetError
+from tests.tiny import write_photos
+
+STAGES = [Stage(3, 16, 4), Stage(7, 24, 2), Stage(9, 32, 2)]
+
+
+def run_epochs(sampler: PatchSampler, iterations: int) -> list[list[PatchRequest]]:
+    """Batches as BasicSR's loop draws them."""
+    batches: list[list[PatchRequest]] = []
+    epoch = sampler.epoch
+    while len(batches) < iterations:
+        sampler.set_epoch(epoch)
+        batches += list(sampler)
+        epoch += 1
+    return batches[:iterations]
+
+
+def test_sizes_follow_the_iteration_and_the_last_stage_goes_on():
+    batches = run_epochs(PatchSampler(10, STAGES), 14)
+    sizes = [(batch[0].gt_size, len(batch)) for batch in batches]
+    assert sizes == [(16, 4)] * 2 + [(16, 4)] + [(24, 2)] * 4 + [(32, 2)] * 7
+    assert all(len({request.gt_size for request in batch}) == 1 for batch in batches)
+
+
+def test_an_epoch_shows_every_image_equally_often():
+    sampler = PatchSampler(5, [Stage(1, 8, 1)], ratio=3)
+    sampler.set_epoch(2)
+    counts = np.bincount([request.image for batch in sampler for request in batch])
+    assert counts.tolist() == [3] * 5
+
+
+def test_epochs_and_seeds_differ():
+    def order(epoch: int, seed: int) -> list[PatchRequest]:
+        sampler = PatchSampler(12, [Stage(1, 8, 1)], seed=seed)
+        sampler.set_epoch(epoch)
+        return [batch[0] for batch in sampler]
+
+    assert order(0, 1) == order(0, 1)
+    assert [r.image for r in order(0, 1)] != [r.image for r in order(1, 1)]
+    assert [r.image for r in order(0, 1)] != [r.image for r in order(0, 2)]
+    assert len({r.seed for r in order(0, 1) + order(1, 1)}) == 24
+
+
+@pytest.mark.parametrize("start", range(13))
+def test_a_resumed_run_reads_what_an_uninterrupted_one_reads(start):
+    straight = run_epochs(PatchSampler(10, STAGES, ratio=2, seed=5), 13)
+    resumed = PatchSampler(10, STAGES, ratio=2, seed=5, start_iteration=start)
+    assert run_epochs(resumed, 13 - start) == straight[start:]
+
+
+def test_two_processes_share_a_batch_and_never_a_patch():
+    alone = run_epochs(PatchSampler(12, STAGES, seed=3), 3)
+    shared = [run_epochs(PatchSampler(12, STAGES, rank=rank, world_size=2, seed=3), 3) for rank in (0, 1)]
+    for whole, first, second in zip(alone, *shared, strict=True):
+        assert len(first) == len(second) == len(whole) // 2
+        assert sorted(first + second) == sorted(whole)  # together they read what one process would
+
+
+def test_an_iterator_that_is_dropped_leaves_no_trace():
+    # BasicSR's prefetcher opens the loader twice, and workers read ahead.
+    sampler, wanted = PatchSampler(10, STAGES), list(PatchSampler(10, STAGES))
+    dropped = iter(sampler)
+    next(dropped)
+    assert list(sampler) == wanted
+    assert len(sampler) == len(wanted)
+
+
+def test_position_counts_epochs():
+    sampler = PatchSampler(10, [Stage(3, 16, 2), Stage(6, 32, 1)])
+    assert sampler.position(0) == (0, 0)
+    assert sampler.position(3) == (0, 6)
+    assert sampler.position(7) == (0, 10)
+    assert sampler.position(8) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "world", "message"),
+    [
+        ([], 1, "growing"),
+        ([[5, 16, 4], [5, 32, 2]], 1, "growing"),
+        ([[5, 16]], 1, r"\[until, gt_size, total_batch\]"),
+        ([[5, 16, 0]], 1, "whole numbers"),
+        ([[5, 16, 3]], 2, "2 processes cannot share evenly"),
+    ],
+)
+def test_bad_stages(rows, world, message):
+    with pytest.raises(ConfigError, match=message):
+        stages_from(rows, world)
+
+
+def test_an_epoch_shorter_than_a_batch_is_refused():
+    with pytest.raises(ConfigError, match="raise dataset_enlarge_ratio"):
+        PatchSampler(3, [Stage(1, 8, 4)])
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    prepare_sr(write_photos(folder / "photos"), folder, [2], crop=None, workers=0)
+    return {"dataroot_gt": str(folder / "GT.lmdb"), "dataroot_lq": str(folder / "LQ_x2.lmdb")}
+
+
+def dataset(roots, **options) -> PairedPatchDataset:
+    return PairedPatchDataset({**roots, "io_backend": {"type": "lmdb"}, "scale": 2, "phase": "train", **options})
+
+
+def test_a_patch_depends_on_its_request_alone(roots):
+    a, b = dataset(roots), dataset(roots)
+    request = PatchRequest(1, 24, 77)
+    b[PatchRequest(0, 24, 1)]
+    assert torch.equal(a[request]["gt"], b[request]["gt"])
+    assert torch.equal(a[request]["lq"], a[request]["lq"])
+    assert not torch.equal(a[request]["gt"], a[PatchRequest(1, 24, 78)]["gt"])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lq_and_gt_show_the_same_place(roots, seed):
+    item = dataset(roots)[PatchRequest(2, 32, seed)]
+    assert item["lq"].shape == (3, 16, 16)
+    assert item["gt"].shape == (3, 32, 32)
+    small = torch.nn.functional.avg_pool2d(item["gt"], 2)
+    assert (small - item["lq"]).abs().mean() < 0.02
+    assert (small.flip(2) - item["lq"]).abs().mean() > 0.03
+
+
+def test_whole_images_equal_the_stock_dataset(roots):
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+
+    options = {**roots, "io_backend": {"type": "lmdb"}, "scale": 2, "phase": "val"}
+    stock, ours = PairedImageDataset({**options, "io_backend": {"type": "lmdb"}}), PairedPatchDataset(options)
+    assert len(stock) == len(ours) == 3
+    for i in range(3):
+        for key in ("lq", "gt"):
+            torch.testing.assert_close(ours[i][key], stock[i][key], rtol=0, atol=1e-7)
+        assert ours[i]["lq_path"] == stock[i]["lq_path"]
+
+
+def test_images_smaller_than_the_patch_are_reflected(roots):
+    item = dataset(roots)[PatchRequest(0, 200, 3)]
+    assert item["gt"].shape == (3, 200, 200)
+    row = np.arange(4, dtype=np.uint8).reshape(1, 4, 1).repeat(3, 2)
+    wide = _at_least(row.repeat(2, 0), 11)
+    assert wide.shape[:2] == (11, 11)
+    assert wide[0, :8, 0].tolist() == [0, 1, 2, 3, 3, 2, 1, 1]
+
+
+def test_switched_off_flips(roots):
+    plain = dataset(roots, use_hflip=False, use_rot=False)
+    whole = plain[0]["gt"]
+    patch = plain[PatchRequest(0, whole.shape[1], 5)]["gt"]
+    assert patch.shape[1:] == (whole.shape[1], whole.shape[1])
+    assert any(torch.equal(patch, whole[:, :, i : i + patch.shape[2]]) for i in range(whole.shape[2]))
+
+
+def test_a_pair_of_the_wrong_scale_is_named(roots):
+    with pytest.raises(DatasetError, match=r"photo0' is 90x70, which is not 3 times its LQ of 45x35"):
+        dataset(roots, scale=3)[PatchRequest(0, 24, 0)]
