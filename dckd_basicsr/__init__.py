@@ -8,7 +8,7 @@ from . import compat
 
 compat.prepare_import()  # before anything of basicsr is imported
 
-from . import archs, config, data, distill, losses, models, runtime  # noqa: E402
+from . import archs, config, data, distill, losses, metrics, models, runtime  # noqa: E402
 from .errors import CheckpointError, ConfigError, DatasetError, DCKDError  # noqa: E402
 from .version import __version__  # noqa: E402
 
@@ -28,6 +28,7 @@ __all__ = [
     "data",
     "distill",
     "losses",
+    "metrics",
     "models",
     "runtime",
 ]

@@ -6,11 +6,16 @@ Imports neither PyTorch nor BasicSR.
 from __future__ import annotations
 
 from .commands import add_prepare_parser
+from .databases import PrepareSummary
 from .lmdb_reader import LmdbImages
 from .lmdb_writer import LmdbWriter, lmdb_writers
 from .preflight import paired_folder_problems, paired_lmdb_problems
 from .prepare_div2k import prepare_div2k
-from .prepare_sr import PrepareSummary, prepare_sr
+from .prepare_gopro import prepare_gopro
+from .prepare_paired import prepare_paired
+from .prepare_rain13k import prepare_rain13k
+from .prepare_sr import prepare_sr
+from .published import PreparedParts
 from .verify import LmdbReport, PairReport, verify_lmdb, verify_pair
 
 __all__ = [
@@ -19,11 +24,15 @@ __all__ = [
     "LmdbWriter",
     "PairReport",
     "PrepareSummary",
+    "PreparedParts",
     "add_prepare_parser",
     "lmdb_writers",
     "paired_folder_problems",
     "paired_lmdb_problems",
     "prepare_div2k",
+    "prepare_gopro",
+    "prepare_paired",
+    "prepare_rain13k",
     "prepare_sr",
     "verify_lmdb",
     "verify_pair",

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DCKDError
+from .command_parts import add_kind, add_shared, print_summary, shared_options
+from .paired_commands import add_paired_kinds
 from .prepare_div2k import DIV2K_PAGE, prepare_div2k
-from .prepare_sr import PrepareSummary, prepare_sr
+from .prepare_sr import prepare_sr
 from .verify import LmdbReport, verify_lmdb, verify_pair
 
 __all__ = ["add_prepare_parser", "run_script"]
@@ -40,30 +42,32 @@ example:
 
 
 def add_prepare_parser(subparsers: Any) -> None:
-    """Add ``prepare`` with ``sr``, ``div2k`` and ``verify`` to what ``ArgumentParser.add_subparsers()`` returned.
+    """Add ``prepare`` and its kinds to what ``ArgumentParser.add_subparsers()`` returned.
 
-    Each sets ``func``: called with the parsed Namespace it does the work, prints a summary and returns 0; it raises
-    DatasetError on bad input.
+    Each kind sets ``func``: called with the parsed Namespace it does the work, prints a summary and returns 0; it
+    raises DatasetError on bad input.
     """
     parser = subparsers.add_parser("prepare", help="pack photos into LMDB databases, and verify them")
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{sr,div2k,verify}")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="{sr,div2k,paired,gopro,rain13k,verify}")
 
-    sr = _add(kinds, "sr", _SR, "any folder of photos", _run_sr)
+    sr = add_kind(kinds, "sr", _SR, "any folder of photos", _run_sr)
     sr.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of HR photos, sub-folders included")
     sr.add_argument("out", type=Path, metavar="OUT", help="folder for the databases")
     sr.add_argument("--scale", type=int, nargs="+", required=True, help="one or several scales, such as 4 or 2 3 4")
     sr.add_argument("--lq", type=Path, metavar="DIR", help="ready-made LQ photos (DIR or DIR/X<scale>, 0001x4.png)")
     sr.add_argument("--small", choices=["keep", "skip"], default="skip", help="photos smaller than the crop (skip)")
     sr.add_argument("--thresh", type=int, default=0, help="pixels that may be left over at the far borders (0)")
-    _add_shared(sr)
+    add_shared(sr)
 
-    div2k = _add(kinds, "div2k", _DIV2K, "DIV2K's training photos as published", _run_div2k)
+    div2k = add_kind(kinds, "div2k", _DIV2K, "DIV2K's training photos as published", _run_div2k)
     div2k.add_argument("root", type=Path, metavar="ROOT", help="folder that holds DIV2K_train_HR")
     div2k.add_argument("out", type=Path, metavar="OUT", help="folder for the databases")
     div2k.add_argument("--scale", type=int, nargs="+", default=[2, 3, 4], help="some of 2 3 4 (all)")
-    _add_shared(div2k)
+    add_shared(div2k)
 
-    verify = _add(kinds, "verify", _VERIFY, "read databases again from end to end", _run_verify)
+    add_paired_kinds(kinds)
+
+    verify = add_kind(kinds, "verify", _VERIFY, "read databases again from end to end", _run_verify)
     verify.add_argument("gt", type=Path, metavar="GT_LMDB", help="a database")
     verify.add_argument("lq", type=Path, metavar="LQ_LMDB", nargs="?", help="its LQ database")
     verify.add_argument("--scale", type=int, help="GT size / LQ size; needed with LQ_LMDB")
@@ -86,41 +90,14 @@ def run_script(kind: str, arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _add(kinds: Any, name: str, description: str, summary: str, func: Any) -> argparse.ArgumentParser:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser: argparse.ArgumentParser = kinds.add_parser(
-        name, help=summary, description=description, formatter_class=formatter
-    )
-    parser.set_defaults(func=func)
-    return parser
-
-
-def _add_shared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--crop", type=int, default=480, help="side of the sub-images in GT pixels; 0: whole photos (480)"
-    )
-    parser.add_argument("--step", type=int, help="distance between sub-images in GT pixels (half the crop)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; 0: none (one per core)")
-    parser.add_argument("--level", type=int, default=1, help="PNG compression, 0 to 9 (1)")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing databases, at the end")
-    parser.add_argument("--verify", action="store_true", help="read everything again before the databases appear")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
-
-
-def _shared(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("workers", "level", "overwrite", "verify", "limit")
-    step = options.crop // 2 if options.step is None else options.step
-    return {**{name: getattr(options, name) for name in names}, "crop": options.crop or None, "step": step}
-
-
 def _run_sr(options: argparse.Namespace) -> int:
     extra = {"lq": options.lq, "small": options.small, "thresh": options.thresh}
-    _print_summary(prepare_sr(options.photos, options.out, options.scale, **extra, **_shared(options)))
+    print_summary(prepare_sr(options.photos, options.out, options.scale, **extra, **shared_options(options)))
     return 0
 
 
 def _run_div2k(options: argparse.Namespace) -> int:
-    _print_summary(prepare_div2k(options.root, options.out, options.scale, **_shared(options)))
+    print_summary(prepare_div2k(options.root, options.out, options.scale, **shared_options(options)))
     return 0
 
 
@@ -133,24 +110,11 @@ def _run_verify(options: argparse.Namespace) -> int:
     pair = verify_pair(options.gt, options.lq, options.scale)
     _print_report(pair.gt)
     _print_report(pair.lq)
-    print(f"keys match, and every GT image is {pair.scale} times its LQ image")
+    ratio = "as large as" if pair.scale == 1 else f"{pair.scale} times"
+    print(f"keys match, and every GT image is {ratio} its LQ image")
     return 0
 
 
 def _print_report(report: LmdbReport) -> None:
     sums = "checksums match" if report.checksums else "no checksums.txt to compare with"
     print(f"{report.path}: {report.images} images, {report.bytes / 1e6:.1f} MB, all readable, {sums}")
-
-
-def _print_summary(summary: PrepareSummary) -> None:
-    verified = ", verified" if summary.verified else ""
-    print(f"packed {summary.images} pairs from {summary.photos} photos in {summary.seconds:.0f} s{verified}")
-    if summary.skipped:
-        names = ", ".join(summary.skipped[:5]) + (", ..." if len(summary.skipped) > 5 else "")
-        print(f"skipped {len(summary.skipped)} photos smaller than the crop: {names} (--small keep packs them whole)")
-    print("for the option file:")
-    for scale, lq in summary.lq.items():
-        print(f"  # scale {scale}")
-        print(f"  dataroot_gt: {summary.gt.resolve()}")
-        print(f"  dataroot_lq: {lq.resolve()}")
-        print("  io_backend: {type: lmdb}")

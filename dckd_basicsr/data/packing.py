@@ -13,9 +13,9 @@ from ..errors import DatasetError
 from .images import Image, encode_png, read_image
 from .keys import check_key
 from .lmdb_reader import Shape
-from .subimages import crop_grid, subimage_key
+from .subimages import check_crop, crop_grid, subimage_key
 
-__all__ = ["PackSettings", "PackedPhoto", "PhotoJob", "pack_photo"]
+__all__ = ["PackSettings", "PackedPhoto", "PhotoJob", "pack_photo", "pack_settings"]
 
 #: A PNG file's bytes and the image's shape.
 Encoded = tuple[bytes, Shape]
@@ -57,6 +57,27 @@ class PackedPhoto:
     key: str
     images: tuple[tuple[str, tuple[Encoded, ...]], ...]
     skipped: bool = False
+
+
+def pack_settings(
+    scales: Sequence[int], *, crop: int | None, step: int | None, thresh: int = 0, small: str = "skip", level: int = 1
+) -> PackSettings:
+    """Check the options of :func:`dckd_basicsr.data.prepare_sr` that concern a photo.
+
+    Raises:
+        DatasetError: names the option and what it may be.
+    """
+    if not scales or min(scales) < 1 or len(set(scales)) != len(scales):
+        raise DatasetError(f"scales must be different whole numbers from 1 on, got {list(scales)}")
+    if small not in ("skip", "keep"):
+        raise DatasetError(f"small must be 'skip' or 'keep', got {small!r}")
+    if not 0 <= level <= 9:
+        raise DatasetError(f"PNG level must be 0 to 9, got {level}")
+    if thresh < 0:
+        raise DatasetError(f"thresh must be 0 or more pixels, got {thresh}")
+    if crop is not None:
+        check_crop(crop, crop if step is None else step, scales)
+    return PackSettings(tuple(scales), crop, step or crop or 0, thresh, small == "keep", level)
 
 
 def pack_photo(settings: PackSettings, job: PhotoJob) -> PackedPhoto:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DatasetError
-from .prepare_sr import PrepareSummary, prepare_sr
+from .databases import PrepareSummary
+from .prepare_sr import prepare_sr
 
 __all__ = ["DIV2K_PAGE", "prepare_div2k"]
 

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ..errors import DatasetError
+from .databases import PackSet, PrepareSummary, pack_databases, take
 from .keys import keyed_photos
-from .lmdb_writer import LmdbWriter, lmdb_writers
-from .packing import PackSettings, PhotoJob, pack_photo
-from .parallel import default_workers, ordered_map, progress
-from .subimages import check_crop
-from .verify import verify_set
+from .packing import PhotoJob, pack_settings
 
-__all__ = ["PrepareSummary", "prepare_sr"]
-
-
-@dataclass(frozen=True)
-class PrepareSummary:
-    """What was packed. ``images`` counts pairs per scale; ``skipped`` holds keys of photos smaller than the crop."""
-
-    gt: Path
-    lq: Mapping[int, Path]
-    photos: int
-    images: int
-    skipped: tuple[str, ...]
-    seconds: float
-    verified: bool
+__all__ = ["prepare_sr"]
 
 
 def prepare_sr(
@@ -79,62 +60,15 @@ def prepare_sr(
     Raises:
         DatasetError: says which photo, option or database is wrong. Nothing is left behind.
     """
-    started = time.monotonic()
-    settings = _settings(scales, crop, step, thresh, small, level)
-    if (workers is not None and workers < 0) or (limit is not None and limit < 1):
-        raise DatasetError(f"workers must be 0 or more and limit 1 or more, got workers={workers} and limit={limit}")
-    jobs = _jobs(source, settings.scales, lq, limit)
+    settings = pack_settings(scales, crop=crop, step=step, thresh=thresh, small=small, level=level)
     targets = {scale: out / lq_name.format(scale=scale) for scale in settings.scales}
-    with lmdb_writers([out / gt_name, *targets.values()], level=level, overwrite=overwrite) as writers:
-        skipped = _pack(settings, jobs, writers, default_workers() if workers is None else workers)
-        if verify:
-            for writer in writers:
-                writer.finish()
-            verify_set(writers[0].folder, {s: w.folder for s, w in zip(settings.scales, writers[1:])})
-        images = writers[0].count
-    return PrepareSummary(
-        out / gt_name, targets, len(jobs), images, tuple(skipped), time.monotonic() - started, verified=verify
-    )
+    jobs = take(_jobs(source, settings.scales, lq), limit)
+    pack_set = PackSet(settings, jobs, out / gt_name, targets)
+    return pack_databases([pack_set], workers=workers, overwrite=overwrite, verify=verify)[0]
 
 
-def _pack(settings: PackSettings, jobs: Sequence[PhotoJob], writers: Sequence[LmdbWriter], workers: int) -> list[str]:
-    """Put every photo into the databases; return the keys of the photos skipped as too small."""
-    skipped: list[str] = []
-    results = ordered_map(partial(pack_photo, settings), jobs, workers=min(workers, len(jobs)))
-    for packed in progress(results, total=len(jobs), what="pack", unit="photo"):
-        if packed.skipped:
-            skipped.append(packed.key)
-        for key, encoded in packed.images:
-            for writer, (data, shape) in zip(writers, encoded):
-                writer.put(key, data, shape)
-    if len(skipped) == len(jobs):
-        raise DatasetError(
-            f"all {len(jobs)} photos, '{jobs[0]}' first, are smaller than the crop of {settings.crop} pixels; "
-            "choose a smaller --crop (and --step), or --small keep"
-        )
-    return skipped
-
-
-def _settings(
-    scales: Sequence[int], crop: int | None, step: int | None, thresh: int, small: str, level: int
-) -> PackSettings:
-    if not scales or min(scales) < 1 or len(set(scales)) != len(scales):
-        raise DatasetError(f"scales must be different whole numbers from 1 on, got {list(scales)}")
-    if small not in ("skip", "keep"):
-        raise DatasetError(f"small must be 'skip' or 'keep', got {small!r}")
-    if not 0 <= level <= 9:
-        raise DatasetError(f"PNG level must be 0 to 9, got {level}")
-    if thresh < 0:
-        raise DatasetError(f"thresh must be 0 or more pixels, got {thresh}")
-    if crop is not None:
-        check_crop(crop, crop if step is None else step, scales)
-    return PackSettings(tuple(scales), crop, step or crop or 0, thresh, small == "keep", level)
-
-
-def _jobs(
-    source: Path, scales: Sequence[int], lq: Path | Mapping[int, Path] | None, limit: int | None
-) -> list[PhotoJob]:
-    photos = dict(list(keyed_photos(source).items())[:limit])
+def _jobs(source: Path, scales: Sequence[int], lq: Path | Mapping[int, Path] | None) -> list[PhotoJob]:
+    photos = keyed_photos(source)
     if lq is None:
         return [PhotoJob(key, path) for key, path in photos.items()]
     matches = [_match(photos, _lq_folder(lq, scale, scales), scale) for scale in scales]

@@ -1,0 +1,105 @@
+"""Paired databases from lists of photos: the one path that every ``basicsr prepare`` packs along."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import DatasetError
+from .lmdb_writer import LmdbWriter, lmdb_writers
+from .packing import PackSettings, PhotoJob, pack_photo
+from .parallel import default_workers, ordered_map, progress
+from .verify import verify_set
+
+__all__ = ["PackSet", "PrepareSummary", "pack_databases", "take"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PackSet:
+    """A GT database and one LQ database per scale, packed from one list of photos."""
+
+    settings: PackSettings
+    jobs: Sequence[PhotoJob]
+    gt: Path
+    lq: Mapping[int, Path]
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What was packed. ``images`` counts pairs per scale; ``skipped`` holds keys of photos smaller than the crop."""
+
+    gt: Path
+    lq: Mapping[int, Path]
+    photos: int
+    images: int
+    skipped: tuple[str, ...]
+    seconds: float
+    verified: bool
+
+
+def pack_databases(
+    sets: Sequence[PackSet], *, workers: int | None = None, overwrite: bool = False, verify: bool = False
+) -> list[PrepareSummary]:
+    """Pack every set, and let all databases appear together at the end, or none.
+
+    Args:
+        sets: all with the same PNG level.
+        workers: processes; None for one per core, 0 for none.
+        overwrite: replace existing databases, at the end.
+        verify: read everything again before the databases appear.
+
+    Returns:
+        One summary for each set, in their order.
+
+    Raises:
+        DatasetError: says which photo, option or database is wrong. Nothing is left behind.
+    """
+    if workers is not None and workers < 0:
+        raise DatasetError(f"workers must be 0 or more, got {workers}")
+    paths = [path for s in sets for path in (s.gt, *s.lq.values())]
+    with lmdb_writers(paths, level=sets[0].settings.level, overwrite=overwrite) as opened:
+        writers = iter(opened)
+        return [
+            _pack(s, list(islice(writers, 1 + len(s.lq))), default_workers() if workers is None else workers, verify)
+            for s in sets
+        ]
+
+
+def take(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """Return the first ``limit`` items, or all. Raises DatasetError unless the limit is 1 or more."""
+    if limit is not None and limit < 1:
+        raise DatasetError(f"limit must be 1 or more, got {limit}")
+    return items[:limit]
+
+
+def _pack(pack_set: PackSet, writers: Sequence[LmdbWriter], workers: int, verify: bool) -> PrepareSummary:
+    started = time.monotonic()
+    jobs, scales = pack_set.jobs, pack_set.settings.scales
+    skipped: list[str] = []
+    results = ordered_map(partial(pack_photo, pack_set.settings), jobs, workers=min(workers, len(jobs)))
+    for packed in progress(results, total=len(jobs), what=f"pack {pack_set.gt.stem}", unit="photo"):
+        if packed.skipped:
+            skipped.append(packed.key)
+        for key, encoded in packed.images:
+            for writer, (data, shape) in zip(writers, encoded):
+                writer.put(key, data, shape)
+    if len(skipped) == len(jobs):
+        raise DatasetError(
+            f"all {len(jobs)} photos, '{jobs[0]}' first, are smaller than the crop of {pack_set.settings.crop} pixels; "
+            "choose a smaller --crop (and --step), or --small keep"
+        )
+    for writer in writers:  # frees what each still holds in memory; a set may be followed by others
+        writer.finish()
+    if verify:
+        verify_set(writers[0].folder, {scale: writer.folder for scale, writer in zip(scales, writers[1:])})
+    seconds = time.monotonic() - started
+    return PrepareSummary(
+        pack_set.gt, pack_set.lq, len(jobs), writers[0].count, tuple(skipped), seconds, verified=verify
+    )
