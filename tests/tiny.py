@@ -45,6 +45,7 @@ def write_job(folder: Path, **train: Any) -> Path:
     torch.manual_seed(0)
     torch.save({"params": build_network(TEACHER).state_dict()}, folder / "teacher.pth")
     vqgan = VQGAN(LAYOUT, n_embed=16, embed_dim=6, decoder=False)
+    vqgan.quantize.embedding.weight.data.mul_(20)  # codes apart enough that the distributions are not uniform
     torch.save({"state_dict": vqgan.state_dict()}, folder / "vqgan.pth")
     path = folder / "job.yml"
     path.write_text(yaml.safe_dump(job_options(train), sort_keys=False))

@@ -81,6 +81,15 @@ _VQGAN = (
 )
 _DATA = (
     (
+        r"gopro",
+        "download GoPro from https://seungjunnah.github.io/Datasets/gopro and pack it with `basicsr prepare gopro`",
+    ),
+    (
+        r"rain13k|test100|rain100|test2800|test1200",
+        "download the deraining data that https://github.com/swz30/MPRNet links and pack it with "
+        "`basicsr prepare rain13k`",
+    ),
+    (
         r"div2k",
         "download DIV2K from https://data.vision.ee.ethz.ch/cvl/DIV2K/ and pack it with `basicsr prepare div2k`",
     ),
@@ -95,6 +104,8 @@ _WEIGHTS = (
     (r"vqgan", _VQGAN),
     (r"net_\w+_(\d+|latest)", "a training run writes it: `basicsr train -opt FILE`, or point to your own weights"),
     (r"edsr", _MODEL_ZOO),
+    (r"nafnet", "download it from https://github.com/megvii-research/NAFNet, or train one: options/teacher_*_nafnet.yml"),
+    (r"restormer", "download it from https://github.com/swz30/Restormer/releases"),
     (r"rcan", _RCAN),
     (r"swinir", "download it from https://github.com/JingyunLiang/SwinIR/releases"),
     (r"", "paths count from the folder the command runs in; check it"),

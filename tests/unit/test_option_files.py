@@ -42,8 +42,18 @@ def is_train(name: str) -> bool:
     return "test" not in name
 
 
+RESTORATION = [name for name in FILES if "_de" in name]  # deblurring and deraining
+DISTILLED_SR = [name for name in FILES if name.startswith("dckd_x")]
+
+
 def test_the_set_is_complete() -> None:
     expected = {f"{use}_x{s}_{kind}.yml" for use in ("dckd", "test") for s in SCALES for kind in KINDS}
+    expected |= {
+        f"{use}_{task}_{net}.yml"
+        for use in ("dckd", "teacher", "test")
+        for task in ("deblur", "derain")
+        for net in ("nafnet", "restormer")
+    }
     assert expected | {f"teacher_x{s}_edsr.yml" for s in SCALES} <= FILES.keys()
 
 
@@ -52,7 +62,7 @@ def test_passes_the_check_but_for_files(name: str) -> None:
     assert option_problems(load_yaml(FILES[name]), is_train(name)) == []
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name not in RESTORATION])
 def test_name_scale_and_crop_agree(name: str) -> None:
     opt = load_yaml(FILES[name])
     scale = opt["scale"]
@@ -115,7 +125,43 @@ def test_sizes_named_in_comments(name: str) -> None:
         assert f"{parameters(name, key):,} parameters" in line
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("dckd")])
+@pytest.mark.parametrize("name", DISTILLED_SR)
 def test_dckd_files_differ_in_networks_only(name: str) -> None:
     """Loss and schedule are the same in all nine, so that results compare."""
     assert load_yaml(FILES[name])["train"] == load_yaml(FILES["dckd_x4_edsr.yml"])["train"]
+
+
+@pytest.mark.parametrize("name", [name for name in RESTORATION if name.startswith("dckd")])
+def test_dckd_terms_are_the_same_on_every_task(name: str) -> None:
+    reference = load_yaml(FILES["dckd_x4_edsr.yml"])["train"]
+    train = load_yaml(FILES[name])["train"]
+    for key in (*TERM_KEYS, "history", "ema_decay"):
+        assert train.get(key) == reference.get(key)
+
+
+# NAFNet and Restormer, teacher and student (Zhou et al., table 1).
+RESTORATION_SIZES = {"nafnet": (17_111_907, 2_683_059), "restormer": (26_126_644, 3_813_230)}
+
+
+@pytest.mark.parametrize("task", ["deblur", "derain"])
+@pytest.mark.parametrize("net", ["nafnet", "restormer"])
+def test_deblurring_and_deraining_files_belong_together(task: str, net: str) -> None:
+    dckd, teacher, test = (load_yaml(FILES[f"{use}_{task}_{net}.yml"]) for use in ("dckd", "teacher", "test"))
+    assert {dckd["scale"], teacher["scale"], test["scale"]} == {1}
+    sizes = parameters(f"dckd_{task}_{net}.yml", "network_teacher"), parameters(f"dckd_{task}_{net}.yml", "network_g")
+    assert sizes == RESTORATION_SIZES[net]
+    assert {k: v for k, v in teacher["network_g"].items() if k != "tlc"} == dckd["network_teacher"]
+    assert test["network_g"] == dckd["network_g"]
+    for key in ("optim_g", "scheduler", "total_iter", "clip_grad_norm"):
+        assert teacher["train"][key] == dckd["train"][key]
+    assert teacher["datasets"] == dckd["datasets"]
+    assert all(metric["crop_border"] == 0 for opt in (dckd, teacher, test) for metric in opt["val"]["metrics"].values())
+
+
+def test_restormer_recipe() -> None:
+    opt = load_yaml(FILES["dckd_derain_restormer.yml"])
+    rows = opt["datasets"]["train"]["progressive"]
+    lengths = [b[0] - a[0] for a, b in zip([[0]], rows[:1])] + [b[0] - a[0] for a, b in zip(rows, rows[1:])]  # noqa: RUF007
+    assert lengths == [92_000, 64_000, 48_000, 36_000, 36_000, 24_000]
+    assert [row[1:] for row in rows] == [[128, 64], [160, 40], [192, 32], [256, 16], [320, 8], [384, 8]]
+    assert rows[-1][0] == opt["train"]["total_iter"] == sum(opt["train"]["scheduler"]["periods"])
