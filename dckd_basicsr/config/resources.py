@@ -104,7 +104,10 @@ _WEIGHTS = (
     (r"vqgan", _VQGAN),
     (r"net_\w+_(\d+|latest)", "a training run writes it: `basicsr train -opt FILE`, or point to your own weights"),
     (r"edsr", _MODEL_ZOO),
-    (r"nafnet", "download it from https://github.com/megvii-research/NAFNet, or train one: options/teacher_*_nafnet.yml"),
+    (
+        r"nafnet",
+        "download it from https://github.com/megvii-research/NAFNet, or train it: teacher_*_nafnet.yml",
+    ),
     (r"restormer", "download it from https://github.com/swz30/Restormer/releases"),
     (r"rcan", _RCAN),
     (r"swinir", "download it from https://github.com/JingyunLiang/SwinIR/releases"),

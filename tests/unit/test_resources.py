@@ -43,7 +43,7 @@ def test_installed_wheel_holds_them_inside(tmp_path: Path, monkeypatch: pytest.M
     [
         ("dckd_x4_esdr.yml", "did you mean 'dckd_x"),
         ("mine/dckd_x4_edsr.yml", "'mine/dckd_x4_edsr.yml' does not exist"),
-        ("zzz", "one of the packaged files: dckd_x2_edsr.yml"),
+        ("zzz", "one of the packaged files: dckd_deblur_nafnet.yml"),
     ],
 )
 def test_unknown_option_file(name: str, words: str) -> None:
