@@ -1,6 +1,7 @@
 """The data room: from photos to verified LMDB databases that BasicSR's datasets read.
 
-Imports neither PyTorch nor BasicSR.
+What is imported here needs neither PyTorch nor BasicSR; ``patches`` and ``paired_patch_dataset``, which training reads
+with, do.
 """
 
 from __future__ import annotations

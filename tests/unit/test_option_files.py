@@ -62,6 +62,13 @@ def test_passes_the_check_but_for_files(name: str) -> None:
     assert option_problems(load_yaml(FILES[name]), is_train(name)) == []
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_every_network_is_built(name: str) -> None:
+    keys = [key for key in load_yaml(FILES[name]) if key.startswith("network_")]
+    assert "network_g" in keys
+    assert all(parameters(name, key) > 100_000 for key in keys)
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name not in RESTORATION])
 def test_name_scale_and_crop_agree(name: str) -> None:
     opt = load_yaml(FILES[name])
