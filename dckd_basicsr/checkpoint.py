@@ -53,8 +53,9 @@ def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
             "Only tensors and plain containers are read; copy or download the file again, or save its state dict alone"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+        reason = str(error).split(". ")[0]  # PyTorch goes on about its internals
         raise CheckpointError(
-            f"{what} '{path}' is damaged or not a PyTorch file ({error}); copy or download it again"
+            f"{what} '{path}' is damaged or not a PyTorch file ({reason}); copy or download it again"
         ) from error
 
 

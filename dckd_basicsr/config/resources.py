@@ -68,7 +68,7 @@ def resolve_weights(value: str) -> Path:
     return shipped[name]
 
 
-_MODEL_ZOO = "BasicSR's model zoo has it: https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md"
+_MODEL_ZOO = "published EDSR weights are in BasicSR's model zoo: https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md"
 # BasicSR's option files name RCAN_BIX4-official.pth, but its zoo has no RCAN (XPixelGroup/BasicSR#747).
 _RCAN = (
     "the authors' RCAN_BIX2/3/4.pt, linked from https://github.com/yulunzhang/RCAN, load as they are with "

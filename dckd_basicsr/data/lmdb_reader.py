@@ -158,5 +158,7 @@ def _lines(folder: Path, name: str) -> list[str]:
         raise DatasetError(f"database '{folder}' does not exist or is not a folder; check the path, or {REPAIR}")
     try:
         return (folder / name).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DatasetError(f"'{folder / name}' does not exist; {REPAIR}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"'{folder / name}' cannot be read ({error}); {REPAIR}") from error

@@ -215,7 +215,7 @@ def test_valid_for_testing(options: dict[str, Any]) -> None:
             "path:pretrain_network_g=none/net_g_5.pth",
             "path.pretrain_network_g: 'none/net_g_5.pth' does not exist; a",
         ),
-        ("path:pretrain_network_teacher=EDSR_x4.pth", "'EDSR_x4.pth' does not exist; BasicSR's model zoo has it"),
+        ("path:pretrain_network_teacher=EDSR_x4.pth", "'EDSR_x4.pth' does not exist; published EDSR weights"),
         ("path:pretrain_network_teacher=builtin:edsr", "path.pretrain_network_teacher: unknown weights 'builtin:edsr'"),
         ("path:pretrain_network_vqgan=last.ckpt", "path.pretrain_network_vqgan: 'last.ckpt' does not exist; download"),
         ("path:pretrain_network_vqgan=builtin:edsr_x4_f64b16", "path.pretrain_network_vqgan: the weights are not a VQ"),
@@ -360,8 +360,8 @@ def test_junk_in_any_place_is_reported_not_raised(options: dict[str, Any], junk:
         for step in path:
             block = block[step]
         block[key] = junk
-        problems(opt)
-        problems(opt, is_train=False)
+        for is_train in (True, False):
+            assert all(isinstance(problem, str) and problem for problem in problems(opt, is_train=is_train))
 
 
 def _places(block: dict[str, Any]) -> Iterator[tuple[str, ...]]:

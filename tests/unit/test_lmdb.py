@@ -323,7 +323,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (_truncate, "cut short"),
     "emptied": (lambda gt: (gt / "data.mdb").write_bytes(b""), "cannot be opened"),
     "data gone": (lambda gt: (gt / "data.mdb").unlink(), "data.mdb' is missing"),
-    "meta gone": (lambda gt: (gt / "meta_info.txt").unlink(), "meta_info.txt' cannot be read"),
+    "meta gone": (lambda gt: (gt / "meta_info.txt").unlink(), "meta_info.txt' does not exist"),
     "meta damaged": (lambda gt: (gt / "meta_info.txt").write_text("b.png\n"), "line 1 is 'b.png'"),
     "shape": (_wrong_shape, "'a/2' is 24x32, meta_info.txt says 32x24"),
     "folder gone": (shutil.rmtree, "does not exist"),
