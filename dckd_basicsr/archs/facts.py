@@ -26,6 +26,10 @@ class ArchFacts:
     multiple_of: int = 1
     minimum: int = 1
 
+    def admits(self, side: int) -> bool:
+        """Whether an input ``side`` pixels high or wide needs no padding; training patches get none."""
+        return side % max(1, self.multiple_of) == 0 and side >= self.minimum
+
 
 def _upscale_only(options: Mapping[str, Any], default: int) -> ArchFacts:
     return ArchFacts(scale=int(options.get("upscale", default)))

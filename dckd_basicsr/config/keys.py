@@ -15,6 +15,7 @@ from ..runtime.tiling import TileSettings
 __all__ = [
     "AT_LEAST",
     "DISTILLED",
+    "IGNORED_BY_PATCHES",
     "LOGGER",
     "OWN_MODELS",
     "PAIRED",
@@ -145,6 +146,9 @@ PAIRED: Keys = {
     "scale": int,
 }
 """Keys of a paired dataset; those of other dataset types are their own."""
+
+IGNORED_BY_PATCHES = ("mean", "std", "color", "meta_info_file")
+"""Keys of the stock dataset that ``PairedPatchDataset`` does not have."""
 
 PAIRED_TYPES = ("PairedImageDataset", "PairedPatchDataset")
 PATCH_TYPE = "PairedPatchDataset"

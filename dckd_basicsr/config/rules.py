@@ -72,7 +72,7 @@ def _scale_rules(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
         multiple = max(1, facts.multiple_of)
         for key, gt_size in sizes.items():
             patch, rest = divmod(gt_size, scale)
-            if not rest and (patch % multiple or patch < facts.minimum):
+            if not rest and not facts.admits(patch):
                 yield (
                     f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
                     f"{multiple}; make gt_size a multiple of {scale * multiple}"

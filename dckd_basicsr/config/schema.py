@@ -12,10 +12,12 @@ from typing import Any
 from .keys import (
     AT_LEAST,
     DISTILLED,
+    IGNORED_BY_PATCHES,
     LOGGER,
     OWN_MODELS,
     PAIRED,
     PAIRED_TYPES,
+    PATCH_TYPE,
     PATH,
     PLAIN,
     SETTINGS,
@@ -130,6 +132,9 @@ def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> l
         sizes = ["batch_size_per_gpu", *(["gt_size"] if paired else [])]
         needed += [] if paired and dataset.get("progressive") else sizes
     problems = _block(where, dataset, PAIRED, needed, own and paired)
+    if own and dataset.get("type") == PATCH_TYPE:
+        ignored = [key for key in IGNORED_BY_PATCHES if dataset.get(key) is not None]
+        problems += [f"'{key}' in {where} would be ignored by {PATCH_TYPE}; remove it" for key in ignored]
     if phase == "train" and dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
         problems.append(f"{where}: prefetch_mode 'cuda' needs pin_memory: true")
     return problems

@@ -97,6 +97,7 @@ class DCKDModel(RestorationModel):
                 f"network_teacher ({options['type']}) upscales by {facts.scale}, but scale is {scale}; "
                 "use a teacher of the same scale"
             )
+        self.check_patches("network_teacher", facts)
         return teacher.to(self.device).eval().requires_grad_(False)
 
     def _build_encoder(self) -> FrozenEncoder:

@@ -16,11 +16,12 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..archs.facts import facts_of
+from ..archs.facts import ArchFacts, facts_of
 from ..checkpoint import load_into, load_weights, save_state
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues
 from ..errors import ConfigError
+from ..runtime.loaders import patch_stages
 from ..runtime.schedules import build_schedule
 from ..runtime.tiling import TileSettings, run_tiled
 from .padding import run_padded
@@ -47,6 +48,25 @@ class RestorationModel(SRModel):
                 f"network_g ({opt['network_g']['type']}) upscales by {self.facts.scale}, but scale is {opt['scale']}; "
                 "make the two equal"
             )
+        if self.is_train:
+            self.check_patches("network_g", self.facts)
+
+    def check_patches(self, network: str, facts: ArchFacts) -> None:
+        """Refuse training patches that a network cannot take, also one whose rules only its weight file tells.
+
+        Raises:
+            ConfigError: names the network, the patch and what would fit.
+        """
+        train = self.opt["datasets"]["train"]
+        if not (train.get("progressive") or train.get("gt_size")):
+            return  # a dataset that sizes its patches in a way of its own
+        for stage in patch_stages(self.opt):
+            if not facts.admits(stage.gt_size // facts.scale):
+                raise ConfigError(
+                    f"gt_size {stage.gt_size} in datasets.train gives LQ patches of {stage.gt_size // facts.scale} px, "
+                    f"but {network} ({self.opt[network]['type']}) takes multiples of {facts.multiple_of}, at least "
+                    f"{facts.minimum}; make gt_size a multiple of {facts.scale * facts.multiple_of}"
+                )
 
     # --- training -------------------------------------------------------------------------------------------------
 

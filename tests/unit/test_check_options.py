@@ -369,3 +369,10 @@ def _places(block: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         yield (key,)
         if isinstance(value, dict):
             yield from ((key, *rest) for rest in _places(value))
+
+
+@pytest.mark.parametrize(("key", "value"), [("mean", [0.5, 0.5, 0.5]), ("color", "y"), ("meta_info_file", "names.txt")])
+def test_keys_the_patch_dataset_would_ignore(options: dict[str, Any], key: str, value: Any) -> None:
+    train = options["datasets"]["train"]
+    train |= {"type": "PairedPatchDataset", key: value}
+    assert f"'{key}' in datasets.train would be ignored by PairedPatchDataset; remove it" in option_problems(options)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from basicsr.models import build_model
 
+from dckd_basicsr.archs import ArchFacts
 from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.config import parse_options
 from dckd_basicsr.errors import CheckpointError, ConfigError
@@ -200,6 +201,15 @@ def test_distribution_forms_and_input_ranges_change_the_terms(build):
 def test_weights_per_tap_are_checked_against_the_vqgan(build):
     with pytest.raises(ConfigError, match=r"weights has 2 entries, but the VQGAN has 3 levels"):
         build("train:contrastive_opt:weights=[1.0, 1.0]")
+
+
+def test_patches_must_fit_rules_that_only_a_weight_file_tells(build):
+    model = build()
+    model.check_patches("network_teacher", ArchFacts(scale=2, multiple_of=8, minimum=16))  # 16 px fit
+    with pytest.raises(ConfigError, match=r"patches of 16 px, but network_teacher \(EDSR\) takes multiples of 12"):
+        model.check_patches("network_teacher", ArchFacts(scale=2, multiple_of=12))
+    with pytest.raises(ConfigError, match="at least 32"):
+        model.check_patches("network_teacher", ArchFacts(scale=2, minimum=32))
 
 
 def test_a_student_that_does_not_fit_its_weights(build, job):
