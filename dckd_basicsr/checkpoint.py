@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, near_miss
 
-__all__ = ["Weights", "atomic_write", "load_into", "load_state", "load_weights", "save_state"]
+__all__ = ["Weights", "atomic_write", "load_into", "load_state", "load_weights", "misfits", "save_state"]
 
 _LOG = logging.getLogger("basicsr")
 _SHOWN = 4
@@ -118,6 +118,23 @@ def _float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
+def misfits(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Return how ``state`` differs from what ``net`` holds, in keys and shapes: one text per kind, [] if it fits."""
+    own = net.state_dict()
+    missing = [key for key in own if key not in state]
+    additional = [key for key in state if key not in own]
+    misshaped = [
+        f"{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the network"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    return [
+        f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{', ...' if len(found) > _SHOWN else ''}"
+        for what, found in (("missing", missing), ("not in the network", additional), ("of another shape", misshaped))
+        if found
+    ]
+
+
 def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, strict: bool = True) -> None:
     """Load ``state`` (read from ``path``) into ``net``.
 
@@ -130,19 +147,7 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, 
     Raises:
         CheckpointError: strict, and something does not fit; lists the first few of each kind.
     """
-    own = net.state_dict()
-    missing = [key for key in own if key not in state]
-    additional = [key for key in state if key not in own]
-    misshaped = [
-        f"{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the network"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    problems = [
-        f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{', ...' if len(found) > _SHOWN else ''}"
-        for what, found in (("missing", missing), ("not in the network", additional), ("of another shape", misshaped))
-        if found
-    ]
+    problems = misfits(net, state)
     if problems and strict:
         raise CheckpointError(
             f"the weights in '{path}' do not fit {type(net).__name__}:\n  - "
@@ -151,6 +156,7 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, 
         )
     if problems:
         _LOG.warning("%s loaded in part from %s: %s", type(net).__name__, path, "; ".join(problems))
+    own = net.state_dict()
     net.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
 
 

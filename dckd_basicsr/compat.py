@@ -23,6 +23,7 @@ __all__ = [
     "prepare_import",
     "prepare_lmdb_backend",
     "prepare_pipelines",
+    "read_training_state",
     "register",
     "replace_parse_options",
     "replace_train_loaders",
@@ -171,8 +172,6 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """
     from basicsr.utils import check_resume
 
-    from .checkpoint import load_state
-
     path = opt["path"].get("resume_state")
     if opt["auto_resume"]:
         states = Path(opt["path"]["experiments_root"], "training_states").glob("*.state")
@@ -180,12 +179,20 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         path = str(max(numbered)[1]) if numbered else None
     if path is None:
         return None
-    state = load_state(path, what="training state")
-    if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
-        raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
+    state = read_training_state(path)
     opt["path"]["resume_state"] = path
     opt["start_iteration"] = state["iter"]
     check_resume(opt, state["iter"])
+    return state
+
+
+def read_training_state(path: Path | str) -> dict[str, Any]:
+    """Read a training state; CheckpointError if it is missing, damaged, or something else."""
+    from .checkpoint import load_state
+
+    state = load_state(path, what="training state")
+    if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
+        raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
     return dict(state)
 
 

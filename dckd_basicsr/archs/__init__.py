@@ -3,7 +3,9 @@
 from .bicubic_arch import Bicubic
 from .facts import ArchFacts, facts_from_options, facts_of
 from .nafnet_arch import NAFNet
-from .pretrained_arch import PretrainedNet
+from .outline import outline
+from .pretrained_arch import PretrainedNet, detected_name
+from .recognize import Recognized, recognize
 from .restormer_arch import Restormer
 from .vqgan_arch import VQGAN, Encoding
 from .vqgan_layout import vqgan_options_from_state
@@ -15,8 +17,12 @@ __all__ = [
     "Encoding",
     "NAFNet",
     "PretrainedNet",
+    "Recognized",
     "Restormer",
+    "detected_name",
     "facts_from_options",
     "facts_of",
+    "outline",
+    "recognize",
     "vqgan_options_from_state",
 ]

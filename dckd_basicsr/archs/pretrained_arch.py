@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -11,8 +12,9 @@ from ..checkpoint import load_weights
 from ..compat import register
 from ..errors import CheckpointError
 from .facts import ArchFacts
+from .recognize import recognize
 
-__all__ = ["PretrainedNet"]
+__all__ = ["PretrainedNet", "detected_name"]
 
 
 @register(ARCH_REGISTRY)
@@ -36,12 +38,15 @@ class PretrainedNet(nn.Module):
 
         state = load_weights(Path(path).expanduser()).state
         try:
-            found = spandrel.ModelLoader(device="cpu").load_from_state_dict(state)
+            # The registry itself, not ModelLoader, which moves the network: an outline has no values to move.
+            found = spandrel.MAIN_REGISTRY.load(state)
         except spandrel.UnsupportedModelError as error:
+            looks = recognize(state)
+            advice = "(type: EDSR, RCAN, SwinIR, ...)" if looks is None else f"(it looks like {looks})"
             raise CheckpointError(
                 f"no architecture known to spandrel {getattr(spandrel, '__version__', '')} fits the weights in "
                 f"'{path}' (first keys: {', '.join(list(state)[:3])}); name the network in the option file instead "
-                "(type: EDSR, RCAN, SwinIR, ...) and give the file under path: pretrain_network_*"
+                f"{advice} and give the file under path: pretrain_network_*"
             ) from error
         if not isinstance(found, spandrel.ImageModelDescriptor):
             raise CheckpointError(f"'{path}' holds a {found.architecture.name}, which takes more than one image")
@@ -56,3 +61,13 @@ class PretrainedNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
+
+
+def detected_name(state: Mapping[str, Tensor]) -> str | None:
+    """Return spandrel's name for the architecture of ``state``, from its keys alone, or None if it knows none."""
+    import spandrel
+
+    for support in spandrel.MAIN_REGISTRY.architectures("detection"):
+        if support.detect(dict(state)):
+            return support.architecture.name
+    return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, near_miss
 
-__all__ = ["builtin_weights", "find_options", "packaged_options", "resolve_weights", "where_to_get"]
+__all__ = ["builtin_weights", "find_options", "missing_file", "packaged_options", "resolve_weights", "where_to_get"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _BUILTIN = "builtin:"
@@ -129,3 +129,18 @@ def where_to_get(key: str, path: str | Path) -> str:
         return _VQGAN
     hints = _DATA if "dataroot" in key else _WEIGHTS
     return next(hint for pattern, hint in hints if re.search(pattern, str(path), re.IGNORECASE))
+
+
+def missing_file(key: str, value: str, told: set[str], kind: str = "") -> str:
+    """Word a missing file, with where to get it.
+
+    Args:
+        key: the option key that names it.
+        value: its value.
+        told: the hints this report gave already; not repeated, and added to.
+        kind: the network it is meant for.
+    """
+    hint = where_to_get(key, f"{value} {kind}")
+    text = f"{key}: '{value}' does not exist" + ("" if hint in told else f"; {hint}")
+    told.add(hint)
+    return text

@@ -16,7 +16,7 @@ from .keys import OWN_MODELS, PATCH_TYPE, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, show, type_of
 from .resources import where_to_get
 
-__all__ = ["device_problems", "rule_problems"]
+__all__ = ["device_problems", "facts_problems", "rule_problems"]
 
 _TERM_LOSSES = {"contrastive_opt": "ContrastiveLoss", "distribution_opt": "DistributionLoss"}
 
@@ -58,25 +58,31 @@ def _scale_rules(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
     scale = opt.get("scale")
     if not isinstance(scale, int) or scale < 1:
         return
-    sizes = _gt_sizes(opt) if is_train else {}
-    for key, gt_size in sizes.items():
+    for key, gt_size in _gt_sizes(opt).items() if is_train else ():
         if gt_size % scale:
             yield f"{key} is {gt_size}, no multiple of scale {scale}; {gt_size // scale * scale} would be"
     for name in ("network_g", "network_teacher") if is_train else ("network_g",):
         facts = _facts(opt, name)
-        if facts is None:
-            continue
-        label = f"{name} ({type_of(block_of(opt, name))})"
-        if facts.scale != scale:
-            yield f"scale is {scale}, but {label} upscales by {facts.scale}; make them equal"
-        multiple = max(1, facts.multiple_of)
-        for key, gt_size in sizes.items():
-            patch, rest = divmod(gt_size, scale)
-            if not rest and not facts.admits(patch):
-                yield (
-                    f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
-                    f"{multiple}; make gt_size a multiple of {scale * multiple}"
-                )
+        if facts is not None:
+            yield from facts_problems(opt, name, facts, is_train)
+
+
+def facts_problems(opt: Mapping[str, Any], name: str, facts: ArchFacts, is_train: bool) -> Iterator[str]:
+    """Yield where the network ``name`` contradicts the run's scale, or its patches if it trains."""
+    scale = opt.get("scale")
+    if not isinstance(scale, int) or scale < 1:
+        return
+    label = f"{name} ({type_of(block_of(opt, name))})"
+    if facts.scale != scale:
+        yield f"scale is {scale}, but {label} upscales by {facts.scale}; make them equal"
+    multiple = max(1, facts.multiple_of)
+    for key, gt_size in _gt_sizes(opt).items() if is_train else ():
+        patch, rest = divmod(gt_size, scale)
+        if not rest and not facts.admits(patch):
+            yield (
+                f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
+                f"{multiple}; make gt_size a multiple of {scale * multiple}"
+            )
 
 
 def _gt_sizes(opt: Mapping[str, Any]) -> dict[str, int]:

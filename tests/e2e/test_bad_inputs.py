@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from basicsr.archs import build_network
 
 from dckd_basicsr.cli import main
 from dckd_basicsr.data import prepare_sr
@@ -122,18 +123,40 @@ def test_corrupt_checkpoint(fresh, capsys):
 
 
 def test_weights_of_another_network(fresh, capsys):
-    message = refused_at_build(capsys, "network_teacher:num_feat=10")
-    assert "teacher.pth" in message
-    assert "do not fit EDSR" in message
+    message = refused(capsys, "network_teacher:num_feat=10")
+    assert "path.pretrain_network_teacher: the weights in 'teacher.pth' do not fit EDSR" in message
     assert "conv_first.weight is (12, 3, 3, 3) in the file and (10, 3, 3, 3) in the network" in message
+    assert "The file looks like EDSR with num_feat 12, num_block 2, upscale 2; change network_teacher" in message
 
 
-def refused_at_build(capsys, *overrides: str) -> str:
-    """Like ``refused``, for what shows only when the networks are built (the run's empty folder exists by then)."""
-    assert main(["train", "-opt", "job.yml", "--force_yml", *overrides]) == 1
-    message = capsys.readouterr().err
-    assert "Traceback" not in message
-    return message
+def test_weights_are_reported_with_everything_else(fresh, capsys):
+    message = refused(capsys, "network_teacher:num_block=3", "train:ema_decay=high")
+    assert "2 problems" in message
+    assert "4 missing: body.2.conv1.weight" in message
+
+
+def test_teacher_of_another_scale_in_a_published_file(fresh, capsys):
+    options = {"upscale": 4, "img_size": 16, "window_size": 8, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 2],
+               "mlp_ratio": 2, "upsampler": "pixelshuffle"}  # fmt: skip
+    torch.save({"params": build_network({"type": "SwinIR", **options}).state_dict()}, fresh / "swinir.pth")
+    off = "path:pretrain_network_teacher=~"
+    message = refused(capsys, "network_teacher={type: PretrainedNet, path: swinir.pth}", off)
+    assert "scale is 2, but network_teacher (PretrainedNet) upscales by 4; make them equal" in message
+    torch.save({"who.knows": torch.ones(3)}, fresh / "unknown.pth")
+    message = refused(capsys, "network_teacher={type: PretrainedNet, path: unknown.pth}", off)
+    assert "network_teacher (PretrainedNet): no architecture known to spandrel" in message
+
+
+@pytest.mark.parametrize("content", [b"damaged", {"params": {"a": torch.ones(1)}}])
+def test_resume_from_something_else(fresh, capsys, content):
+    state = fresh / "9.state"
+    if isinstance(content, bytes):
+        state.write_bytes(content)
+    else:
+        torch.save(content, state)
+    message = refused(capsys, "path:resume_state=9.state")
+    assert "path.resume_state: " in message
+    assert "9.state' is" in message or "9.state' was refused" in message
 
 
 def test_several_problems_in_one_report(fresh, capsys):

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from dckd_basicsr.checkpoint import Weights, load_weights
-from dckd_basicsr.config import apply_overrides, check_options, files, option_problems, parse_options
+from dckd_basicsr.config import apply_overrides, check_options, option_problems, parse_options, weights
 from dckd_basicsr.errors import ConfigError
 
 METRIC = {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}
@@ -30,7 +30,7 @@ def write_images(folder: Path, size: int, template: str = "{}") -> None:
 
 @pytest.fixture(autouse=True)
 def _read_shipped_weights_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "load_weights", _load_weights)
+    monkeypatch.setattr(weights, "load_weights", _load_weights)
 
 
 @lru_cache
@@ -247,7 +247,6 @@ def test_each_problem(options: dict[str, Any], override: str, message: str) -> N
         "train:logits_opt=~",
         "val=~",
         "path:resume_state=~",
-        "network_teacher={type: Bicubic, upscale: 4}",
         "val:metrics:psnr:better=higher",
         "datasets:val:gt_size=~",
         "num_gpu=0",
@@ -255,6 +254,13 @@ def test_each_problem(options: dict[str, Any], override: str, message: str) -> N
 )
 def test_each_choice(options: dict[str, Any], override: str) -> None:
     assert problems(options, override) == []
+
+
+def test_a_teacher_without_weights_takes_none(options: dict[str, Any]) -> None:
+    bicubic = "network_teacher={type: Bicubic, upscale: 4}"
+    assert problems(options, bicubic, "path:pretrain_network_teacher=~") == []
+    (found,) = problems(options, bicubic)
+    assert found.startswith("path.pretrain_network_teacher: the weights in 'builtin:edsr_x4_f64b16' do not fit Bicubic")
 
 
 def test_several_problems_in_one_report(options: dict[str, Any]) -> None:

@@ -164,7 +164,8 @@ def test_resume_leaves_teacher_and_vqgan_alone(tmp_path: Path) -> None:
     assert found["path"]["pretrain_network_teacher"] == str(builtin_weights()["edsr_x4_f64b16"])
 
 
-def test_pretrained_net_path_is_resolved(tmp_path: Path) -> None:
+def test_pretrained_net_path_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)  # spandrel knows no EDSR
     opt = own(network_g={"type": "PretrainedNet", "path": "builtin:edsr_x4_f64b16"})
     found, _ = parse_options(tmp_path, argv=["-opt", write(tmp_path, opt)])
     assert found["network_g"]["path"] == str(builtin_weights()["edsr_x4_f64b16"])

@@ -1,0 +1,165 @@
+"""Whether the weights and training states an option file names are there, readable, and fit their networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..archs import ArchFacts, detected_name, facts_from_options, outline, recognize, vqgan_options_from_state
+from ..checkpoint import load_weights, misfits
+from ..compat import read_training_state
+from ..errors import CheckpointError, ConfigError, DCKDError
+from .keys import OWN_MODELS, TAUGHT_TERMS, VQGAN_TERMS
+from .problems import block_of, type_of
+from .resources import missing_file, resolve_weights
+from .rules import facts_problems
+
+__all__ = ["resume_problems", "weight_problems"]
+
+# BasicSR loads net_g from the entry 'params' unless told otherwise; the others are searched for one.
+_DEFAULT_PARAM_KEYS = {"g": "params"}
+
+_NEEDED_BY = {"network_teacher": TAUGHT_TERMS, "network_vqgan": VQGAN_TERMS}
+
+# The encoder alone is built of a VQGAN.
+_UNUSED_VQGAN_PARTS = ("decoder.", "post_quant_conv.", "loss.")
+
+
+def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> Iterator[str]:
+    """Yield missing, damaged and ill-fitting weights, and networks that contradict the run once they are known.
+
+    Of models other than this package's only missing files are reported: how they load is their own.
+
+    Args:
+        opt: options as loaded.
+        is_train: for training (else for testing).
+        told: hints on where to get files that were given already.
+    """
+    own = opt.get("model_type") in OWN_MODELS
+    paths = block_of(opt, "path")
+    outlines: dict[str, nn.Module] = {}
+    for name, block in opt.items():
+        if own and str(name).startswith("network_") and isinstance(block, Mapping) and _is_used(opt, name, is_train):
+            yield from _outline(opt, name, is_train, outlines, told)
+    for key, value in paths.items():
+        label = str(key).removeprefix("pretrain_network_")
+        name = f"network_{label}"
+        if label == key or not isinstance(value, str) or (own and not _is_used(opt, name, is_train)):
+            continue
+        path = _existing(f"path.{key}", value, told, type_of(block_of(opt, name)) if label == "teacher" else "")
+        if isinstance(path, str):
+            yield path
+        elif own:
+            yield from _weight_file(opt, label, value, path, outlines.get(name))
+
+
+def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with ``path.resume_state``; its contents are looked at for this package's models only."""
+    state = block_of(opt, "path").get("resume_state")
+    if not isinstance(state, str):
+        return
+    path = Path(state).expanduser()
+    if not path.is_file():
+        yield (
+            f"path.resume_state: '{state}' does not exist; states are written to "
+            "experiments/NAME/training_states/ITERATION.state, and --auto_resume finds the latest"
+        )
+    elif opt.get("model_type") in OWN_MODELS:
+        try:
+            read_training_state(path)
+        except CheckpointError as error:
+            yield f"path.resume_state: {error}"
+
+
+def _is_used(opt: Mapping[str, Any], network: Any, is_train: bool) -> bool:
+    if network == "network_g":
+        return True
+    terms = _NEEDED_BY.get(network, ())  # an ablation that switches these terms off needs no such file
+    return is_train and network in opt and any(block_of(opt, "train").get(term) for term in terms)
+
+
+def _existing(key: str, value: str, told: set[str], kind: str = "") -> Path | str:
+    """Return the file that an option names, or what is wrong with the name."""
+    try:
+        path = resolve_weights(value)
+    except ConfigError as error:
+        return f"{key}: {error}"
+    return path if path.is_file() else missing_file(key, value, told, kind)
+
+
+def _outline(
+    opt: Mapping[str, Any], name: str, is_train: bool, outlines: dict[str, nn.Module], told: set[str]
+) -> Iterator[str]:
+    """Build the network's outline into ``outlines`` and judge the facts that only the built network tells."""
+    options = dict(block_of(opt, name))
+    if type_of(options) == "PretrainedNet" and isinstance(options.get("path"), str):
+        path = _existing(f"{name}.path", options["path"], told)
+        if isinstance(path, str):
+            yield path
+            return
+        options["path"] = str(path)
+    if name == "network_vqgan":
+        return  # its layout may be in the weights
+    try:
+        net = outlines[name] = outline(options)
+        known = facts_from_options(options) is not None
+    except DCKDError as error:
+        yield f"{name} ({type_of(options)}): {error}"
+        return
+    except Exception:
+        # Wrong arguments, which are reported where they stand, or a constructor that needs real tensors.
+        return
+    facts = getattr(net, "facts", None)
+    if not known and isinstance(facts, ArchFacts):
+        yield from facts_problems(opt, name, facts, is_train)
+
+
+def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net: nn.Module | None) -> Iterator[str]:
+    paths, key = block_of(opt, "path"), f"path.pretrain_network_{label}"
+    param_key = paths.get(f"param_key_{label}", _DEFAULT_PARAM_KEYS.get(label))
+    try:
+        state = load_weights(path, param_key if isinstance(param_key, str) else None).state
+        if label == "vqgan":
+            net = _vqgan(block_of(opt, "network_vqgan"), state)
+            state = {k: v for k, v in state.items() if not k.startswith(_UNUSED_VQGAN_PARTS)}
+            yield from _tap_weights(opt, net)
+    except CheckpointError as error:
+        yield f"{key}: {error}"
+        return
+    wrong = misfits(net, state) if net is not None else []
+    if wrong and (label == "vqgan" or paths.get(f"strict_load_{label}", True) is not False):
+        yield (
+            f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}. "
+            f"{_likeness(state, f'network_{label}')}"
+        )
+
+
+def _vqgan(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
+    options = {k: v for k, v in block.items() if k != "type"} or vqgan_options_from_state(state)
+    try:
+        return outline({**options, "type": "VQGAN", "decoder": False})
+    except Exception:  # as in _outline
+        return None
+
+
+def _tap_weights(opt: Mapping[str, Any], vqgan: Any) -> Iterator[str]:
+    weights = block_of(opt, "train", "contrastive_opt").get("weights")
+    if isinstance(weights, list) and vqgan is not None and len(weights) != vqgan.num_taps:
+        yield (
+            f"train.contrastive_opt.weights has {len(weights)} entries, but the VQGAN has {vqgan.num_taps} levels; "
+            "give one weight for each, shallow to deep"
+        )
+
+
+def _likeness(state: Mapping[str, Tensor], network: str) -> str:
+    """Say what architecture ``state`` looks like, and what to do."""
+    found = recognize(state)
+    if found is not None:
+        return f"The file looks like {found}; change {network}, or give the file of this network"
+    name = detected_name(state)
+    if name is not None:
+        return f"To spandrel it looks like {name}; `{network}: {{type: PretrainedNet, path: FILE}}` loads it"
+    return f"Change {network} (widths, blocks, scale), or give the file of this network"

@@ -1,0 +1,132 @@
+"""Weights are compared with the networks they are for before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from basicsr.archs import build_network
+
+from dckd_basicsr.archs import VQGAN
+from dckd_basicsr.config import apply_overrides
+from dckd_basicsr.config.weights import resume_problems, weight_problems
+from tests.tiny import LAYOUT, STUDENT, TEACHER, job_options
+
+STATE = {"iter": 1, "epoch": 0, "optimizers": [], "schedulers": []}
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A job's options with its weights, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"params": build_network(STUDENT).state_dict()}, "student.pth")
+    torch.save({"params": build_network(TEACHER).state_dict()}, "teacher.pth")
+    torch.save({"state_dict": VQGAN(LAYOUT, n_embed=16, embed_dim=6).state_dict()}, "vqgan.pth")
+    torch.save(STATE, "1.state")
+    return job_options() | {"scale": 2}
+
+
+def problems(options: dict[str, Any], *overrides: str, is_train: bool = True) -> list[str]:
+    opt = apply_overrides(options, overrides)
+    return [*weight_problems(opt, is_train, set()), *resume_problems(opt)]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["path:pretrain_network_g=student.pth", "path:resume_state=1.state"],
+        ["network_vqgan={type: VQGAN, n_embed: 16, embed_dim: 6, ddconfig: %s}" % LAYOUT],  # noqa: UP031 (braces)
+        # not strict: what fits is loaded, and the log says what does not
+        ["network_teacher:num_feat=10", "path:strict_load_teacher=false"],
+        ["path:pretrain_network_g=teacher.pth", "path:strict_load_g=false"],
+        # a network that no term asks for is not built, so its file does not matter
+        ["network_vqgan:type=VQGAN", "path:pretrain_network_vqgan=teacher.pth", *(
+            f"train:{term}=~" for term in ("contrastive_opt", "distribution_opt"))],
+        # reported where they stand, not here
+        ["network_teacher:num_feat=many"],
+        ["network_teacher:type=Nothing"],
+        ["network_teacher=~", "network_g=5"],
+    ],
+)  # fmt: skip
+def test_nothing_to_report(options: dict[str, Any], overrides: list[str]) -> None:
+    assert problems(options, *overrides) == []
+
+
+def test_missing_additional_and_misshaped_keys_and_what_the_file_is(options: dict[str, Any]) -> None:
+    (found,) = problems(options, "path:pretrain_network_g=teacher.pth")
+    assert found.startswith(
+        "path.pretrain_network_g: the weights in 'teacher.pth' do not fit EDSR: 4 not in the network: "
+        "body.1.conv1.weight, body.1.conv1.bias, body.1.conv2.weight, body.1.conv2.bias; 11 of another shape: "
+        "conv_first.weight is (12, 3, 3, 3) in the file and (8, 3, 3, 3) in the network, "
+    )
+    assert found.endswith(
+        "The file looks like EDSR with num_feat 12, num_block 2, upscale 2; change network_g, or give the file of "
+        "this network"
+    )
+
+
+def test_a_test_looks_at_the_student_alone(options: dict[str, Any]) -> None:
+    overrides = "path:pretrain_network_teacher=none.pth", "path:pretrain_network_g=teacher.pth"
+    (found,) = problems(options, *overrides, is_train=False)
+    assert found.startswith("path.pretrain_network_g")
+
+
+def test_an_architecture_only_spandrel_knows(options: dict[str, Any]) -> None:
+    net = build_network({"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2})
+    torch.save({"params": net.state_dict()}, "compact.pth")
+    (found,) = problems(options, "path:pretrain_network_teacher=compact.pth")
+    assert (
+        "To spandrel it looks like RealESRGAN Compact; `network_teacher: {type: PretrainedNet, path: FILE}` loads"
+        in found
+    )
+    (found,) = problems(options, "network_teacher={type: PretrainedNet, path: compact.pth}", "scale=3",
+                        "path:pretrain_network_teacher=~", "network_g:upscale=3")  # fmt: skip
+    assert found == "scale is 3, but network_teacher (PretrainedNet) upscales by 2; make them equal"
+
+
+def test_unknown_weights(options: dict[str, Any]) -> None:
+    torch.save({"params": {"who.knows": torch.ones(3)}}, "w.pth")
+    (found,) = problems(options, "path:pretrain_network_teacher=w.pth")
+    assert "1 not in the network: who.knows" in found
+    assert found.endswith("Change network_teacher (widths, blocks, scale), or give the file of this network")
+
+
+def test_an_edsr_file_is_not_for_pretrained_net(options: dict[str, Any]) -> None:
+    teacher = "network_teacher={type: PretrainedNet, path: teacher.pth}"
+    (found,) = problems(options, teacher, "path:pretrain_network_teacher=~")
+    assert "(it looks like EDSR with num_feat 12, num_block 2, upscale 2) and give the file under path" in found
+
+
+def test_vqgan(options: dict[str, Any]) -> None:
+    (found,) = problems(options, "train:contrastive_opt:weights=[1, 1]")
+    assert found.startswith("train.contrastive_opt.weights has 2 entries, but the VQGAN has 3 levels")
+    block = "network_vqgan={type: VQGAN, n_embed: 32, embed_dim: 6, ddconfig: %s}" % LAYOUT  # noqa: UP031 (braces)
+    (found,) = problems(options, "train:contrastive_opt:weights=~", block)
+    assert "do not fit VQGAN: 1 of another shape: quantize.embedding.weight is (16, 6) in the file and (32, 6)" in found
+    assert "looks like VQGAN with ch 32, ch_mult (1, 1, 2)" in found
+    (found,) = problems(options, "network_vqgan={type: VQGAN}", "path:pretrain_network_vqgan=teacher.pth")
+    assert found.startswith("path.pretrain_network_vqgan: the weights are not a VQGAN's in the official layout")
+
+
+def test_what_only_a_constructor_can_tell(options: dict[str, Any]) -> None:
+    student = "network_g={type: NAFNet, width: 4, enc_blk_nums: [1, 1], dec_blk_nums: [1]}"
+    (found,) = problems(options | {"scale": 1, "network_teacher": None}, student, "path:pretrain_network_teacher=~")
+    assert found.startswith("network_g (NAFNet): NAFNet has 2 levels in enc_blk_nums and 1 in dec_blk_nums")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is damaged"), ({"params": {}}, "is not a BasicSR training state"), (None, "does not exist")],
+)
+def test_training_states(options: dict[str, Any], content: Any, message: str) -> None:
+    path = Path("5.state")
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    (found,) = problems(options, "path:resume_state=5.state")
+    assert found.startswith("path.resume_state: ")
+    assert message in found
