@@ -1,6 +1,7 @@
 """Option files: finding, loading, overriding, checking and completing them."""
 
 from .check import check_options, option_problems
+from .inherit import load_options
 from .load import load_yaml
 from .overrides import apply_overrides
 from .parse import parse_options
@@ -11,6 +12,7 @@ __all__ = [
     "builtin_weights",
     "check_options",
     "find_options",
+    "load_options",
     "load_yaml",
     "option_problems",
     "packaged_options",

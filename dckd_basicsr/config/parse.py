@@ -15,9 +15,8 @@ from ..errors import ConfigError
 from .check import check_options
 from .defaults import fill_defaults
 from .keys import OWN_MODELS
-from .load import load_yaml
-from .overrides import apply_overrides
 from .problems import block_of
+from .resolve import resolve_options
 from .resources import find_options, resolve_weights
 
 __all__ = ["parse_options"]
@@ -44,11 +43,9 @@ def parse_options(
     args = _parser().parse_args(argv)
     file = find_options(args.opt)
     args.opt = str(file)
-    opt = load_yaml(file)
-    apply_overrides(opt, args.force_yml or [])
-    _drop_null_datasets(opt)
+    opt, source = resolve_options(file, args.force_yml or [])
     opt["dist"] = args.launcher != "none"
-    check_options(opt, is_train, source=args.opt)
+    check_options(opt, is_train, source=source)
     fill_defaults(opt, is_train)
     _join(args.launcher, opt)
     _seed(opt)
@@ -122,13 +119,6 @@ def _num_gpu(opt: dict[str, Any]) -> int:
         print(f"Using 1 of {count} GPUs; torchrun --nproc_per_node={count} and --launcher pytorch use all.", flush=True)
         return 1
     return count
-
-
-def _drop_null_datasets(opt: dict[str, Any]) -> None:
-    """``datasets:test_4=~`` leaves a set of the option file out."""
-    datasets = opt.get("datasets")
-    if isinstance(datasets, dict):
-        opt["datasets"] = {name: dataset for name, dataset in datasets.items() if dataset is not None}
 
 
 def _complete_datasets(opt: dict[str, Any]) -> None:

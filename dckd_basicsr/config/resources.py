@@ -7,7 +7,15 @@ from pathlib import Path
 
 from ..errors import ConfigError, near_miss
 
-__all__ = ["builtin_weights", "find_options", "missing_file", "packaged_options", "resolve_weights", "where_to_get"]
+__all__ = [
+    "builtin_weights",
+    "find_options",
+    "missing_file",
+    "packaged_file",
+    "packaged_options",
+    "resolve_weights",
+    "where_to_get",
+]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _BUILTIN = "builtin:"
@@ -37,15 +45,22 @@ def find_options(name: str) -> Path:
     if path.is_file():
         return path
     packaged = packaged_options()
-    if path.parent in (Path(), Path("options")):  # other folders are the user's own
-        found = packaged.get(path.name) or packaged.get(f"{path.name}.yml")
-        if found:
-            return found
+    found = packaged_file(path)
+    if found:
+        return found
     hint = near_miss(path.name.removesuffix(".yml"), [Path(n).stem for n in packaged])
     raise ConfigError(
         f"option file '{name}' does not exist{hint or '.'} Give a path, or one of the packaged files: "
         f"{', '.join(packaged) or 'none'}"
     )
+
+
+def packaged_file(path: Path) -> Path | None:
+    """Return the packaged option file that a path stands for, if it has no folder of the user's own before it."""
+    if path.parent not in (Path(), Path("options")):
+        return None
+    packaged = packaged_options()
+    return packaged.get(path.name) or packaged.get(f"{path.name}.yml")
 
 
 def builtin_weights() -> dict[str, Path]:

@@ -42,7 +42,8 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
     paths = block_of(opt, "path")
     outlines: dict[str, nn.Module] = {}
     for name, block in opt.items():
-        if own and str(name).startswith("network_") and isinstance(block, Mapping) and _is_used(opt, name, is_train):
+        is_network = str(name).startswith("network_") and isinstance(block, Mapping)
+        if is_network and (not own or _is_used(opt, name, is_train)):
             yield from _outline(opt, name, is_train, outlines, told)
     for key, value in paths.items():
         label = str(key).removeprefix("pretrain_network_")
@@ -101,8 +102,8 @@ def _outline(
             yield path
             return
         options["path"] = str(path)
-    if name == "network_vqgan":
-        return  # its layout may be in the weights
+    if opt.get("model_type") not in OWN_MODELS or name == "network_vqgan":
+        return  # not ours to judge; or its layout may be in the weights
     try:
         net = outlines[name] = outline(options)
         known = facts_from_options(options) is not None

@@ -1,0 +1,128 @@
+"""Option files that build on others: ``_base_: other.yml``.
+
+Later files win. Blocks merge key by key; lists and single values replace what was there. A block replaces the inherited
+one whole where it says ``_replace_: true``, or names another ``type``: the arguments of one network or loss mean
+nothing to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, near_miss
+from .load import load_yaml
+from .problems import show
+from .resources import packaged_file, packaged_options
+
+__all__ = ["BASE", "REPLACE", "load_options", "merged"]
+
+BASE, REPLACE = "_base_", "_replace_"
+
+_DEEPEST = 16
+
+
+def load_options(path: Path | str) -> tuple[dict[str, Any], str]:
+    """Load an option file with everything it inherits.
+
+    Returns:
+        The merged options, in the order of the first file that has a key, without ``_base_`` and ``_replace_``; and
+        what to call their source in messages: the file, with the files it builds on.
+
+    Raises:
+        ConfigError: a file of the chain is missing or unreadable, files name each other in a circle or too deep, or
+            ``_base_`` and ``_replace_`` stand where they mean nothing.
+    """
+    path = Path(path)
+    bases: list[Path] = []
+    try:
+        options = _load((path,), bases)
+    except RecursionError as error:
+        raise ConfigError(f"option file '{path}': a YAML anchor contains itself; write its value out") from error
+    names = ", ".join(dict.fromkeys(str(base) for base in bases))
+    return options, f"{path} (on {names})" if names else str(path)
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``old`` changed by ``new``, neither of them touched.
+
+    >>> merged({"a": {"x": 1, "y": [1, 2]}}, {"a": {"y": [3]}, "b": None})
+    {'a': {'x': 1, 'y': [3]}, 'b': None}
+    >>> merged({"a": {"type": "EDSR", "upscale": 2}}, {"a": {"type": "RCAN"}})
+    {'a': {'type': 'RCAN'}}
+    """
+    result = dict(old)
+    for key, value in new.items():
+        if isinstance(value, Mapping):
+            inherited = result.get(key)
+            if not isinstance(inherited, Mapping) or value.get(REPLACE) or _retyped(inherited, value):
+                inherited = {}
+            value = merged(inherited, {k: v for k, v in value.items() if k != REPLACE})
+        result[key] = value
+    return result
+
+
+def _retyped(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "type" in old and "type" in new and old["type"] != new["type"]
+
+
+def _load(chain: Sequence[Path], bases: list[Path]) -> dict[str, Any]:
+    """Load the last file of ``chain``, each of whose files names the next; add what it builds on to ``bases``."""
+    file = chain[-1]
+    options = load_yaml(file)
+    named = options.pop(BASE, None)
+    _check_places(options, file, "")
+    result: dict[str, Any] = {}
+    for name in _names(named, file):
+        base = _find(name, chain)
+        inherited = _load((*chain, base), bases)
+        bases.append(base)
+        result = merged(result, inherited)
+    return merged(result, options)
+
+
+def _names(named: Any, file: Path) -> list[str]:
+    names = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"option file '{file}': {BASE} must be a file or a list of files, got {show(named)}")
+    return names
+
+
+def _find(name: str, chain: Sequence[Path]) -> Path:
+    """Return the file that the last file of ``chain`` calls ``name``: from its own folder, else a packaged one."""
+    given = Path(name).expanduser()
+    found = chain[-1].parent / given
+    if not found.is_file():
+        packaged = packaged_file(given)
+        if packaged is None:
+            hint = near_miss(given.name, [*packaged_options(), *(p.name for p in found.parent.glob("*.yml"))])
+            raise ConfigError(
+                f"option file '{chain[-1]}': its {BASE} '{name}' does not exist{hint or '.'} Paths count from the "
+                f"folder of the file that names them ({_arrows([*chain, found])}); packaged files go by their name"
+            )
+        found = packaged
+    if found.resolve() in [file.resolve() for file in chain]:
+        raise ConfigError(f"option files build on each other in a circle: {_arrows([*chain, found])}; break it")
+    if len(chain) > _DEEPEST:
+        raise ConfigError(f"option files build on each other more than {_DEEPEST} deep: {_arrows([*chain, found])}")
+    return found
+
+
+def _arrows(files: Sequence[Path]) -> str:
+    return " -> ".join(str(file) for file in files)
+
+
+def _check_places(block: Mapping[str, Any], file: Path, where: str) -> None:
+    """Refuse the two keys where they would do nothing: ``_base_`` inside a block, ``_replace_`` outside."""
+    for key, value in block.items():
+        if key == BASE:
+            raise ConfigError(f"option file '{file}': {BASE} belongs to the top of the file, not into {where}")
+        if key == REPLACE and not where:
+            raise ConfigError(
+                f"option file '{file}': {REPLACE} belongs into a block; a file that takes nothing over has no {BASE}"
+            )
+        if key == REPLACE and not isinstance(value, bool):
+            raise ConfigError(f"option file '{file}': {REPLACE} in {where} must be true or false, got {show(value)}")
+        if isinstance(value, Mapping):
+            _check_places(value, file, f"{where}.{key}" if where else str(key))
