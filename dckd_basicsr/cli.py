@@ -19,6 +19,7 @@ _PIPELINES = {
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .config.command import add_config_parser
     from .convert import add_convert_parser
     from .data.commands import add_prepare_parser
 
@@ -34,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text, add_help=False)
     add_prepare_parser(commands)
     add_convert_parser(commands)
+    add_config_parser(commands)
     demo = commands.add_parser("demo", help="distil a small student on photos that scikit-image ships; a few minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything it writes (default: demo)")
     demo.set_defaults(func=_demo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -11,9 +12,9 @@ from basicsr.utils import registry
 from ..archs.vqgan_layout import DDConfig
 from .keys import OWN_MODELS
 from .problems import block_of, choose, show
-from .signature import binding_problems, misfit, settings_problems
+from .signature import Parameters, binding_problems, misfit, parameters_of, settings_problems
 
-__all__ = ["component_problems"]
+__all__ = ["LOSS", "METRIC", "NETWORK", "OPTIMIZER", "SCHEDULER", "Kind", "component_problems"]
 
 
 # The schedulers' option keys. Their own signatures are untyped, and both MultiStep names build the same class.
@@ -45,20 +46,55 @@ _SCHEDULERS: dict[str, Callable[..., None]] = {
 }
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component: an option block whose ``type`` names what the rest of it is passed to.
+
+    Attributes:
+        noun: what messages call it.
+        find: returns what there is to name; called late, since user code registers more.
+        provided: parameters that the caller fills in; they are no option keys.
+        required: keys that must be given although the signature has a default.
+        extra: further keys, with their annotations, that the caller takes out.
+    """
+
+    noun: str
+    find: Callable[[], dict[str, Any]]
+    provided: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def parameters(self, name: str) -> Parameters:
+        """Return the keys of the block that names ``name``, one of those :attr:`find` returns."""
+        return parameters_of(self.find()[name], provided=self.provided, required=self.required, extra=self.extra)
+
+
+NETWORK = Kind("network", lambda: _names(registry.ARCH_REGISTRY))
+LOSS = Kind("loss", lambda: _names(registry.LOSS_REGISTRY))
+OPTIMIZER = Kind("optimizer", lambda: _optimizers(), ("params",), ("lr",))
+SCHEDULER = Kind("scheduler", lambda: dict(_SCHEDULERS))
+METRIC = Kind(
+    "metric",
+    lambda: _names(registry.METRIC_REGISTRY),
+    provided=("img", "img2"),
+    extra={"better": Literal["higher", "lower"]},
+)
+
+
 def component_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     """Return unknown type names, and arguments that their constructors would not take."""
     own = opt.get("model_type") in OWN_MODELS
     problems = []
     models = _names(registry.MODEL_REGISTRY)
-    if isinstance(opt.get("model_type"), str) and _lookup(models, opt["model_type"]) is None:
+    if opt.get("model_type") is not None and _lookup(models, opt["model_type"]) is None:
         problems.append(choose("model", opt["model_type"], "model_type", models))
     for key, block in opt.items():
         if str(key).startswith("network_") and block is not None:
-            problems += _component("network", str(key), block, _names(registry.ARCH_REGISTRY), own)
+            problems += _component(NETWORK, str(key), block, own)
             if block_of(opt, key).get("type") == "VQGAN":
                 problems += settings_problems(f"{key}.ddconfig", block_of(opt, key).get("ddconfig"), DDConfig)
     for key, block in block_of(opt, "val", "metrics").items():
-        problems += _metric(f"val.metrics.{key}", block, _names(registry.METRIC_REGISTRY), own)
+        problems += _metric(f"val.metrics.{key}", block, own)
     for key, block in block_of(opt, "datasets").items():
         name = block.get("type") if isinstance(block, Mapping) else None
         datasets = _names(registry.DATASET_REGISTRY)
@@ -70,15 +106,14 @@ def component_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
 
 
 def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
-    losses = _names(registry.LOSS_REGISTRY)
     for key, block in train.items():
         if str(key).endswith("_opt") and block:
-            yield from _component("loss", f"train.{key}", block, losses, own)
+            yield from _component(LOSS, f"train.{key}", block, own)
     for key in [k for k in train if str(k).startswith("optim_")]:
-        yield from _component("optimizer", f"train.{key}", train[key], _optimizers(), own, ("params",), ("lr",))
+        yield from _component(OPTIMIZER, f"train.{key}", train[key], own)
     scheduler = train.get("scheduler")
     if own and scheduler is not None:
-        yield from _component("scheduler", "train.scheduler", scheduler, _SCHEDULERS, own)
+        yield from _component(SCHEDULER, "train.scheduler", scheduler, own)
         yield from _paired_lengths(block_of(train, "scheduler"))
 
 
@@ -89,10 +124,8 @@ def _paired_lengths(scheduler: Mapping[str, Any]) -> Iterator[str]:
         yield f"train.scheduler has {len(values)} {many}, but {len(weights)} restart_weights; give one weight for each"
 
 
-def _metric(where: str, block: Any, known: Mapping[str, Any], own: bool) -> list[str]:
-    problems = _component(
-        "metric", where, block, known, own, ("img", "img2"), (), {"better": Literal["higher", "lower"]}
-    )
+def _metric(where: str, block: Any, own: bool) -> list[str]:
+    problems = _component(METRIC, where, block, own)
     border = block.get("crop_border", 0) if isinstance(block, Mapping) else 0
     wrong = misfit("crop_border", where, border, int)
     if not wrong and border < 0:
@@ -100,16 +133,8 @@ def _metric(where: str, block: Any, known: Mapping[str, Any], own: bool) -> list
     return problems + wrong
 
 
-def _component(
-    kind: str,
-    where: str,
-    block: Any,
-    known: Mapping[str, Any],
-    own: bool,
-    provided: Sequence[str] = (),
-    required: Sequence[str] = (),
-    extra: Mapping[str, Any] | None = None,
-) -> list[str]:
+def _component(kind: Kind, where: str, block: Any, own: bool) -> list[str]:
+    known = kind.find()
     if not isinstance(block, Mapping):
         return [f"{where} must be a block with a 'type', got {show(block)}"]
     name = block.get("type")
@@ -117,10 +142,16 @@ def _component(
         return [f"missing key 'type' in {where}; one of {', '.join(sorted(known))}"]
     target = _lookup(known, name)
     if target is None:
-        return [choose(kind, name, where, known)]
+        return [choose(kind.noun, name, where, known)]
     arguments = {k: v for k, v in block.items() if k != "type"}
     return binding_problems(
-        f"{where} ({name})", target, arguments, provided=provided, required=required, extra=extra, strict=own
+        f"{where} ({name})",
+        target,
+        arguments,
+        provided=kind.provided,
+        required=kind.required,
+        extra=kind.extra,
+        strict=own,
     )
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from ..errors import ConfigError
 
-__all__ = ["load_yaml", "parse_yaml"]
+__all__ = ["FLOAT", "FLOAT_TAG", "load_yaml", "parse_yaml"]
 
 # Constructors of tagged scalars (`!!float x`, `!!timestamp x`, 2024-13-45) let these escape as they are.
 _CONSTRUCTION_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
@@ -37,11 +37,10 @@ class _Loader(yaml.SafeLoader):
 
 
 # YAML 1.1, which PyYAML reads, wants a dot and a signed exponent (1.0e-4). 1e-4, 1.e-4 and 2.5e5 are numbers too.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+FLOAT_TAG = "tag:yaml.org,2002:float"
+FLOAT = (re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"), list("-+.0123456789"))
+"""What else is a number: pattern, and the characters it may start with."""
+_Loader.add_implicit_resolver(FLOAT_TAG, *FLOAT)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -6,7 +6,7 @@ Files of other models are judged by their own code; of them only what every Basi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .keys import (
@@ -30,9 +30,10 @@ from .keys import (
 from .problems import block_of, show, unknown_key
 from .signature import misfit, settings_problems
 
-__all__ = ["schema_problems"]
+__all__ = ["FILE", "needed_keys", "networks", "schema_problems", "weight_keys"]
 
-_FILE = "the option file"
+FILE = "the option file"
+"""What the top of an option file is called in messages."""
 # Whatever the model, the pipelines index into these.
 _ALWAYS_JUDGED = ("name", "datasets", "path", "train", "val", "logger")
 
@@ -40,11 +41,11 @@ _ALWAYS_JUDGED = ("name", "datasets", "path", "train", "val", "logger")
 def schema_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     """Return what is wrong with the keys of every block, and with the kinds of their values."""
     own = opt.get("model_type") in OWN_MODELS
-    needed = _needed(own, is_train)
-    networks = _networks(opt.get("model_type"))
-    problems = _block(_FILE, opt, TOP | networks, needed[_FILE], own)
-    problems += [text for k in _ALWAYS_JUDGED if opt.get(k) is not None for text in misfit(k, _FILE, opt[k], TOP[k])]
-    for name, keys in (("path", PATH | _weight_keys(networks)), ("train", TRAIN), ("val", VAL), ("logger", LOGGER)):
+    needed = needed_keys(own, is_train)
+    known = networks(opt.get("model_type"))
+    problems = _block(FILE, opt, TOP | known, needed[FILE], own)
+    problems += [text for k in _ALWAYS_JUDGED if opt.get(k) is not None for text in misfit(k, FILE, opt[k], TOP[k])]
+    for name, keys in (("path", PATH | weight_keys(known)), ("train", TRAIN), ("val", VAL), ("logger", LOGGER)):
         if isinstance(opt.get(name), Mapping):
             problems += _block(name, opt[name], keys, needed.get(name, ()), own)
     for name, cls in SETTINGS.items() if own else ():
@@ -54,26 +55,29 @@ def schema_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     return problems + _datasets(block_of(opt, "datasets"), own, is_train)
 
 
-def _needed(own: bool, is_train: bool) -> dict[str, tuple[str, ...]]:
+def needed_keys(own: bool, is_train: bool) -> dict[str, tuple[str, ...]]:
+    """Return the keys each block must have, by the block's name; the top's under ``the option file``."""
     top: tuple[str, ...] = ("name", "model_type", "datasets", *(("scale", "network_g") if own else ()))
     if not is_train:
-        return {_FILE: top}
+        return {FILE: top}
     return {
-        _FILE: (*top, "train", "logger"),
+        FILE: (*top, "train", "logger"),
         "train": ("total_iter", *(("optim_g", "scheduler") if own else ())),
         "val": ("val_freq",),
         "logger": ("print_freq", "save_checkpoint_freq"),
     }
 
 
-def _networks(model_type: Any) -> dict[str, Any]:
+def networks(model_type: Any) -> dict[str, Any]:
+    """Return the networks that a model of this package builds, with what stands under them."""
     others = ("network_teacher", "network_vqgan") if model_type == DISTILLED else ()
     return {"network_g": Block, **dict.fromkeys(others, Block | None)}
 
 
-def _weight_keys(networks: Mapping[str, Any]) -> dict[str, Any]:
+def weight_keys(names: Iterable[str]) -> dict[str, Any]:
+    """Return the keys of ``path`` that belong to the networks ``names``."""
     keys: dict[str, Any] = {}
-    for name in networks:
+    for name in names:
         label = name.removeprefix("network_")
         keys |= {f"pretrain_{name}": str | None, f"strict_load_{label}": bool, f"param_key_{label}": str | None}
     return keys
@@ -95,8 +99,8 @@ def _block(
 def _unknown(key: Any, where: str, keys: Mapping[str, Any]) -> str:
     if (where, key) == ("train", "perceptual_opt"):
         return "'perceptual_opt' in train is a term of BasicSR's SRModel and would be ignored here; remove it"
-    distilled = _networks(DISTILLED)
-    if where in (_FILE, "path") and key in distilled | _weight_keys(distilled):
+    distilled = networks(DISTILLED)
+    if where in (FILE, "path") and key in distilled | weight_keys(distilled):
         return f"'{key}' in {where} would be ignored by model_type {PLAIN}; remove it, or use model_type: {DISTILLED}"
     return unknown_key(key, where, keys)
 

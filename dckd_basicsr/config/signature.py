@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Optional, get_type_hints
+from typing import Any, NamedTuple, Optional, get_type_hints
 
 from ..distill.settings import settings_from
 from ..errors import ConfigError
 from .problems import show, unknown_key
 from .typecheck import describe, fits, implied
 
-__all__ = ["binding_problems", "misfit", "settings_problems"]
+__all__ = ["Parameters", "binding_problems", "misfit", "parameters_of", "settings_problems"]
 
 _EMPTY = inspect.Parameter.empty
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -46,18 +46,48 @@ def binding_problems(
         extra: further keys, with their annotations, that the caller takes out.
         strict: judge types too, and let ``**kwargs`` admit nothing: it swallows misspelt keys in silence.
     """
+    found = parameters_of(target, provided=provided, required=required, extra=extra)
+    swallows = found.swallows and not strict
+    problems = [] if swallows else [unknown_key(k, where, found.kinds) for k in arguments if k not in found.kinds]
+    problems += [f"missing key '{name}' in {where}" for name in found.needed if name not in arguments]
+    if strict:
+        for key in [k for k in arguments if k in found.kinds]:
+            problems += misfit(key, where, arguments[key], found.kinds[key])
+    return problems
+
+
+class Parameters(NamedTuple):
+    """The keys of an option block that is passed to a class or function.
+
+    Attributes:
+        kinds: the annotation of each key.
+        needed: keys that must be given.
+        defaults: what keys stand for that are left out, where the signature says so.
+        swallows: whether ``**kwargs`` takes further keys.
+    """
+
+    kinds: dict[str, Any]
+    needed: list[str]
+    defaults: dict[str, Any]
+    swallows: bool
+
+
+def parameters_of(
+    target: Callable[..., Any],
+    *,
+    provided: Collection[str] = (),
+    required: Collection[str] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> Parameters:
+    """Return what ``target`` takes; the arguments are those of :func:`binding_problems`."""
     parameters = inspect.signature(target).parameters.values()
     named = {p.name: p for p in parameters if p.kind in _NAMED and p.name not in provided}
-    known = {*named, *(extra or {})}
-    swallows = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters) and not strict
-    problems = [] if swallows else [unknown_key(key, where, known) for key in arguments if key not in known]
-    needed = [name for name, p in named.items() if p.default is _EMPTY or name in required]
-    problems += [f"missing key '{name}' in {where}" for name in needed if name not in arguments]
-    if strict:
-        annotations = {**_annotations(target, named), **(extra or {})}
-        for key in known & arguments.keys():
-            problems += misfit(key, where, arguments[key], annotations[key])
-    return problems
+    return Parameters(
+        kinds={**_annotations(target, named), **(extra or {})},
+        needed=[name for name, p in named.items() if p.default is _EMPTY or name in required],
+        defaults={name: p.default for name, p in named.items() if p.default is not _EMPTY and name not in required},
+        swallows=any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters),
+    )
 
 
 def _annotations(target: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a value that YAML can hold fits a Python annotation."""
+"""What a Python annotation asks of a value that YAML can hold: as a test, in words, and as JSON Schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from .problems import show
 
-__all__ = ["describe", "fits", "implied"]
+__all__ = ["describe", "fits", "implied", "type_schema"]
 
 _LISTS = (list, tuple, set, abc.Sequence, abc.Iterable, abc.Collection, abc.MutableSequence)
 _UNIONS = (Union, types.UnionType)
@@ -115,3 +115,50 @@ def _plural(annotation: Any) -> str:
         return f"{_NAMES[annotation]}s"
     text = describe(annotation)
     return f"lists{text.removeprefix('a list')}" if text.startswith("a list") else text
+
+
+def type_schema(annotation: Any) -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of what :func:`fits` accepts; ``{}`` where it judges nothing.
+
+    One difference cannot be expressed: to JSON Schema 1.0 is an integer.
+
+    >>> type_schema(tuple[float, float]), type_schema(int | None)
+    ({'type': 'array', 'items': {'type': 'number'}, 'minItems': 2, 'maxItems': 2}, {'type': ['integer', 'null']})
+    """
+    origin, args = get_origin(annotation), get_args(annotation)
+    kind = origin or annotation
+    if origin in _UNIONS:
+        return _any_of([type_schema(a) for a in args if _is_judged(a)])
+    if annotation is None or annotation is types.NoneType:
+        return {"type": "null"}
+    if origin is Literal:
+        return {"enum": list(args)}
+    if annotation in _JSON_NAMES:
+        return {"type": _JSON_NAMES[annotation]}
+    if kind in _LISTS:
+        return {"type": "array", **_items_schema(args, fixed=kind is tuple)}
+    if _is_block(kind):
+        return {"type": "object"}
+    return {"type": "string"} if _is_path(kind) else {}
+
+
+_JSON_NAMES = {float: "number", int: "integer", bool: "boolean", str: "string"}
+
+
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    if not all(schemas):
+        return {}
+    if all(schema.keys() == {"type"} for schema in schemas):
+        names = list(dict.fromkeys(schema["type"] for schema in schemas))
+        return {"type": names if len(names) > 1 else names[0]}
+    return {"anyOf": schemas}
+
+
+def _items_schema(args: tuple[Any, ...], *, fixed: bool) -> dict[str, Any]:
+    if not args:
+        return {}
+    if not fixed or args[-1] is Ellipsis:
+        return {"items": type_schema(args[0])}
+    items = [type_schema(a) for a in args]
+    same = all(item == items[0] for item in items)
+    return {"items": items[0] if same else items, "minItems": len(items), "maxItems": len(items)}

@@ -1,0 +1,120 @@
+"""``basicsr config``: what it prints is an option file that means the same, or one report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dckd_basicsr.cli import main
+from dckd_basicsr.config import load_yaml, option_problems, packaged_options
+from dckd_basicsr.config.command import resolved_yaml
+from dckd_basicsr.config.dump import dump_yaml
+from dckd_basicsr.config.load import parse_yaml
+from tests.tiny import run, write_job
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.from_regex(
+    r"\A[-+]?[0-9_]{1,3}\.?[0-9]?([eE][-+]?[0-9])?\Z"
+    r"|\A(~|null|yes|No|<<|=|0x1f|1:30|2024-01-02|!a|&a|\*a|- a|a: b|#a|\x85|\u2028)\Z"
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def typed(value: Any) -> Any:
+    """A value with its types, so that 1, 1.0 and True differ, and with the order of its keys."""
+    if isinstance(value, dict):
+        return [(typed(k), typed(v)) for k, v in value.items()]
+    return [typed(v) for v in value] if isinstance(value, list) else (type(value).__name__, value)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=4))
+def test_written_options_read_back_as_they_were(options: dict[str, Any]) -> None:
+    assert typed(parse_yaml(dump_yaml(options), "test")) == typed(options)
+
+
+def test_shared_blocks_are_written_out() -> None:
+    metric = {"type": "calculate_psnr"}
+    assert dump_yaml({"a": metric, "b": metric}) == "a: {type: calculate_psnr}\nb: {type: calculate_psnr}\n"
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("config")
+    write_job(folder)
+    (folder / "child.yml").write_text("_base_: job.yml\nname: child\ntrain: {pixel_opt: {loss_weight: 1e-3}}\n")
+    return folder
+
+
+def test_a_clean_file_is_printed_with_what_it_inherits(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(job)
+    before = sorted(job.iterdir())
+    assert main(["config", "child.yml", "--force_yml", "val:val_freq=5", "datasets:val:name=other"]) == 0
+    printed, errors = capsys.readouterr()
+    assert errors == ""
+    assert sorted(job.iterdir()) == before, "nothing is written"
+    found, base = yaml.safe_load(printed), load_yaml("job.yml")
+    assert found["name"] == "child"
+    assert found["train"]["pixel_opt"] == {"type": "L1Loss", "loss_weight": 0.001}
+    assert (found["val"]["val_freq"], found["datasets"]["val"]["name"]) == (5, "other")
+    assert found["datasets"]["train"]["dataset_enlarge_ratio"] == 1, "a default"
+    assert found["path"] == base["path"], "as readable as in the file"
+    assert list(found) == list(base)
+    (job / "printed.yml").write_text(printed)
+    assert resolved_yaml("printed.yml", []) == printed
+    (job / "printed.yml").unlink()
+
+
+def test_the_process_prints_yaml_alone(job: Path) -> None:
+    done = run(job, "config", "child.yml")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["name"] == "child"
+    done = run(job, "config", "--schema")
+    assert json.loads(done.stdout)["title"] == "dckd_basicsr option file"
+    assert not (job / "experiments").exists()
+
+
+def test_problems_are_one_report_and_nothing_else(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(job)
+    overrides = ["network_g:num_fet=3", "network_teacher:num_feat=10", "path:pretrain_network_vqgan=none.pth"]
+    assert main(["config", "child.yml", "--force_yml", *overrides]) == 1
+    printed, errors = capsys.readouterr()
+    assert printed == ""
+    assert "child.yml (on job.yml): 3 problems" in errors
+    assert "looks like EDSR with num_feat 12" in errors
+
+
+def test_for_a_test(job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(job)
+    opt = {**load_yaml("job.yml"), "datasets": {"test_1": load_yaml("job.yml")["datasets"]["val"]}}
+    del opt["train"], opt["logger"], opt["val"]["val_freq"]
+    (job / "measure.yml").write_text(yaml.safe_dump(opt, sort_keys=False))
+    assert main(["config", "measure.yml", "--test"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["val"]["suffix"] is None
+    assert main(["config", "measure.yml"]) == 1
+    assert "looks like one for `basicsr test`; add --test" in capsys.readouterr().err
+
+
+def test_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config"]) == 1
+    assert "needs an option file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", packaged_options())
+def test_shipped_files_mean_the_same_when_printed(name: str) -> None:
+    opt = load_yaml(packaged_options()[name])
+    again = parse_yaml(dump_yaml(opt), name)
+    assert typed(again) == typed(opt)
+    assert option_problems(again, "test" not in name) == []
