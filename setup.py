@@ -46,7 +46,16 @@ setup(
     extras_require={
         "demo": ["scikit-image"],
         # linters within a minor version: a new one must not turn an unchanged tree red
-        "dev": ["hypothesis", "mypy==2.4.*", "pre-commit", "pytest", "ruff==0.17.*", "scikit-image", "types-PyYAML"],
+        "dev": [
+            "hypothesis",
+            "jsonschema",
+            "mypy==2.4.*",
+            "pre-commit",
+            "pytest",
+            "ruff==0.17.*",
+            "scikit-image",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["basicsr=dckd_basicsr.cli:main"]},
 )

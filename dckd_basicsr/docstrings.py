@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
-__all__ = ["arguments_of", "summary_of"]
+__all__ = ["arguments_of", "prose_of", "summary_of"]
 
 _SECTION = re.compile(r"(Args|Attributes|Arguments|Parameters):\s*$")
 _ENTRY = re.compile(r"(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
@@ -18,6 +18,13 @@ def summary_of(obj: object) -> str:
     'Return the first paragraph of a docstring on one line, empty if there is none.'
     """
     return " ".join(_own_doc(obj).split("\n\n")[0].split())
+
+
+def prose_of(obj: object) -> str:
+    """Return all paragraphs of a docstring before its sections, on one line."""
+    lines = _own_doc(obj).splitlines()
+    end = next((i for i, line in enumerate(lines) if _SECTION.match(line)), len(lines))
+    return " ".join(" ".join(lines[:end]).split())
 
 
 def arguments_of(obj: object) -> dict[str, str]:

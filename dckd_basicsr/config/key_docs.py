@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..docstrings import arguments_of, summary_of
+from ..docstrings import arguments_of, prose_of
 from .inherit import BASE, REPLACE
 from .keys import DISTILLED, LOGGER, PAIRED, PATH, SETTINGS, TILE, TOP, TRAIN, VAL
 from .problems import show
 from .schema import networks, weight_keys
 from .typecheck import describe
 
-__all__ = ["BLOCKS", "DESCRIPTIONS", "reference"]
+__all__ = ["BLOCKS", "DESCRIPTIONS", "reference", "write_reference"]
 
+_MARKER = "a test compares -->"
 _RUN = "set by the run, not in a file"
 
 BLOCKS: dict[str, Mapping[str, Any]] = {
@@ -30,7 +33,7 @@ BLOCKS: dict[str, Mapping[str, Any]] = {
 DESCRIPTIONS: dict[str, dict[str, str]] = {
     "top": {
         "name": "names the run's folder below experiments/ or results/; a name with 'debug' in it logs every iteration",
-        "model_type": "DCKDModel distils, RestorationModel trains or tests a network alone",
+        "model_type": "DCKDModel distils and tests, RestorationModel trains and tests a network without a teacher",
         "scale": "output size / input size: 2, 3, 4 for super-resolution, 1 for deblurring and deraining",
         "num_gpu": "auto: all there are (one without a launcher); 0: the CPU",
         "manual_seed": "seed of everything random; null draws one and logs it",
@@ -130,7 +133,7 @@ def reference() -> str:
     parts = []
     for name, keys in BLOCKS.items():
         head = "The top of the file" if name == "top" else f"`{name}`"
-        rows = [(key, describe(kind), DESCRIPTIONS[name][key]) for key, kind in keys.items()]
+        rows = [(key, _kind(kind), DESCRIPTIONS[name][key]) for key, kind in keys.items()]
         shown = [row for row in rows if row[2] != _RUN]
         if name == "top":
             shown += [(BASE, "text or a list of text", "option files to build on")]
@@ -148,9 +151,17 @@ def _settings(block: str, cls: Any) -> str:
             nested.append(_settings(f"{block}.{f.name}", hints[f.name]))
             continue
         default = "must be given" if f.default is MISSING else f"`{show(_lists(f.default))}`"
-        rows.append((f.name, describe(hints[f.name]), default, texts.get(f.name, "")))
+        rows.append((f.name, _kind(hints[f.name]), default, _marked(texts.get(f.name, ""))))
     table = f"\n\n| key | value | default | meaning |\n|---|---|---|---|\n{_rows(rows)}" if rows else ""
-    return "\n\n".join([f"### `{block}`\n\n{summary_of(cls)}{table}", *nested])
+    return "\n\n".join([f"### `{block}`\n\n{_marked(prose_of(cls))}{table}", *nested])
+
+
+def _kind(annotation: Any) -> str:
+    return "a block" if annotation is Any else describe(annotation).replace("a block of 'key: value' lines", "a block")
+
+
+def _marked(text: str) -> str:
+    return text.replace("``", "`")  # code in reStructuredText and in Markdown
 
 
 def _lists(value: Any) -> Any:
@@ -159,3 +170,13 @@ def _lists(value: Any) -> Any:
 
 def _rows(rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join([f"`{key}`", *rest]) + " |" for key, *rest in rows)
+
+
+def write_reference(path: Path) -> None:
+    """Replace what follows the marker in the document ``path`` by :func:`reference`."""
+    head, marker, _ = path.read_text(encoding="utf-8").partition(_MARKER)
+    path.write_text(f"{head}{marker}\n\n{reference()}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_reference(Path(sys.argv[1]))
