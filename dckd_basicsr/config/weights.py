@@ -133,7 +133,7 @@ def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net
     wrong = misfits(net, state) if net is not None else []
     if wrong and (label == "vqgan" or paths.get(f"strict_load_{label}", True) is not False):
         yield (
-            f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}. "
+            f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}; "
             f"{_likeness(state, f'network_{label}')}"
         )
 
@@ -159,8 +159,8 @@ def _likeness(state: Mapping[str, Tensor], network: str) -> str:
     """Say what architecture ``state`` looks like, and what to do."""
     found = recognize(state)
     if found is not None:
-        return f"The file looks like {found}; change {network}, or give the file of this network"
+        return f"the file looks like {found}; change {network}, or give the file of this network"
     name = detected_name(state)
     if name is not None:
-        return f"To spandrel it looks like {name}; `{network}: {{type: PretrainedNet, path: FILE}}` loads it"
-    return f"Change {network} (widths, blocks, scale), or give the file of this network"
+        return f"to spandrel it looks like {name}; `{network}: {{type: PretrainedNet, path: FILE}}` loads it"
+    return f"change {network} (widths, blocks, scale), or give the file of this network"

@@ -126,7 +126,7 @@ def test_weights_of_another_network(fresh, capsys):
     message = refused(capsys, "network_teacher:num_feat=10")
     assert "path.pretrain_network_teacher: the weights in 'teacher.pth' do not fit EDSR" in message
     assert "conv_first.weight is (12, 3, 3, 3) in the file and (10, 3, 3, 3) in the network" in message
-    assert "The file looks like EDSR with num_feat 12, num_block 2, upscale 2; change network_teacher" in message
+    assert "the file looks like EDSR with num_feat 12, num_block 2, upscale 2; change network_teacher" in message
 
 
 def test_weights_are_reported_with_everything_else(fresh, capsys):

@@ -63,7 +63,7 @@ def test_missing_additional_and_misshaped_keys_and_what_the_file_is(options: dic
         "conv_first.weight is (12, 3, 3, 3) in the file and (8, 3, 3, 3) in the network, "
     )
     assert found.endswith(
-        "The file looks like EDSR with num_feat 12, num_block 2, upscale 2; change network_g, or give the file of "
+        "the file looks like EDSR with num_feat 12, num_block 2, upscale 2; change network_g, or give the file of "
         "this network"
     )
 
@@ -79,7 +79,7 @@ def test_an_architecture_only_spandrel_knows(options: dict[str, Any]) -> None:
     torch.save({"params": net.state_dict()}, "compact.pth")
     (found,) = problems(options, "path:pretrain_network_teacher=compact.pth")
     assert (
-        "To spandrel it looks like RealESRGAN Compact; `network_teacher: {type: PretrainedNet, path: FILE}` loads"
+        "to spandrel it looks like RealESRGAN Compact; `network_teacher: {type: PretrainedNet, path: FILE}` loads"
         in found
     )
     (found,) = problems(options, "network_teacher={type: PretrainedNet, path: compact.pth}", "scale=3",
@@ -91,7 +91,7 @@ def test_unknown_weights(options: dict[str, Any]) -> None:
     torch.save({"params": {"who.knows": torch.ones(3)}}, "w.pth")
     (found,) = problems(options, "path:pretrain_network_teacher=w.pth")
     assert "1 not in the network: who.knows" in found
-    assert found.endswith("Change network_teacher (widths, blocks, scale), or give the file of this network")
+    assert found.endswith("change network_teacher (widths, blocks, scale), or give the file of this network")
 
 
 def test_an_edsr_file_is_not_for_pretrained_net(options: dict[str, Any]) -> None:

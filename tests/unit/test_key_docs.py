@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator
 
+from dckd_basicsr.config import load_options, load_yaml, option_problems
+from dckd_basicsr.config.json_schema import json_schema
 from dckd_basicsr.config.key_docs import BLOCKS, DESCRIPTIONS, reference, write_reference
 from dckd_basicsr.config.keys import LOGGER, PAIRED, PATH, SETTINGS, TOP, TRAIN, VAL
 from dckd_basicsr.distill.settings import HistorySettings
@@ -33,6 +37,18 @@ def test_the_document_has_the_reference(tmp_path: Path) -> None:
     copy.write_text(text.replace("| `ema_decay` |", "| `ema_dekay` |"), encoding="utf-8")
     write_reference(copy)
     assert copy.read_text(encoding="utf-8") == text
+
+
+def test_the_example_of_the_document_is_right(tmp_path: Path) -> None:
+    (tmp_path / "my_run.yml").write_text(
+        re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)[0], encoding="utf-8"
+    )
+    assert Draft7Validator(json_schema()).is_valid(load_yaml(tmp_path / "my_run.yml"))
+    opt, _ = load_options(tmp_path / "my_run.yml")
+    assert option_problems(opt) == []
+    assert opt["train"]["history"] == {"decay": 0.5}
+    assert opt["train"]["scheduler"] == {"type": "CosineAnnealingLR", "T_max": 50000}
+    assert (opt["network_g"]["num_feat"], opt["network_g"]["num_block"]) == (64, 16)
 
 
 def documented() -> None:
