@@ -11,7 +11,7 @@ from basicsr.models import build_model
 
 from dckd_basicsr.archs import ArchFacts
 from dckd_basicsr.checkpoint import load_state
-from dckd_basicsr.config import parse_options
+from dckd_basicsr.config import parse, parse_options
 from dckd_basicsr.errors import CheckpointError, ConfigError
 from tests.tiny import write_job
 
@@ -212,7 +212,10 @@ def test_patches_must_fit_rules_that_only_a_weight_file_tells(build):
         model.check_patches("network_teacher", ArchFacts(scale=2, minimum=32))
 
 
-def test_a_student_that_does_not_fit_its_weights(build, job):
+def test_a_student_that_does_not_fit_its_weights(build, job, monkeypatch):
+    with pytest.raises(ConfigError, match="do not fit EDSR"):
+        build(f"path:pretrain_network_g={job / 'teacher.pth'}")
+    monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)  # the model refuses them itself too
     with pytest.raises(CheckpointError, match="do not fit EDSR"):
         build(f"path:pretrain_network_g={job / 'teacher.pth'}")
 
