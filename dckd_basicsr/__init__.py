@@ -8,20 +8,31 @@ from . import compat
 
 compat.prepare_import()  # before anything of basicsr is imported
 
-from . import archs, config, data, distill, losses, metrics, models, runtime  # noqa: E402
-from .errors import CheckpointError, ConfigError, DatasetError, DCKDError  # noqa: E402
+from . import archs, config, data, distill, losses, metrics, models, runtime, training  # noqa: E402
+from .errors import (  # noqa: E402
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    DCKDError,
+    Interrupted,
+    ProcessError,
+    TrainingDiverged,
+)
 from .version import __version__  # noqa: E402
 
 compat.prepare_lmdb_backend()
 compat.prepare_pipelines()
 compat.replace_parse_options(config.parse_options)
-compat.replace_train_loaders(runtime.create_loaders)
+compat.replace_train_pipeline(training.train_pipeline)
 
 __all__ = [
     "CheckpointError",
     "ConfigError",
     "DCKDError",
     "DatasetError",
+    "Interrupted",
+    "ProcessError",
+    "TrainingDiverged",
     "__version__",
     "archs",
     "config",
@@ -31,4 +42,5 @@ __all__ = [
     "metrics",
     "models",
     "runtime",
+    "training",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +20,16 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, near_miss
 
-__all__ = ["Weights", "atomic_write", "load_into", "load_state", "load_weights", "misfits", "save_state"]
+__all__ = [
+    "Weights",
+    "atomic_write",
+    "load_into",
+    "load_state",
+    "load_training_state",
+    "load_weights",
+    "misfits",
+    "save_state",
+]
 
 _LOG = logging.getLogger("basicsr")
 _SHOWN = 4
@@ -57,6 +68,18 @@ def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
         raise CheckpointError(
             f"{what} '{path}' is damaged or not a PyTorch file ({reason}); copy or download it again"
         ) from error
+
+
+def load_training_state(path: Path | str) -> dict[str, Any]:
+    """Read a training state (``*.state``); tensors stay on the CPU: optimizers move theirs to their parameters.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or something else.
+    """
+    state = load_state(path, what="training state")
+    if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
+        raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
+    return dict(state)
 
 
 def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
@@ -163,24 +186,34 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary)`` beside ``path``, flush it to disk, then rename: readers see the old or the new file.
 
-    Errors of ``write`` are raised and leave neither a temporary file nor a changed ``path``.
+    Nothing that fails leaves a temporary file or a changed ``path``.
+
+    Raises:
+        CheckpointError: the file cannot be written: no space, no permission, no such folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself survives a power cut only once the folder is on disk
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
+        free = shutil.disk_usage(path.parent).free >> 20 if path.parent.is_dir() else 0
+        raise CheckpointError(
+            f"'{path}' cannot be written ({str(error).splitlines()[0]}; {free} MiB free there); "
+            "make room or check the folder's permissions; what was there is unchanged"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself survives a power cut only once the folder is on disk
-    finally:
-        os.close(folder)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def save_state(state: Mapping[str, Any], path: Path | str) -> None:
-    """Write a ``torch.save`` file atomically. Raises OSError or RuntimeError if it cannot be written."""
+    """Write a ``torch.save`` file atomically. Raises as :func:`atomic_write` does."""
     atomic_write(Path(path), lambda temporary: torch.save(dict(state), temporary))

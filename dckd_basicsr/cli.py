@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import DCKDError
+from .errors import DCKDError, Interrupted, message_of
 from .version import __version__
 
 __all__ = ["main"]
@@ -45,15 +45,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 for an error that was reported, 130 for Ctrl-C."""
+    """Run the command line.
+
+    Returns:
+        Exit status: 0; 1 for an error that was reported; 128 + signal for a run that a signal stopped (Ctrl-C: 130).
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in _PIPELINES:
             return _pipeline(arguments[0], arguments[1:])
         options = _parser().parse_args(arguments)
         return int(options.func(options))
+    except Interrupted as stop:
+        print(f"\nbasicsr: {stop}", file=sys.stderr)
+        return 128 + stop.signum
     except DCKDError as error:
-        print(f"\nbasicsr: error: {error}", file=sys.stderr)
+        print(f"\nbasicsr: error: {message_of(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nbasicsr: interrupted", file=sys.stderr)
@@ -61,26 +68,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _pipeline(name: str, arguments: list[str]) -> int:
-    """Run BasicSR's own pipeline; it reads ``sys.argv`` through this package's ``parse_options``."""
+    """Run a pipeline; it reads ``sys.argv`` through this package's ``parse_options``."""
+    from .runtime import processes
+
     sys.argv = [f"basicsr {name}", *arguments]
     root = str(Path.cwd())
-    if name == "train":
-        from basicsr.train import train_pipeline
+    try:
+        if name == "train":
+            from .training import train_pipeline
 
-        train_pipeline(root)
-    else:
-        from basicsr.test import test_pipeline
+            train_pipeline(root)
+        else:
+            from basicsr.test import test_pipeline
 
-        test_pipeline(root)
-    _leave_process_group()
+            test_pipeline(root)
+    except RuntimeError as error:
+        lost = processes.lost_process(error)
+        if lost is None:
+            raise
+        raise lost from error
+    processes.leave()
     return 0
-
-
-def _leave_process_group() -> None:
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def _demo(options: argparse.Namespace) -> int:

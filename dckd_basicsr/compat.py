@@ -15,18 +15,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import torch
-
-from .errors import CheckpointError, DatasetError
+from .errors import DatasetError
 
 __all__ = [
     "prepare_import",
     "prepare_lmdb_backend",
     "prepare_pipelines",
-    "read_training_state",
     "register",
     "replace_parse_options",
-    "replace_train_loaders",
+    "replace_train_pipeline",
 ]
 
 T = TypeVar("T", bound=type | Callable[..., Any])
@@ -51,15 +48,11 @@ def prepare_import() -> None:
 
 
 def prepare_pipelines() -> None:
-    """Put the safe replacements into ``basicsr.train``, ``basicsr.test`` and ``basicsr.utils.dist_util``."""
+    """Let BasicSR's test pipeline make the folders of a run, and no others."""
     import basicsr.test
-    import basicsr.train
     import basicsr.utils
-    import basicsr.utils.dist_util
 
-    basicsr.train.load_resume_state = load_resume_state
-    basicsr.utils.dist_util._init_dist_pytorch = init_dist_pytorch
-    for module in (basicsr.train, basicsr.test, basicsr.utils):
+    for module in (basicsr.test, basicsr.utils):
         module.make_exp_dirs = make_exp_dirs
 
 
@@ -124,20 +117,11 @@ def replace_parse_options(parse_options: Callable[..., tuple[dict[str, Any], Any
         module.parse_options = parse_options
 
 
-def replace_train_loaders(create: Callable[..., Any]) -> None:
-    """Let ``create(stock, opt, logger)`` make the training pipeline's loaders; ``stock`` is BasicSR's own function.
-
-    The stock loaders have one patch size and one batch size for a whole run.
-    """
+def replace_train_pipeline(train_pipeline: Callable[..., None]) -> None:
+    """Let ``basicsr.train.train_pipeline`` be this one: the stock one cannot resume exactly, see ``training.py``."""
     import basicsr.train
 
-    stock = getattr(basicsr.train.create_train_val_dataloader, "stock", basicsr.train.create_train_val_dataloader)
-
-    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> Any:
-        return create(stock, opt, logger)
-
-    create_train_val_dataloader.stock = stock  # type: ignore[attr-defined]
-    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+    basicsr.train.train_pipeline = train_pipeline
 
 
 def register(registry: Any) -> Callable[[T], T]:
@@ -163,39 +147,6 @@ def register(registry: Any) -> Callable[[T], T]:
     return decorate
 
 
-def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Find and load the training state to resume from, or None for a fresh run.
-
-    The stock function calls ``torch.cuda.current_device()`` on CPU machines too, looks in ``./experiments`` whatever
-    ``experiments_root`` says, and unpickles without restriction. Tensors stay on the CPU here: optimizers move their
-    state to their parameters when they load it.
-    """
-    from basicsr.utils import check_resume
-
-    path = opt["path"].get("resume_state")
-    if opt["auto_resume"]:
-        states = Path(opt["path"]["experiments_root"], "training_states").glob("*.state")
-        numbered = [(int(state.stem), state) for state in states if state.stem.isdigit()]
-        path = str(max(numbered)[1]) if numbered else None
-    if path is None:
-        return None
-    state = read_training_state(path)
-    opt["path"]["resume_state"] = path
-    opt["start_iteration"] = state["iter"]
-    check_resume(opt, state["iter"])
-    return state
-
-
-def read_training_state(path: Path | str) -> dict[str, Any]:
-    """Read a training state; CheckpointError if it is missing, damaged, or something else."""
-    from .checkpoint import load_state
-
-    state = load_state(path, what="training state")
-    if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
-        raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
-    return dict(state)
-
-
 def make_exp_dirs(opt: Mapping[str, Any]) -> None:
     """Make the run's folders, archiving an earlier run of the same name as BasicSR does.
 
@@ -212,18 +163,3 @@ def make_exp_dirs(opt: Mapping[str, Any]) -> None:
     for key in _RUN_FOLDERS:
         if key in paths:
             Path(paths[key]).mkdir(parents=True, exist_ok=True)
-
-
-def init_dist_pytorch(backend: str, **kwargs: Any) -> None:
-    """Join the process group that torchrun describes, with gloo where there is no GPU.
-
-    The stock function divides by the number of GPUs and insists on nccl.
-    """
-    import torch.distributed as dist
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    elif backend == "nccl":
-        backend = "gloo"
-    kwargs.pop("port", None)  # slurm's option; torchrun has its own rendezvous
-    dist.init_process_group(backend=backend, **kwargs)

@@ -19,7 +19,18 @@ from ..docstrings import arguments_of, summary_of
 from .components import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, Kind
 from .inherit import BASE, REPLACE
 from .key_docs import BLOCKS, DESCRIPTIONS
-from .keys import AT_LEAST, DISTILLED, IGNORED_BY_PATCHES, OWN_MODELS, PAIRED_TYPES, PATCH_TYPE, PLAIN, SETTINGS, TILE
+from .keys import (
+    AT_LEAST,
+    DIST,
+    DISTILLED,
+    IGNORED_BY_PATCHES,
+    OWN_MODELS,
+    PAIRED_TYPES,
+    PATCH_TYPE,
+    PLAIN,
+    SETTINGS,
+    TILE,
+)
 from .schema import FILE, needed_keys, networks, weight_keys
 from .typecheck import type_schema
 
@@ -199,6 +210,7 @@ def _file(suffix: str) -> Schema:
         top[key] = {**network, "description": DESCRIPTIONS["top"][key]}
     train |= {name: _or_null(_settings(cls)) for name, cls in SETTINGS.items()}
     val["tile"] = _or_null(_settings(TILE))
+    top["dist_params"] = _or_null(_settings(DIST))
     metric = {
         "type": "object",
         "additionalProperties": _ref(f"metric{suffix}"),

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from ..docstrings import arguments_of, prose_of
 from .inherit import BASE, REPLACE
-from .keys import DISTILLED, LOGGER, PAIRED, PATH, SETTINGS, TILE, TOP, TRAIN, VAL
+from .keys import DIST, DISTILLED, LOGGER, PAIRED, PATH, SETTINGS, TILE, TOP, TRAIN, VAL
 from .problems import show
 from .schema import networks, weight_keys
 from .typecheck import describe
@@ -37,6 +37,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "scale": "output size / input size: 2, 3, 4 for super-resolution, 1 for deblurring and deraining",
         "num_gpu": "auto: all there are (one without a launcher); 0: the CPU",
         "manual_seed": "seed of everything random; null draws one and logs it",
+        "deterministic": "deterministic GPU algorithms alone: a resumed run is then bit-identical there too; slower",
         "datasets": "train, val, val_2, ... for training; test_1, test_2, ... for testing",
         "network_g": "the network that is trained or tested: type and constructor arguments",
         "network_teacher": "the teacher; {type: PretrainedNet, path: FILE} detects a published one",
@@ -45,11 +46,9 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "train": "loss terms, optimizer, schedule, the method's settings",
         "val": "measuring, during training and in a test",
         "logger": "what is logged and saved how often",
-        "dist_params": "backend and port, used with --launcher",
+        "dist_params": "how the processes of a job meet, used with --launcher",
         "find_unused_parameters": "for students that leave parameters unused in some iterations, on several processes",
-        **dict.fromkeys(
-            ("dist", "rank", "world_size", "start_iteration", "auto_resume", "is_train", "root_path"), _RUN
-        ),
+        **dict.fromkeys(("dist", "rank", "world_size", "auto_resume", "is_train", "root_path"), _RUN),
     },
     "path": {
         "resume_state": "a training state (*.state) to go on from; --auto_resume finds the latest",
@@ -100,6 +99,8 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "optim_g": "type: any of torch.optim, and its arguments; lr must be given",
         "scheduler": "type and arguments of the learning-rate schedule",
         "clip_grad_norm": "largest norm of all gradients together; null for no clipping",
+        "accumulate": "parts into which each process cuts its batch, one after the other: total batch = per GPU x "
+        "processes x accumulate",
         "pixel_opt": "loss against the ground truth; null or left out: off, as every term",
         "logits_opt": "loss against the teacher's output",
         "contrastive_opt": "near the teacher, far from the history model's answers to degraded inputs, in VQGAN taps",
@@ -109,6 +110,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "negatives": "the degraded inputs",
         "encoder": "how images enter the VQGAN",
         "consistency": "the transforms of consistency_opt",
+        "divergence": "what happens when a loss or gradient is not finite",
     },
     "val": {
         "val_freq": "iterations between validations; training only",
@@ -121,6 +123,9 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     "logger": {
         "print_freq": "iterations between lines of the log",
         "save_checkpoint_freq": "iterations between checkpoints",
+        "keep_last": "complete checkpoints to keep; null for all",
+        "keep_best": "a metric of val.metrics: net_g_best.pth holds the best weights by it on the first validation set",
+        "safetensors": "write weights as *.safetensors too: the moving average if there is one",
         "use_tb_logger": "write TensorBoard files",
         "wandb": "{project: NAME, resume_id: ID}: log to Weights & Biases as well",
     },
@@ -139,7 +144,11 @@ def reference() -> str:
             shown += [(BASE, "text or a list of text", "option files to build on")]
             shown += [(REPLACE, "true or false", "in a block: replaces the inherited block instead of merging with it")]
         parts.append(f"### {head}\n\n| key | value | meaning |\n|---|---|---|\n{_rows(shown)}")
-    for block, cls in {**{f"train.{name}": cls for name, cls in SETTINGS.items()}, "val.tile": TILE}.items():
+    for block, cls in {
+        **{f"train.{name}": cls for name, cls in SETTINGS.items()},
+        "val.tile": TILE,
+        "dist_params": DIST,
+    }.items():
         parts.append(_settings(block, cls))
     return "\n\n".join(parts) + "\n"
 

@@ -10,10 +10,13 @@ from typing import Any, Literal
 
 from ..distill.objective import TERM_KEYS
 from ..distill.settings import ConsistencySettings, EncoderSettings, HistorySettings, NegativesSettings
+from ..runtime.divergence import DivergenceSettings
+from ..runtime.processes import DistSettings
 from ..runtime.tiling import TileSettings
 
 __all__ = [
     "AT_LEAST",
+    "DIST",
     "DISTILLED",
     "IGNORED_BY_PATCHES",
     "LOGGER",
@@ -50,11 +53,14 @@ SETTINGS: dict[str, type] = {
     "negatives": NegativesSettings,
     "encoder": EncoderSettings,
     "consistency": ConsistencySettings,
+    "divergence": DivergenceSettings,
 }
 """Blocks of ``train`` that become settings classes, whose fields are their keys."""
 
 TILE = TileSettings
 """The class behind ``val.tile``."""
+DIST = DistSettings
+"""The class behind ``dist_params``."""
 
 TOP: Keys = {
     "name": str,
@@ -62,6 +68,7 @@ TOP: Keys = {
     "scale": int,
     "num_gpu": int | Literal["auto"],
     "manual_seed": int | None,
+    "deterministic": bool,
     "datasets": Block,
     "path": Block | None,
     "train": Block,
@@ -73,7 +80,6 @@ TOP: Keys = {
     "dist": bool,
     "rank": int,
     "world_size": int,
-    "start_iteration": int,
     "auto_resume": bool,
     "is_train": bool,
     "root_path": str,
@@ -98,6 +104,7 @@ TRAIN: Keys = {
     "optim_g": Block,
     "scheduler": Block,
     "clip_grad_norm": float | None,
+    "accumulate": int,
     **dict.fromkeys(TERM_KEYS, Block | None),
     **dict.fromkeys(SETTINGS, Any),  # judged field by field
 }
@@ -114,6 +121,9 @@ VAL: Keys = {
 LOGGER: Keys = {
     "print_freq": float,
     "save_checkpoint_freq": float,
+    "keep_last": int | None,
+    "keep_best": str | None,
+    "safetensors": bool,
     "use_tb_logger": bool,
     "wandb": Block | None,
 }
@@ -163,6 +173,8 @@ AT_LEAST: dict[str, float] = {
     "val_freq": 1,
     "print_freq": 1,
     "save_checkpoint_freq": 1,
+    "accumulate": 1,
+    "keep_last": 1,
     "gt_size": 1,
     "num_worker_per_gpu": 0,
     "batch_size_per_gpu": 1,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import ConfigError
+from ..distill.settings import settings_from
+from ..runtime import processes
 from .check import check_options
 from .defaults import fill_defaults
 from .keys import OWN_MODELS
@@ -47,7 +47,8 @@ def parse_options(
     opt["dist"] = args.launcher != "none"
     check_options(opt, is_train, source=source)
     fill_defaults(opt, is_train)
-    _join(args.launcher, opt)
+    settings = settings_from(processes.DistSettings, opt.get("dist_params"), "dist_params")
+    opt["rank"], opt["world_size"] = processes.join(args.launcher, settings)
     _seed(opt)
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     if args.debug and not opt["name"].startswith("debug"):
@@ -81,32 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _join(launcher: str, opt: dict[str, Any]) -> None:
-    # Looked up late: this package replaces parts of dist_util so that CPU runs can join as well.
-    from basicsr.utils import dist_util
-
-    if launcher == "none":
-        print("Disable distributed.", flush=True)
-    elif launcher == "pytorch":
-        missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-        if missing:
-            raise ConfigError(
-                f"--launcher pytorch needs what torchrun sets ({', '.join(missing)} missing); "
-                "start with `torchrun --nproc_per_node=N -m dckd_basicsr train -opt FILE --launcher pytorch`, "
-                "or leave the flag out"
-            )
-        params = opt.get("dist_params") or {}
-        dist_util.init_dist("pytorch", **{k: v for k, v in params.items() if k == "backend"})
-    else:
-        dist_util.init_dist("slurm", **(opt.get("dist_params") or {}))
-    opt["rank"], opt["world_size"] = dist_util.get_dist_info()
-
-
 def _seed(opt: dict[str, Any]) -> None:
     from basicsr.utils import set_random_seed
 
     if opt.get("manual_seed") is None:
-        opt["manual_seed"] = random.randint(1, 10000)
+        opt["manual_seed"] = processes.drawn_seed()
     set_random_seed(opt["manual_seed"] + opt["rank"])
 
 

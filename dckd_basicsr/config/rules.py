@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
         return []
     problems = list(_scale_rules(opt, is_train))
     if is_train:
-        problems += [*_training_rules(opt), *_term_rules(opt), *_network_rules(opt)]
+        problems += [*_training_rules(opt), *_checkpoint_rules(opt), *_term_rules(opt), *_network_rules(opt)]
     return problems
 
 
@@ -105,14 +106,22 @@ def _training_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(decay, int | float) and decay >= 1:
         yield f"'ema_decay' in train must be below 1, got {show(decay)}"
     train = block_of(opt, "datasets", "train")
-    rows = train.get("progressive")
+    rows, parts = train.get("progressive"), block_of(opt, "train").get("accumulate", 1)
+    world = int(os.environ.get("WORLD_SIZE", "1")) if opt.get("dist") is True else 1
     if rows and train.get("type") != PATCH_TYPE:
         yield f"datasets.train.progressive needs type: {PATCH_TYPE}, got {show(train.get('type'))}"
     elif isinstance(rows, list):
         try:
-            stages_from(rows, world_size=1)
+            stages_from(rows, world, parts if isinstance(parts, int) and parts > 0 else 1)
         except (ConfigError, TypeError) as error:
             yield f"datasets.train: {error}"
+
+
+def _checkpoint_rules(opt: Mapping[str, Any]) -> Iterator[str]:
+    metric, metrics = block_of(opt, "logger").get("keep_best"), block_of(opt, "val", "metrics")
+    if isinstance(metric, str) and metric not in metrics:
+        known = f"one of val.metrics: {', '.join(metrics)}" if metrics else "a metric, but val.metrics has none"
+        yield f"logger.keep_best is '{metric}'; it must name {known}"
 
 
 def _term_rules(opt: Mapping[str, Any]) -> Iterator[str]:

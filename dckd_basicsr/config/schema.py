@@ -11,6 +11,7 @@ from typing import Any
 
 from .keys import (
     AT_LEAST,
+    DIST,
     DISTILLED,
     IGNORED_BY_PATCHES,
     LOGGER,
@@ -52,6 +53,7 @@ def schema_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
         problems += settings_problems(f"train.{name}", block_of(opt, "train").get(name), cls)
     if own:
         problems += settings_problems("val.tile", block_of(opt, "val").get("tile"), TILE)
+        problems += settings_problems("dist_params", opt.get("dist_params"), DIST)
     return problems + _datasets(block_of(opt, "datasets"), own, is_train)
 
 

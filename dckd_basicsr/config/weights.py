@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..archs import ArchFacts, detected_name, facts_from_options, outline, recognize, vqgan_options_from_state
-from ..checkpoint import load_weights, misfits
-from ..compat import read_training_state
+from ..checkpoint import load_training_state, load_weights, misfits
 from ..errors import CheckpointError, ConfigError, DCKDError
 from .keys import OWN_MODELS, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, type_of
@@ -70,7 +69,7 @@ def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         )
     elif opt.get("model_type") in OWN_MODELS:
         try:
-            read_training_state(path)
+            load_training_state(path)
         except CheckpointError as error:
             yield f"path.resume_state: {error}"
 

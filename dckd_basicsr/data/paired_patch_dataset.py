@@ -38,6 +38,8 @@ class PairedPatchDataset(Dataset):
             ``use_hflip``, ``use_rot``.
     """
 
+    takes_requests = True
+
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
         self.scale = int(opt["scale"])

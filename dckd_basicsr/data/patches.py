@@ -31,8 +31,8 @@ class Stage:
     batch: int
 
 
-def stages_from(progressive: Sequence[Sequence[int]], world_size: int) -> list[Stage]:
-    """Read ``[[until, gt_size, total_batch], ...]``.
+def stages_from(progressive: Sequence[Sequence[int]], world_size: int, accumulate: int = 1) -> list[Stage]:
+    """Read ``[[until, gt_size, total_batch], ...]``, for ``world_size`` processes that cut their share in parts.
 
     Raises:
         ConfigError: not of that form, ``until`` not growing, or a batch that the processes cannot share evenly.
@@ -45,10 +45,11 @@ def stages_from(progressive: Sequence[Sequence[int]], world_size: int) -> list[S
     if not stages or any(a.until >= b.until for a, b in zip(stages, stages[1:])):  # noqa: RUF007 (pairs of stages)
         raise ConfigError(f"progressive needs rows with growing iterations, got {[s.until for s in stages]}")
     for stage in stages:
-        if stage.batch % world_size:
+        if stage.batch % (world_size * accumulate):
+            parts = f" in {accumulate} accumulated parts" if accumulate > 1 else ""
             raise ConfigError(
                 f"progressive asks for {stage.batch} patches of {stage.gt_size} px in total, which {world_size} "
-                "processes cannot share evenly; change the batch or the number of processes"
+                f"processes cannot share evenly{parts}; change the batch, the number of processes or train.accumulate"
             )
     return stages
 

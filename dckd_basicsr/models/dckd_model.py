@@ -77,7 +77,6 @@ class DCKDModel(RestorationModel):
         return state
 
     def load_extra_training_state(self, state: Mapping[str, Any]) -> None:
-        super().load_extra_training_state(state)
         if self.history and "history" in state:
             self.history.load_training_state(state["history"])
         elif self.history:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,28 @@ from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.facts import ArchFacts, facts_of
 from ..checkpoint import load_into, load_weights, save_state
 from ..compat import register
-from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues
+from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
-from ..runtime.loaders import patch_stages
+from ..runtime.checkpoints import Checkpoints
+from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
+from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.schedules import build_schedule
 from ..runtime.tiling import TileSettings, run_tiled
+from ..runtime.validation_record import ValidationRecord
+from .checkpointing import resume_random_states, training_state, write_weights
 from .padding import run_padded
 from .validation import validate
 
 __all__ = ["RestorationModel"]
 
 _LOG = logging.getLogger("basicsr")
+_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
 @register(MODEL_REGISTRY)
@@ -78,6 +84,11 @@ class RestorationModel(SRModel):
         if self.ema_decay > 0:
             self._init_ema()
         self.clip_grad_norm = train_opt.get("clip_grad_norm")
+        self.accumulate = accumulation(self.opt)
+        run, rank = Path(self.opt["path"]["experiments_root"]), int(self.opt["rank"])
+        settings = settings_from(DivergenceSettings, train_opt.get("divergence"), "train.divergence")
+        self.guard = DivergenceGuard(settings, run / "divergence", rank)
+        self.record = ValidationRecord(run / "validations.json" if rank == 0 else None)
         self.objective = Objective(train_opt).to(self.device)
         # Ranks draw their own degradations; the offset keeps their streams apart for any sensible seed.
         self.generators = Generators(int(self.opt["manual_seed"]) + 1_000_003 * int(self.opt["rank"]))
@@ -104,15 +115,35 @@ class RestorationModel(SRModel):
             batch, _, height, width = self._batch_shape
             _LOG.info("From iteration %d: batches of %d LQ patches of %dx%d px", current_iter, batch, width, height)
         self.optimizer_g.zero_grad(set_to_none=True)
-        self.output = self.net_g(self.lq)
-        step = DistillStep(self.parts, self.lq, self.gt, self.output, self.objective.needs)
-        self.values = self.objective(step)
-        self.values.total.backward()
-        if self.clip_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self.net_g.parameters(), self.clip_grad_norm)
-        self.optimizer_g.step()
+        self.values = self._forward_backward()
+        self._step(current_iter, self.values)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+
+    def _forward_backward(self) -> ObjectiveValues:
+        """Leave the gradient of the mean over the batch in place, part by part; return the mean values."""
+        parts = self.accumulate
+        found = []
+        for i, (lq, gt) in enumerate(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True)):
+            later = i + 1 < parts and self.opt["dist"]  # processes average their gradients once, with the last part
+            with self.net_g.no_sync() if later else contextlib.nullcontext():
+                self.output = self.net_g(lq)
+                values = self.objective(DistillStep(self.parts, lq, gt, self.output, self.objective.needs))
+                total = values.total / parts if parts > 1 else values.total
+                # 1, or NaN where the loss is infinite with finite derivatives: the guard looks at gradients, which all
+                # processes share.
+                total.backward(1.0 + 0.0 * total.detach())
+            found.append(values)
+        return found[0] if parts == 1 else _mean(found)
+
+    def _step(self, current_iter: int, values: ObjectiveValues) -> None:
+        params = [p for p in self.net_g.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(params, self.clip_grad_norm) if self.clip_grad_norm else None
+        if not self.guard.settings.check:
+            self.optimizer_g.step()
+            return
+        norm = gradient_norm(params) if norm is None else norm
+        self.guard.step(self.optimizer_g, current_iter, values.losses, norm, {"lq": self.lq, "gt": self.gt})
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         self.lq = data["lq"].to(self.device, non_blocking=True)
@@ -145,10 +176,12 @@ class RestorationModel(SRModel):
         return OrderedDict(zip(scalars, values.tolist()))
 
     def setup_optimizers(self) -> None:
-        """Any optimizer of ``torch.optim`` by name, over the parameters that train."""
+        """Any optimizer of ``torch.optim`` by name, over the parameters that train; fused on GPUs where it can be."""
         options = dict(self.opt["train"]["optim_g"])
         optimizer = getattr(torch.optim, options.pop("type"))
         params = [p for p in self.net_g.parameters() if p.requires_grad]
+        if self.device.type == "cuda" and optimizer in _FUSED and not {"fused", "foreach"} & options.keys():
+            options["fused"] = True
         self.optimizer_g = optimizer(params, **options)
         self.optimizers.append(self.optimizer_g)
 
@@ -156,6 +189,19 @@ class RestorationModel(SRModel):
         """A schedule by name, see ``runtime/schedules.py``."""
         options = self.opt["train"]["scheduler"]
         self.schedulers.extend(build_schedule(optimizer, options) for optimizer in self.optimizers)
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Move the schedules on; during the warm-up, iteration i of n has i / n of the scheduled rate.
+
+        The stock method scales the rate that schedules go on from, so that a stepwise one never reaches its full rate.
+        """
+        factor = current_iter / warmup_iter if current_iter < warmup_iter else 1.0
+        for optimizer, scheduler in zip(self.optimizers, self.schedulers, strict=True):
+            _set_rates(optimizer, scheduler.get_last_lr())
+            if current_iter > 1:
+                scheduler.step()
+            if factor < 1.0:
+                _set_rates(optimizer, [factor * rate for rate in scheduler.get_last_lr()])
 
     def _init_ema(self) -> None:
         self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
@@ -189,30 +235,58 @@ class RestorationModel(SRModel):
     @master_only
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: str | list[str] = "params") -> None:
         """Write weights atomically; a failed write raises (the stock method logs it and trains on)."""
+        self._write(net, f"{net_label}_{'latest' if current_iter == -1 else current_iter}", param_key)
+
+    def _write(self, net: Any, name: str, param_key: str | list[str]) -> None:
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
-        name = "latest" if current_iter == -1 else str(current_iter)
-        states = {key: _cpu_state(self.get_bare_model(n)) for key, n in zip(keys, nets, strict=True)}
-        save_state(states, Path(self.opt["path"]["models"], f"{net_label}_{name}.pth"))
+        bare = {key: self.get_bare_model(n) for key, n in zip(keys, nets, strict=True)}
+        path = Path(self.opt["path"]["models"], f"{name}.pth")
+        write_weights(bare, path, self.opt["network_g"], safetensors=bool(self.opt["logger"].get("safetensors")))
 
-    @master_only
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write weights, training state and, last, the marker of a complete checkpoint; -1 writes weights alone.
+
+        Every process has to call this: each adds its random streams to the state that rank 0 writes.
+
+        Raises:
+            TrainingDiverged: the weights are not finite.
+            CheckpointError: a file cannot be written. Earlier checkpoints stay as they were.
+        """
+        self.guard.settle()
+        super().save(epoch, current_iter)
+        if current_iter == -1 or self.opt["rank"] != 0:
+            return
+        checkpoints = Checkpoints(self.opt["path"]["experiments_root"])
+        checkpoints.complete(current_iter)
+        if self.opt["logger"].get("keep_last"):
+            checkpoints.keep_last(int(self.opt["logger"]["keep_last"]))
+
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write optimizers, schedulers and :meth:`extra_training_state` atomically, after the weights."""
+        """Write the training state atomically, after the weights."""
         if current_iter == -1:
             return
-        state = {
-            "epoch": epoch,
-            "iter": current_iter,
-            "optimizers": [o.state_dict() for o in self.optimizers],
-            "schedulers": [s.state_dict() for s in self.schedulers],
-            "dckd": self.extra_training_state(),
-        }
-        save_state(state, Path(self.opt["path"]["training_states"], f"{current_iter}.state"))
+        state = training_state(self, epoch, current_iter)
+        if self.opt["rank"] == 0:
+            save_state(state, Path(self.opt["path"]["training_states"], f"{current_iter}.state"))
+
+    @master_only
+    def save_best(self) -> None:
+        """Write the weights as ``net_g_best.pth``, with the moving average if there is one."""
+        average = getattr(self, "net_g_ema", None)
+        if average is None:
+            self._write(self.net_g, "net_g_best", "params")
+        else:
+            self._write([self.net_g, average], "net_g_best", ["params", "params_ema"])
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         super().resume_training(resume_state)
-        if "dckd" in resume_state:
-            self.load_extra_training_state(resume_state["dckd"])
+        own = resume_state.get("dckd", {})
+        self.record.resume(int(resume_state["iter"]), own.get("validations", ()))
+        if "streams" in own:
+            self.guard.skipped = int(own["skipped"])
+            self.load_extra_training_state(own)
+            resume_random_states(self, own["streams"])
         else:
             _LOG.warning("the training state was written by stock BasicSR: random streams start afresh")
 
@@ -221,8 +295,7 @@ class RestorationModel(SRModel):
         return {"generators": self.generators.training_state()}
 
     def load_extra_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`extra_training_state`."""
-        self.generators.load_training_state(state["generators"], self.device)
+        """Restore what :meth:`extra_training_state` of a subclass added; random streams are restored after it."""
 
     # --- testing ---------------------------------------------------------------------------------------------------
 
@@ -243,6 +316,17 @@ class RestorationModel(SRModel):
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         validate(self, dataloader, current_iter, tb_logger, save_img)
 
+    def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        validate(self, dataloader, current_iter, tb_logger, save_img)
 
-def _cpu_state(net: nn.Module) -> dict[str, Tensor]:
-    return {key: value.detach().cpu() for key, value in net.state_dict().items()}
+
+def _mean(values: Sequence[ObjectiveValues]) -> ObjectiveValues:
+    def mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {name: torch.stack([each[name].detach() for each in found]).mean() for name in found[0]}
+
+    return ObjectiveValues(mean([v.losses for v in values]), mean([v.measures for v in values]))
+
+
+def _set_rates(optimizer: Any, rates: Sequence[float]) -> None:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

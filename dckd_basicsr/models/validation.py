@@ -12,7 +12,9 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import imwrite, tensor2img
 from tqdm import tqdm
 
-from ..runtime import add_results
+from ..runtime.loaders import share_of
+from ..runtime.processes import gather
+from ..runtime.results import add_results
 
 __all__ = ["validate"]
 
@@ -22,43 +24,76 @@ _LOG = logging.getLogger("basicsr")
 def validate(model: Any, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
     """Run ``model`` over ``dataloader``; metrics become ``model.metric_results`` and go to the log.
 
-    A test also writes every image's values to ``metrics.json`` in the results folder.
+    The processes of a job share the images; the values are gathered, so all of them know the same table that one
+    process would have computed. Rank 0 writes: in training to the record of validations, in a test every image's values
+    to ``metrics.json`` in the results folder.
 
     Args:
         model: a RestorationModel.
-        dataloader: batches of one image, keys ``lq``, ``lq_path`` and, for metrics, ``gt``.
+        dataloader: batches of one image, keys ``lq``, ``lq_path`` and, for metrics, ``gt``; the whole set, in order.
         current_iter: iteration, or the run's name in a test.
         tb_logger: TensorBoard writer or None.
         save_img: write every output as PNG.
     """
     opt, name = model.opt, dataloader.dataset.opt["name"]
     metrics: Mapping[str, Any] = opt["val"].get("metrics") or {}
-    per_image: dict[str, dict[str, float]] = {}
-    quiet = not (opt["val"].get("pbar", True) and sys.stderr.isatty())
-    for data in tqdm(dataloader, desc=name, unit="image", leave=False, disable=quiet):
+    per_image = _measured(model, dataloader, current_iter, save_img)
+    if isinstance(current_iter, int):
+        model.guard.settle()
+    if not (metrics and per_image):
+        return
+    model.metric_results = {m: sum(values[m] for values in per_image.values()) / len(per_image) for m in metrics}
+    if opt["is_train"]:
+        _record(model, name, int(current_iter), tb_logger)
+    else:  # a test has no best iteration so far
+        values = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metric_results.items())
+        _LOG.info("%s, %d images: %s", name, len(per_image), values)
+        if opt["rank"] == 0:
+            add_results(Path(opt["path"]["results_root"]), name, per_image)
+
+
+def _measured(model: Any, dataloader: Any, current_iter: int | str, save_img: bool) -> dict[str, dict[str, float]]:
+    """Restore and measure this process's share; return the values of all images in the order of the set."""
+    opt, name = model.opt, dataloader.dataset.opt["name"]
+    metrics: Mapping[str, Any] = opt["val"].get("metrics") or {}
+    rank, world = int(opt["rank"]), int(opt["world_size"])
+    own: dict[int, tuple[str, dict[str, float]]] = {}
+    quiet = rank != 0 or not (opt["val"].get("pbar", True) and sys.stderr.isatty())
+    images = tqdm(share_of(dataloader, rank, world), desc=name, unit="image", leave=False, disable=quiet)
+    for i, data in enumerate(images):
         model.feed_data(data)
         model.test()
         restored = tensor2img([model.output])
-        images = {"img": restored}
+        pair = {"img": restored}
         if "gt" in data:
-            images["img2"] = tensor2img([data["gt"]])
+            pair["img2"] = tensor2img([data["gt"]])
         stem = Path(data["lq_path"][0]).stem
-        per_image[stem] = {m: float(calculate_metric(images, options)) for m, options in metrics.items()}
+        own[rank + i * world] = stem, {m: float(calculate_metric(pair, options)) for m, options in metrics.items()}
         if save_img:
             imwrite(restored, str(_image_path(opt, name, stem, current_iter)))
-    if isinstance(current_iter, int):  # BasicSR counts on past the end before its last validation
-        current_iter = min(current_iter, int(opt["train"]["total_iter"]))
-    if metrics and per_image:
-        model._initialize_best_metric_results(name)
-        model.metric_results = {m: sum(values[m] for values in per_image.values()) / len(per_image) for m in metrics}
-        for metric, value in model.metric_results.items():
-            model._update_best_metric_result(name, metric, value, current_iter)
-        if opt["is_train"]:
-            model._log_validation_metric_values(current_iter, name, tb_logger)
-        else:  # a test has no best iteration so far
-            values = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metric_results.items())
-            _LOG.info("%s, %d images: %s", name, len(per_image), values)
-            add_results(Path(opt["path"]["results_root"]), name, per_image)
+    everyone = {place: values for share in gather(own) for place, values in share.items()}
+    return dict(everyone[place] for place in sorted(everyone))
+
+
+def _record(model: Any, name: str, iteration: int, tb_logger: Any) -> None:
+    """Add a validation to the record, log it, and keep the weights if they are the best so far."""
+    opt = model.opt
+    model.record.add(iteration, name, model.metric_results)
+    model._initialize_best_metric_results(name)
+    for metric, options in opt["val"]["metrics"].items():
+        higher = options.get("better", "higher") == "higher"
+        best = model.record.best(name, metric, higher=higher)
+        model.best_metric_results[name][metric] |= {"val": best.metrics[metric], "iter": best.iteration}
+        chosen = metric == opt["logger"].get("keep_best") and name == first_validation_set(opt)
+        if chosen and best.iteration == iteration:
+            model.save_best()
+    if opt["rank"] == 0:
+        model._log_validation_metric_values(iteration, name, tb_logger)
+
+
+def first_validation_set(opt: Mapping[str, Any]) -> str | None:
+    """Return the name of the set by which ``logger.keep_best`` judges."""
+    return next((d["name"] for key, d in opt["datasets"].items() if key.split("_")[0] == "val"), None)
 
 
 def _image_path(opt: Mapping[str, Any], dataset: str, stem: str, current_iter: int | str) -> Path:

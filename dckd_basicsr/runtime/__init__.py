@@ -1,4 +1,4 @@
-"""What a run needs around networks and data: loaders, learning-rate schedules, result files."""
+"""What a run needs around networks and data: processes, loaders, schedules, checkpoints, guards, result files."""
 
 from .loaders import create_loaders
 from .results import add_results, read_results

@@ -46,7 +46,9 @@ def straight(tmp_path_factory) -> tuple[Path, str]:
 
 def test_sizes_switch_at_the_stated_iterations(straight):
     assert switches(straight[1]) == [("1", "4", "8"), ("3", "2", "12"), ("6", "2", "16")]
-    assert "Up to iteration 5: GT patches of 24 px, batch 2 in total" in straight[1]
+    assert (
+        "Up to iteration 5: GT patches of 24 px, total batch 2 = 2 per GPU x 1 processes x 1 accumulated" in straight[1]
+    )
 
 
 def test_a_run_stopped_between_two_switches_goes_on_as_if_it_had_not(straight, tmp_path):

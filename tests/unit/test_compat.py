@@ -15,7 +15,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, Registry
 
 import dckd_basicsr
 from dckd_basicsr import compat
-from dckd_basicsr.errors import CheckpointError, DatasetError
+from dckd_basicsr.errors import DatasetError
 
 
 def python(code: str) -> str:
@@ -95,40 +95,6 @@ def test_import_after_another_plugin_filled_the_registries():
         """
     )
     assert out.split() == ["__main__", "True", "True"]
-
-
-def resume_options(root: Path, **path) -> dict:
-    return {
-        "auto_resume": not path,
-        "path": {"experiments_root": str(root), "models": str(root / "models"), "resume_state": None, **path},
-        "network_g": {},
-        "network_teacher": {},
-    }
-
-
-def test_resume_state_on_the_cpu_honours_experiments_root(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the stock function looks in ./experiments
-    states = tmp_path / "elsewhere" / "training_states"
-    states.mkdir(parents=True)
-    for i in (8, 16):
-        torch.save({"epoch": 0, "iter": i, "optimizers": [], "schedulers": []}, states / f"{i}.state")
-    (states / ".24.state.tmp-1").write_bytes(b"half")
-    opt = resume_options(tmp_path / "elsewhere")
-    opt["path"]["ignore_resume_networks"] = ["network_teacher"]
-    opt["path"]["pretrain_network_teacher"] = "teacher.pth"
-    assert compat.load_resume_state(opt)["iter"] == 16
-    assert opt["path"]["pretrain_network_teacher"] == "teacher.pth"
-    assert opt["path"]["pretrain_network_g"].endswith("net_g_16.pth")
-
-
-def test_nothing_to_resume(tmp_path):
-    assert compat.load_resume_state(resume_options(tmp_path)) is None
-
-
-def test_a_file_that_is_no_state_is_refused(tmp_path):
-    torch.save({"params": {}}, tmp_path / "net.pth")
-    with pytest.raises(CheckpointError, match="not a BasicSR training state"):
-        compat.load_resume_state(resume_options(tmp_path, resume_state=str(tmp_path / "net.pth")))
 
 
 def test_only_run_folders_are_made(tmp_path):

@@ -11,11 +11,11 @@ import basicsr.train
 import pytest
 import torch
 import yaml
-from basicsr.utils import dist_util
 from basicsr.utils.misc import check_resume
 
 from dckd_basicsr.config import builtin_weights, parse, parse_options
 from dckd_basicsr.errors import ConfigError
+from dckd_basicsr.runtime import processes
 
 STOCK: dict[str, Any] = {
     "name": "run",
@@ -175,7 +175,7 @@ def test_nothing_happens_before_the_check(tmp_path: Path, monkeypatch: pytest.Mo
     def forbidden(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the process group was started")
 
-    monkeypatch.setattr(dist_util, "init_dist", forbidden)
+    monkeypatch.setattr(processes, "join", forbidden)
     argv = ["-opt", write(tmp_path, own(modle=1)), "--launcher", "pytorch"]
     with pytest.raises(ConfigError, match=r"file\.yml: 1 problem\n  1\. unknown key 'modle'"):
         parse_options(tmp_path, argv=argv)
@@ -190,11 +190,8 @@ def test_launcher_without_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_launcher_hands_on_backend_and_seeds_by_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    monkeypatch.setattr(dist_util, "init_dist", lambda *args, **kwargs: started.append((args, kwargs)))
-    monkeypatch.setattr(dist_util, "get_dist_info", lambda: (1, 2))
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "1")
-    opt = {**STOCK, "dist_params": {"backend": "gloo", "port": 29500}}
+    monkeypatch.setattr(processes, "join", lambda *args: started.append(args) or (1, 2))
+    opt = {**STOCK, "dist_params": {"backend": "gloo", "port": 29501}}
     file = write(tmp_path, opt)
     found, _ = parse_options(tmp_path, argv=["-opt", file, "--launcher", "pytorch"])
     assert (found["dist"], found["rank"], found["world_size"]) == (True, 1, 2)
@@ -202,7 +199,8 @@ def test_launcher_hands_on_backend_and_seeds_by_rank(tmp_path: Path, monkeypatch
     random.seed(8)
     assert drawn == random.random()
     parse_options(tmp_path, argv=["-opt", file, "--launcher", "slurm"])
-    assert started == [(("pytorch",), {"backend": "gloo"}), (("slurm",), {"backend": "gloo", "port": 29500})]
+    settings = processes.DistSettings(backend="gloo", port=29501)
+    assert started == [("pytorch", settings), ("slurm", settings)]
 
 
 def test_auto_on_several_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

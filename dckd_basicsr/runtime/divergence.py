@@ -1,0 +1,171 @@
+"""Losses and gradients that are not finite: the step is left out, the batch kept, and the run stopped if it goes on."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..checkpoint import save_state
+from ..errors import TrainingDiverged
+
+__all__ = ["DivergenceGuard", "DivergenceSettings", "gradient_norm"]
+
+_LOG = logging.getLogger("basicsr")
+_NORM = "gradient norm"
+
+
+@dataclass(frozen=True)
+class DivergenceSettings:
+    """The block ``train.divergence``.
+
+    Attributes:
+        check: look at losses and gradients in every iteration.
+        max_skipped: steps with non-finite values that a run may leave out; with one more it stops.
+        save_batch: keep the batches of these steps.
+    """
+
+    check: bool = True
+    max_skipped: int = 5
+    save_batch: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_skipped < 0:
+            raise ValueError(f"max_skipped must be at least 0, got {self.max_skipped}")
+
+
+@dataclass(frozen=True)
+class _Report:
+    """One iteration's values on their way to the host, with what would be kept of it."""
+
+    iteration: int
+    names: tuple[str, ...]
+    values: Tensor
+    arrived: torch.cuda.Event | None
+    batch: Mapping[str, Tensor]
+
+    def is_here(self) -> bool:
+        return self.arrived is None or self.arrived.query()
+
+    def wait(self) -> None:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+
+
+class DivergenceGuard:
+    """Takes optimizer steps only with finite gradients.
+
+    On the CPU and with optimizers that cannot skip by themselves, the gradient norm is read before each step. A fused
+    optimizer on a GPU skips on the device instead, and the values are copied to the host without waiting for them; a
+    skipped step is then noticed a few iterations later.
+
+    Args:
+        settings: what to do.
+        folder: where batches are kept.
+        rank: of this process.
+    """
+
+    def __init__(self, settings: DivergenceSettings, folder: Path, rank: int = 0) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.rank = rank
+        self.skipped = 0
+        """Steps left out so far; part of the training state."""
+        self._reports: deque[_Report] = deque()
+
+    def step(
+        self,
+        optimizer: Optimizer,
+        iteration: int,
+        losses: Mapping[str, Tensor],
+        norm: Tensor,
+        batch: Mapping[str, Tensor],
+    ) -> None:
+        """Take or skip one optimizer step.
+
+        Args:
+            optimizer: gradients are in place, averaged over processes.
+            iteration: for messages.
+            losses: scalars by name, of this process.
+            norm: of the averaged gradient, the same on all processes, so that all skip together.
+            batch: tensors to keep if the step is skipped.
+
+        Raises:
+            TrainingDiverged: more than ``max_skipped`` steps were left out.
+        """
+        values = torch.stack([*(loss.detach().float() for loss in losses.values()), norm.float()])
+        report = self._report(iteration, (*losses, _NORM), values, batch)
+        if report.arrived is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+            report.wait()
+            if self._is_sound(report):
+                optimizer.step()
+            return
+        optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        optimizer.step()
+        self._reports.append(report)
+        while self._reports and self._reports[0].is_here():
+            self._is_sound(self._reports.popleft())
+
+    def settle(self) -> None:
+        """Wait for all values that are on their way. Raises as :meth:`step` does."""
+        while self._reports:
+            report = self._reports.popleft()
+            report.wait()
+            self._is_sound(report)
+
+    def _report(self, iteration: int, names: tuple[str, ...], values: Tensor, batch: Mapping[str, Tensor]) -> _Report:
+        kept = batch if self.settings.save_batch else {}
+        if values.device.type != "cuda":
+            return _Report(iteration, names, values, None, kept)
+        host = torch.empty(values.shape, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return _Report(iteration, names, host, arrived, kept)
+
+    def _is_sound(self, report: _Report) -> bool:
+        """Tell whether a step's gradients were finite; name, keep and count the others."""
+        values = dict(zip(report.names, report.values.tolist()))
+        if math.isfinite(values[_NORM]):
+            return True
+        self.skipped += 1
+        bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
+        where = self._keep(report, values)
+        message = f"iteration {report.iteration}: {bad}; the step was left out{where}"
+        if self.skipped <= self.settings.max_skipped:
+            _LOG.warning("%s (%d of at most %d)", message, self.skipped, self.settings.max_skipped)
+            return False
+        raise TrainingDiverged(
+            f"{message}. That makes {self.skipped}, and train.divergence.max_skipped is {self.settings.max_skipped}. "
+            "Lower the learning rate, set train.clip_grad_norm, or look at that batch; the checkpoints so far are sound"
+        )
+
+    def _keep(self, report: _Report, values: Mapping[str, float]) -> str:
+        if not report.batch:
+            return ""
+        path = self.folder / f"iteration_{report.iteration}_rank_{self.rank}.pth"
+        batch = {name: tensor.detach().cpu() for name, tensor in report.batch.items()}
+        save_state({"iteration": report.iteration, "values": dict(values), **batch}, path)
+        return f" and its batch kept in '{path}'"
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Return the 2-norm over all gradients as a scalar on their device, in two multi-tensor operations."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return torch.stack(torch._foreach_norm(gradients)).norm()
+
+
+def non_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of floating tensors that hold NaN or infinity; reads from the device once."""
+    names = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
+    if not names:
+        return []
+    sound = torch.stack([tensors[name].isfinite().all() for name in names]).tolist()
+    return [name for name, is_sound in zip(names, sound) if not is_sound]

@@ -1,0 +1,63 @@
+"""Any BasicSR dataset, read so that a sample depends on its request alone and errors name the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from basicsr.data.paired_image_dataset import PairedImageDataset
+from torch.utils.data import Dataset
+
+from ..data.paired_patch_dataset import PairedPatchDataset
+from ..data.patches import PatchRequest
+from ..errors import DatasetError
+from .random_state import seeded
+
+__all__ = ["NamedSamples", "is_paired"]
+
+
+def is_paired(dataset: Any) -> bool:
+    """Whether this is a dataset of LQ and GT files, whose failures on an image can be told."""
+    return isinstance(dataset, PairedImageDataset | PairedPatchDataset)
+
+
+class NamedSamples(Dataset):
+    """Wraps a dataset: the seed of a :class:`PatchRequest` rules the global streams while its sample is drawn.
+
+    So crops and flips depend neither on which worker draws them nor on what was drawn before. A dataset with a true
+    ``takes_requests`` gets the request itself.
+
+    Args:
+        dataset: a map-style dataset with BasicSR's ``opt``.
+
+    Raises:
+        DatasetError: from indexing, when a paired dataset fails on an image; names both.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.opt = dataset.opt
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: PatchRequest | int) -> Any:
+        if not isinstance(item, PatchRequest):
+            return self._read(item, item)
+        if getattr(self.dataset, "takes_requests", False):
+            return self._read(item, item.image)
+        with seeded(item.seed):
+            return self._read(item.image, item.image)
+
+    def _read(self, item: Any, image: int) -> Any:
+        if not is_paired(self.dataset):
+            return self.dataset[item]  # how other datasets fail is theirs to say
+        try:
+            return self.dataset[item]
+        except DatasetError:
+            raise
+        except Exception as error:  # an image that does not decode reaches OpenCV and NumPy as None
+            roots = f"'{self.opt['dataroot_gt']}' and '{self.opt['dataroot_lq']}'"
+            raise DatasetError(
+                f"dataset '{self.opt['name']}': image '{self.dataset.paths[image]['gt_path']}' cannot be read "
+                f"({type(error).__name__}: {error}); look at {roots} with `basicsr prepare verify`, and pack them again"
+            ) from error
