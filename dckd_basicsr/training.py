@@ -56,7 +56,7 @@ def train_pipeline(root_path: str | Path) -> None:
         model.resume_training(state)
     del state  # twice the student's size
     if held:
-        open_run_folder(opt, args.opt, held, resumed=bool(opt["path"].get("resume_state")))
+        open_run_folder(opt, args, held, resumed=bool(opt["path"].get("resume_state")))
     epoch = loaders.sampler.position(iteration)[0]
     verb = "Resuming" if iteration else "Start"
     _LOG.info("%s training from epoch: %d, iter: %d.", verb, epoch, iteration)

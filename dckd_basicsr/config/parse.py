@@ -14,6 +14,7 @@ from ..distill.settings import settings_from
 from ..runtime import processes
 from .check import check_options
 from .defaults import fill_defaults
+from .dump import dump_yaml
 from .keys import OWN_MODELS
 from .problems import block_of
 from .resolve import resolve_options
@@ -35,7 +36,8 @@ def parse_options(
         argv: arguments; None takes those of the process.
 
     Returns:
-        Options with the keys BasicSR's pipelines expect, and the arguments; ``args.opt`` is the file that was found.
+        Options with the keys BasicSR's pipelines expect, and the arguments; ``args.opt`` is the file that was found,
+        ``args.resolved`` the options as one file: with what was inherited, overridden, filled in and drawn.
 
     Raises:
         ConfigError: whatever is wrong with file, overrides or launcher.
@@ -50,6 +52,7 @@ def parse_options(
     settings = settings_from(processes.DistSettings, opt.get("dist_params"), "dist_params")
     opt["rank"], opt["world_size"] = processes.join(args.launcher, settings)
     _seed(opt)
+    args.resolved = dump_yaml({key: value for key, value in opt.items() if key not in ("dist", "rank", "world_size")})
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     if args.debug and not opt["name"].startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"

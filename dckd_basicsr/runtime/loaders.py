@@ -143,9 +143,12 @@ def _in_order(dataset: Any, options: Mapping[str, Any]) -> DataLoader:
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; the parent decides when its workers end."""
+    """Signals reach the whole process group; the parent finishes its iteration and then ends its workers.
+
+    A second SIGTERM comes from the parent, when a worker does not end by itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _announce(opt: Mapping[str, Any], sampler: PatchSampler) -> None:

@@ -64,12 +64,16 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def open_run_folder(
-    opt: Mapping[str, Any], option_file: str, held: logging.handlers.MemoryHandler, *, resumed: bool
-) -> None:
-    """Make the run's folders, copy the option file there, and let the log go on in a file; for rank 0 alone.
+def open_run_folder(opt: Mapping[str, Any], args: Any, held: logging.handlers.MemoryHandler, *, resumed: bool) -> None:
+    """Make the run's folders, copy the options there, and let the log go on in a file; for rank 0 alone.
 
     A fresh run never writes into the folder of an earlier one: that is renamed, and a warning says so.
+
+    Args:
+        opt: parsed options.
+        args: ``opt`` names the option file, which is copied; ``resolved`` is what becomes ``options.yml``.
+        held: what was logged so far.
+        resumed: whether the run goes on in its folder.
     """
     paths = opt["path"]
     run = Path(paths["experiments_root"])
@@ -78,7 +82,8 @@ def open_run_folder(
         archive(Path(opt["root_path"], "tb_logger", opt["name"]))
     for key in _FOLDERS:
         Path(paths[key]).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(option_file, run / Path(option_file).name)
+    shutil.copyfile(args.opt, run / Path(args.opt).name)
+    (run / "options.yml").write_text(args.resolved, encoding="utf-8")  # after the copy, which may have that name
     handler = logging.FileHandler(Path(paths["log"], f"train_{opt['name']}_{get_time_str()}.log"), encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))
     held.setTarget(handler)

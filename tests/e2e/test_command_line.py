@@ -14,6 +14,7 @@ import torch
 
 import dckd_basicsr
 from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.config import load_yaml, option_problems
 from tests.tiny import run, write_job
 
 TERMS = ("l_pix", "l_logits", "l_contrast", "l_dist", "l_consist", "l_total", "d_teacher", "d_negative")
@@ -62,6 +63,15 @@ def test_checkpoints_hold_student_average_and_history(trained):
     assert set(state["dckd"]["streams"][0]["generators"]["devices"]) == {"cpu"}
     assert set(state["dckd"]["streams"][0]["global"]) == {"python", "numpy", "torch", "cuda"}
     assert sorted(p.name for p in (folder / "models").iterdir()) == ["net_g_3.pth", "net_g_6.pth", "net_g_latest.pth"]
+
+
+def test_the_options_of_a_run_lie_in_its_folder_and_run_again(trained):
+    folder = trained[0] / "experiments" / "tiny"
+    assert (folder / "job.yml").read_text() == (trained[0] / "job.yml").read_text()
+    again = load_yaml(folder / "options.yml")
+    assert again["manual_seed"] == 3
+    assert again["datasets"]["train"]["dataset_enlarge_ratio"] == 1  # a default, written out
+    assert option_problems(again) == []
 
 
 def test_no_folder_is_made_of_a_weight_path(trained):
