@@ -7,8 +7,8 @@ import json
 import logging
 import os
 import pickle
+import re
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from .errors import CheckpointError, near_miss
 __all__ = [
     "Weights",
     "atomic_write",
+    "check_file",
     "load_into",
     "load_state",
     "load_training_state",
@@ -33,6 +34,8 @@ __all__ = [
 
 _LOG = logging.getLogger("basicsr")
 _SHOWN = 4
+# How torch.load names what it refuses: "Unsupported global: GLOBAL builtins.exec was not an allowed global".
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 # Names under which published files keep the state dict, in the order they are tried.
 _WRAPPERS = ("params_ema", "params", "state_dict", "model", "net")
@@ -53,18 +56,19 @@ def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
         CheckpointError: the file is missing, truncated, or holds objects other than tensors and plain containers.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{what} '{path}' does not exist")
+    check_file(path, what)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        # Of PyTorch's page of text, which advises to switch the protection off, only the name of the object is of use.
+        named = _GLOBAL.search(str(error))
+        found = f"the Python object {named[1]}" if named else "something other than tensors"
         raise CheckpointError(
-            f"{what} '{path}' was refused: it is damaged, or holds Python objects beside tensors ({reason}). "
-            "Only tensors and plain containers are read; copy or download the file again, or save its state dict alone"
+            f"{what} '{path}' was refused: it is damaged, no PyTorch file, or holds {found}. Only tensors and plain "
+            "containers are read; copy or download the file again, or save its state dict alone"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
-        reason = str(error).split(". ")[0]  # PyTorch goes on about its internals
+    except Exception as error:  # a damaged or crafted file can fail in any way while it is read
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{what} '{path}' is damaged or not a PyTorch file ({reason}); copy or download it again"
         ) from error
@@ -80,6 +84,16 @@ def load_training_state(path: Path | str) -> dict[str, Any]:
     if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
         raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
     return dict(state)
+
+
+def check_file(path: Path, what: str) -> None:
+    """Raise CheckpointError unless ``path`` is a file with something in it; ``what`` it is, for the message."""
+    if path.is_dir():
+        raise CheckpointError(f"{what} '{path}' is a folder; a file was expected")
+    if not path.is_file():
+        raise CheckpointError(f"{what} '{path}' does not exist")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{what} '{path}' is empty; copy or download it again")
 
 
 def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
@@ -98,21 +112,20 @@ def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
     state = _unwrap(load_state(path, what="weight file"), path, param_key)
-    tensors = {k.removeprefix("module."): _float32(v) for k, v in state.items() if isinstance(v, Tensor)}
+    tensors = {str(k).removeprefix("module."): _float32(v) for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(f"weight file '{path}' holds no tensors; a network's state dict was expected")
     return Weights(tensors)
 
 
 def _load_safetensors(path: Path) -> Weights:
-    if not path.is_file():
-        raise CheckpointError(f"weight file '{path}' does not exist")
+    check_file(path, "weight file")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             state = {key: _float32(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         config = json.loads(metadata["config"]) if "config" in metadata else None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"weight file '{path}' is not a readable safetensors file ({error}); copy or download it again"
         ) from error
@@ -127,8 +140,14 @@ def _unwrap(loaded: Any, path: Path, param_key: str | None) -> Mapping[str, Any]
         if wanted not in loaded:
             names = [str(k) for k in loaded]
             raise CheckpointError(
-                f"weight file '{path}' has no entry '{param_key}'{near_miss(param_key, names)} It holds: "
-                f"{', '.join(names[:6])}. Set the matching param_key, or null if the file is the state dict itself"
+                f"weight file '{path}' has no entry '{param_key}'{near_miss(param_key, names) or '.'} It holds: "
+                f"{', '.join(names[:6]) or 'nothing'}. Set the matching param_key, or null if the file is the state "
+                "dict itself"
+            )
+        if not isinstance(loaded[wanted], Mapping):
+            raise CheckpointError(
+                f"weight file '{path}': entry '{wanted}' is a {type(loaded[wanted]).__name__}, a state dict was "
+                "expected. Set the matching param_key, or null if the file is the state dict itself"
             )
         return loaded[wanted]
     for wrapper in _WRAPPERS:

@@ -35,21 +35,37 @@ def convert_vqgan(source: Path, target: Path, *, decoder: bool = False, overwrit
         The constructor arguments of ``VQGAN``.
 
     Raises:
-        CheckpointError: unreadable, no VQGAN, or the target exists.
+        CheckpointError: unreadable, no VQGAN, or the target exists or cannot be written.
     """
     if target.suffix != ".safetensors":
         raise CheckpointError(f"the target must be named *.safetensors, got '{target}'")
+    if target.is_dir():
+        raise CheckpointError(f"'{target}' is a folder; give the name of a file")
     if target.exists() and not overwrite:
         raise CheckpointError(f"'{target}' exists; choose another name or pass --overwrite")
-    loaded = read_foreign_checkpoint(source)
-    found = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
+    found = _tensors(source)
     kept = _ENCODER + (_DECODER if decoder else ())
-    state = {k: v.contiguous() for k, v in found.items() if isinstance(v, Tensor) and str(k).startswith(kept)}
-    options = vqgan_options_from_state(state)
+    state = {k: v.contiguous() for k, v in found.items() if k.startswith(kept)}
+    try:
+        options = vqgan_options_from_state(state or found)
+    except CheckpointError as error:
+        raise CheckpointError(f"'{source}': {error}") from error
     load_into(VQGAN(**options), state, source)  # what is written is known to fit
     metadata = {"config": json.dumps({"type": "VQGAN", **options}), "source": source.name}
-    atomic_write(target, lambda temporary: save_file(state, temporary, metadata=metadata))
+    try:
+        atomic_write(target, lambda temporary: save_file(state, temporary, metadata=metadata))
+    except OSError as error:
+        raise CheckpointError(f"cannot write '{target}': {error.strerror or error}; choose another name") from error
     return options
+
+
+def _tensors(source: Path) -> dict[str, Tensor]:
+    loaded = read_foreign_checkpoint(source)
+    inner = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    tensors = {str(k): v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
+    if not tensors:
+        raise CheckpointError(f"'{source}' holds no tensors at its top or under 'state_dict'; a VQGAN's were expected")
+    return tensors
 
 
 def add_convert_parser(commands: Any) -> None:

@@ -7,6 +7,7 @@ except tensors and plain containers, whose constructors are our own.
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checkpoint import check_file
 from .errors import CheckpointError
 
 __all__ = ["read_foreign_checkpoint"]
@@ -32,6 +34,10 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+# Tensors may share storages (tied weights, views): all together may take so many times the file's size.
+_COPIES = 8
 
 
 class _Inert:
@@ -60,13 +66,13 @@ def read_foreign_checkpoint(path: Path | str) -> Any:
         CheckpointError: missing, damaged, or written by PyTorch 1.5 or earlier.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint '{path}' does not exist")
+    check_file(path, "checkpoint")
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
             if len(pickles) != 1:
                 raise CheckpointError(f"'{path}' is a zip file, but not one that torch.save wrote")
+            _check_size(archive, pickles[0])
             with archive.open(pickles[0]) as file:
                 return _TensorUnpickler(file, archive, pickles[0].removesuffix("data.pkl")).load()
     except CheckpointError:
@@ -80,17 +86,28 @@ def read_foreign_checkpoint(path: Path | str) -> Any:
         raise CheckpointError(f"'{path}' cannot be read: {type(error).__name__}: {error}") from error
 
 
-class _TensorUnpickler(pickle.Unpickler):
+def _check_size(archive: zipfile.ZipFile, name: str) -> int:
+    """Return a record's size. torch.save stores records as they are: one that would unpack to more is a trap."""
+    record = archive.getinfo(name)
+    if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
+        raise pickle.UnpicklingError(f"record {name} is compressed, which torch.save never does")
+    return record.file_size
+
+
+# Python's own unpickler, not the one in C: a memo index of 2**31 makes that one allocate as many entries.
+class _TensorUnpickler(pickle._Unpickler):
     def __init__(self, file: Any, archive: zipfile.ZipFile, prefix: str) -> None:
         super().__init__(file)
         self._archive = archive
         self._prefix = prefix
+        self._storages: dict[str, Tensor] = {}
+        self._left = _COPIES * sum(record.file_size for record in archive.infolist())
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
-            return _rebuild_tensor
+            return self._rebuild_tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return _rebuild_parameter
         if module == "torch" and name in _STORAGES:
@@ -101,14 +118,23 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not str(key).isalnum():
             raise pickle.UnpicklingError(f"unknown storage {kind!r}")
-        data = self._archive.read(f"{self._prefix}data/{key}")
-        if len(data) != int(count) * dtype.itemsize:
-            raise pickle.UnpicklingError(f"storage {key} holds {len(data)} bytes, expected {count} x {dtype.itemsize}")
-        return torch.frombuffer(bytearray(data), dtype=dtype)
+        name = f"{self._prefix}data/{key}"
+        if (size := _check_size(self._archive, name)) != int(count) * dtype.itemsize:
+            raise pickle.UnpicklingError(f"storage {key} holds {size} bytes, expected {count} x {dtype.itemsize}")
+        if size == 0:
+            return torch.empty(0, dtype=dtype)
+        if name not in self._storages:
+            self._storages[name] = torch.frombuffer(bytearray(self._archive.read(name)), dtype=torch.uint8)
+        return self._storages[name].view(dtype)
 
-
-def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    return torch.as_strided(storage, size, stride, offset).clone()
+    def _rebuild_tensor(
+        self, storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+    ) -> Tensor:
+        # A few bytes can ask for terabytes: strides of 0 repeat one number, and one storage can be named many times.
+        self._left -= math.prod(size) * storage.itemsize
+        if math.prod(size) > storage.numel() or self._left < 0:
+            raise pickle.UnpicklingError(f"a tensor of shape {tuple(size)} is larger than what the file holds")
+        return torch.as_strided(storage, size, stride, offset).clone()
 
 
 def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:

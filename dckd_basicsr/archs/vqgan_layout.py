@@ -87,6 +87,10 @@ def vqgan_options_from_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
             f"the weights are not a VQGAN's in the official layout: {error.args[0]} is missing "
             f"(the file holds, e.g., {', '.join(list(state)[:3])})"
         ) from error
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"the weights are not a VQGAN's in the official layout: the names are, but not the shapes ({error})"
+        ) from error
     return {
         "ddconfig": asdict(config),
         "n_embed": n_embed,

@@ -5,6 +5,7 @@ Images are uint8, H x W x 3, BGR (OpenCV's and BasicSR's order), values 0 to 255
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ from ..errors import DatasetError
 __all__ = ["Image", "decode_image", "encode_png", "read_image"]
 
 Image = NDArray[np.uint8]
+
+_DEFLATE_MOST = 1032  # no deflate stream unpacks to more bytes than this for each of its own
 
 
 def read_image(path: Path) -> Image:
@@ -45,7 +48,11 @@ def decode_image(data: bytes, name: str) -> Image:
         DatasetError: damaged, cut short, no image format OpenCV reads, or not 8-bit.
     """
     try:
-        image = None if _cut_short(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        image = (
+            None
+            if _cut_short(data) or _claims_too_much(data)
+            else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        )
     except cv2.error:
         image = None
     if image is None:
@@ -66,6 +73,14 @@ def encode_png(image: Image, level: int = 1) -> bytes:
     if not done:
         raise DatasetError(f"OpenCV could not encode an image of shape {image.shape} as PNG")
     return bytes(buffer.data)
+
+
+def _claims_too_much(data: bytes) -> bool:
+    """Tell a PNG whose header claims more pixels than its bytes can unpack to: OpenCV would allocate all of them."""
+    if not data.startswith(b"\x89PNG") or len(data) < 24:
+        return False
+    width, height = struct.unpack(">II", data[16:24])
+    return width * height > 8 * _DEFLATE_MOST * len(data)  # a pixel takes a bit at least
 
 
 def _cut_short(data: bytes) -> bool:

@@ -11,6 +11,7 @@ import lmdb
 
 from ..errors import DatasetError
 from .images import Image, decode_image
+from .lmdb_pages import page_problem
 
 __all__ = ["LmdbImages", "Shape", "read_checksums", "read_meta_info"]
 
@@ -20,7 +21,7 @@ Shape = tuple[int, int, int]
 REPAIR = "pack it again with `basicsr prepare`"
 
 # Read as BasicSR reads it: the key ends at the first dot.
-_META_LINE = re.compile(r"([^.]+)\.\S* \((\d+),(\d+),(\d+)\)")
+_META_LINE = re.compile(r"([^.]+)\.\S* \(([0-9]{1,9}),([0-9]{1,9}),([0-9]{1,9})\)")
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
@@ -136,6 +137,8 @@ class LmdbImages:
         data = self.path / "data.mdb"
         if not data.is_file():
             raise DatasetError(f"'{data}' is missing; {REPAIR}")
+        if data.stat().st_size == 0:
+            raise DatasetError(f"'{data}' is empty; copy it again or {REPAIR}")
         try:
             env = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False)
         except (OSError, lmdb.Error) as error:
@@ -147,6 +150,9 @@ class LmdbImages:
             problem = f"is cut short: {size} of {expected} bytes; copy it again or {REPAIR}"
         elif stat["entries"] != len(self.shapes):
             problem = f"holds {stat['entries']} images but meta_info.txt lists {len(self.shapes)}; {REPAIR}"
+        else:
+            wrong = page_problem(data)
+            problem = f"is damaged ({wrong}); copy it again or {REPAIR}" if wrong else ""
         if problem:
             env.close()
             raise DatasetError(f"'{data}' {problem}")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -66,6 +66,8 @@ class LmdbWriter:
             raise DatasetError(f"'{path}' is already being written by this process; finish that writer first")
         _clean_up_after_dead(path)
         self._check_target()
+        self._made = [parent for parent in path.parents if not parent.exists()]  # innermost first
+        _check_parent(path.parent)
         with self._disk_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir()
@@ -117,11 +119,14 @@ class LmdbWriter:
             _sync_folder(self.folder)
 
     def discard(self) -> None:
-        """Close and remove the hidden folder; does nothing after the rename."""
+        """Close and remove the hidden folder, and what was made to hold it; does nothing after the rename."""
         if self._open:
             self._close()
         shutil.rmtree(self.folder, ignore_errors=True)
         _ACTIVE.discard(self.folder)
+        with suppress(OSError):  # folders made for a database that did not come about; not if anything is in them
+            for parent in self._made:
+                parent.rmdir()
 
     def __enter__(self) -> LmdbWriter:
         return self
@@ -191,7 +196,7 @@ def lmdb_writers(paths: Sequence[Path], *, level: int = 1, overwrite: bool = Fal
             writer.finish()
         _publish(writers)
     finally:
-        for writer in writers:
+        for writer in reversed(writers):  # the first made the folder they share, so it goes last
             writer.discard()
 
 
@@ -229,6 +234,13 @@ def _clean_up_after_dead(path: Path) -> None:
                 folder.rename(path)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_parent(folder: Path) -> None:
+    """Refuse a file where a folder is to be: the system's own message would blame the disk."""
+    first = next(parent for parent in (folder, *folder.parents) if parent.exists() or parent == parent.parent)
+    if not first.is_dir():
+        raise DatasetError(f"'{first}' is a file, and the databases need a folder; choose another output folder")
 
 
 def _alive(pid: int) -> bool:

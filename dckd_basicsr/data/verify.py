@@ -73,6 +73,8 @@ def verify_pair(gt: Path, lq: Path, scale: int) -> PairReport:
 
 def verify_set(gt: Path, lqs: Mapping[int, Path]) -> list[PairReport]:
     """Verify a GT database with the LQ database of each scale; GT is read once. See :func:`verify_pair`."""
+    if lqs and min(lqs) < 1:
+        raise DatasetError(f"scale must be 1 or more, got {min(lqs)}")
     gt_shapes = read_meta_info(gt)
     for scale, lq in lqs.items():
         problems = pair_problems(gt, lq, scale, gt_shapes, read_meta_info(lq))
@@ -83,7 +85,9 @@ def verify_set(gt: Path, lqs: Mapping[int, Path]) -> list[PairReport]:
 
 
 def _check(key: str, data: bytes, shape: Shape, sums: dict[str, str] | None) -> None:
-    if sums is not None and hashlib.sha256(data).hexdigest() != sums.get(key):
+    if sums is not None and key not in sums:
+        raise DatasetError(f"'{key}' has no line in checksums.txt")
+    if sums is not None and hashlib.sha256(data).hexdigest() != sums[key]:
         raise DatasetError(f"'{key}' differs from its checksum")
     height, width = decode_image(data, key).shape[:2]
     if (height, width) != shape[:2]:

@@ -321,7 +321,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing key": (lambda gt: _exchange(gt, "a/2", None), "holds 2 images but meta_info.txt lists 3"),
     "key exchanged": (lambda gt: _exchange(gt, "a/2", "zz"), "no image under key 'a/2'"),
     "truncated": (_truncate, "cut short"),
-    "emptied": (lambda gt: (gt / "data.mdb").write_bytes(b""), "cannot be opened"),
+    "emptied": (lambda gt: (gt / "data.mdb").write_bytes(b""), "is empty"),
     "data gone": (lambda gt: (gt / "data.mdb").unlink(), "data.mdb' is missing"),
     "meta gone": (lambda gt: (gt / "meta_info.txt").unlink(), "meta_info.txt' does not exist"),
     "meta damaged": (lambda gt: (gt / "meta_info.txt").write_text("b.png\n"), "line 1 is 'b.png'"),

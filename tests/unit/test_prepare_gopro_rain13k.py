@@ -133,7 +133,7 @@ def test_a_damaged_test_frame_takes_everything_back(tmp_path: Path, gopro: Path)
     bad.write_bytes(bad.read_bytes()[:-50])
     with pytest.raises(DatasetError, match=r"blur/000001\.png' is damaged"):
         prepare_gopro(gopro, tmp_path / "out", crop=16, step=8, workers=0)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     bad.unlink()
     with pytest.raises(DatasetError, match="holds no photos"):
         prepare_gopro(gopro, tmp_path / "out", crop=16, step=8, workers=0)

@@ -109,7 +109,7 @@ def test_sizes_must_agree_and_nothing_is_left(tmp_path: Path) -> None:
     save(lq / "b.png", 0, 24, 35)
     with pytest.raises(DatasetError, match=r"lq/b\.png' is 24x35, but '.*gt/b\.png' is 24x36.* 24x36 was expected"):
         prepare_paired(gt, lq, tmp_path / "out", workers=0)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

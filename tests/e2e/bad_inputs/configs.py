@@ -1,0 +1,386 @@
+"""Bad option files and overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .row import TRAIN, BadInput, edit, forced
+
+__all__ = ["CONFIGS"]
+
+_TERMS = ("pixel_opt", "logits_opt", "contrastive_opt", "distribution_opt", "consistency_opt")
+_PATCHES = "datasets:train:type=PairedPatchDataset datasets:train:gt_size=~"
+
+_FILE = (
+    BadInput(
+        "option file missing",
+        "train -opt jobb.yml",
+        (
+            "option file 'jobb.yml' does not exist",
+            "demo_x4_edsr.yml",
+        ),
+    ),
+    BadInput(
+        "packaged option file misspelt",
+        "train -opt options/dckd_x4_edrs.yml",
+        (
+            "'options/dckd_x4_edrs.yml' does not exist",
+            "did you mean 'dckd_x4_edsr'",
+        ),
+    ),
+    BadInput("option file is a folder", "train -opt data", ("option file 'data'",)),
+    BadInput(
+        "option file empty",
+        TRAIN,
+        (
+            "option file 'job.yml' is empty",
+            "'key: value' lines such as 'name: my_run' were expected",
+        ),
+        lambda: Path("job.yml").write_text(""),
+    ),
+    BadInput(
+        "option file is a list",
+        TRAIN,
+        (
+            "option file 'job.yml' is a list",
+            "'key: value' lines",
+        ),
+        lambda: Path("job.yml").write_text("- 1\n"),
+    ),
+    BadInput(
+        "option file not UTF-8",
+        TRAIN,
+        ("option file 'job.yml' cannot be read as UTF-8 text",),
+        lambda: Path("job.yml").write_bytes(b"name: \xe9\n"),
+    ),
+    BadInput(
+        "bracket not closed",
+        TRAIN,
+        (
+            "option file 'job.yml', line 4, column 8",
+            "check indentation, quotes and brackets there",
+        ),
+        edit("scale: 2", "scale: [2"),
+    ),
+    BadInput(
+        "indented with a tab",
+        TRAIN,
+        (
+            "option file 'job.yml', line 8, column 1",
+            "'\\t'",
+            "check indentation",
+        ),
+        edit("  train:\n    name", "  train:\n\tname"),
+    ),
+    BadInput(
+        "key given twice",
+        TRAIN,
+        ("line 4, column 1: key 'scale' is given twice, first in line 3",),
+        edit("scale: 2", "scale: 2\nscale: 4"),
+    ),
+    BadInput(
+        "option file of two documents",
+        TRAIN,
+        (
+            "line 4, column 1",
+            "another document",
+        ),
+        edit("scale: 2", "scale: 2\n---\nscale: 4"),
+    ),
+)
+
+_USAGE = (
+    BadInput("no option file given", "train", ("the following arguments are required: -opt",), status=2),
+    BadInput(
+        "unknown command",
+        "trian -opt job.yml",
+        (
+            "invalid choice: 'trian'",
+            "'train'",
+            "'prepare'",
+        ),
+        status=2,
+    ),
+    BadInput(
+        "unknown launcher",
+        f"{TRAIN} --launcher torchrun",
+        (
+            "invalid choice: 'torchrun'",
+            "'pytorch'",
+        ),
+        status=2,
+    ),
+    BadInput(
+        "--launcher pytorch without torchrun",
+        f"{TRAIN} --launcher pytorch",
+        (
+            "--launcher pytorch needs what torchrun sets",
+            "torchrun --nproc_per_node=N",
+        ),
+    ),
+    forced("override without '='", "scale", "override 'scale' must look like key=value or block:key=value"),
+    forced(
+        "override without a value",
+        "train:ema_decay=",
+        "override 'train:ema_decay=' has no value",
+        "train:ema_decay=~ for null",
+    ),
+    forced(
+        "override of a key inside a number",
+        "train:ema_decay:start=0",
+        "train:ema_decay is 0.9, which holds no keys",
+        "'start' cannot be set",
+    ),
+    forced(
+        "override that is no YAML",
+        "'train:history:schedule=[[4, 2]'",
+        "override 'train:history:schedule=[[4, 2]'",
+        "check indentation, quotes and brackets",
+    ),
+)
+
+_KEYS = (
+    forced(
+        "unknown key at the top",
+        "manuel_seed=1",
+        "unknown key 'manuel_seed' in the option file; did you mean 'manual_seed'?",
+    ),
+    forced(
+        "unknown key in datasets.train",
+        "datasets:train:batch_size_per_gp=2",
+        "unknown key 'batch_size_per_gp' in datasets.train; did you mean 'batch_size_per_gpu'?",
+    ),
+    forced(
+        "unknown key in a network",
+        "network_g:num_fet=8",
+        "unknown key 'num_fet' in network_g (EDSR); did you mean 'num_feat'?",
+    ),
+    forced(
+        "unknown key in path",
+        "path:pretrain_network_techer=x.pth",
+        "unknown key 'pretrain_network_techer' in path; did you mean 'pretrain_network_teacher'?",
+    ),
+    forced("unknown key in train", "train:ema_decy=0.9", "unknown key 'ema_decy' in train; did you mean 'ema_decay'?"),
+    forced("unknown key in val", "val:val_frq=3", "unknown key 'val_frq' in val; did you mean 'val_freq'?"),
+    forced(
+        "unknown key in logger", "logger:print_frek=1", "unknown key 'print_frek' in logger; did you mean 'print_freq'?"
+    ),
+    forced(
+        "unknown key in train.history",
+        "train:history:decya=0.5",
+        "unknown key 'decya' in train.history; did you mean 'decay'?",
+    ),
+    forced(
+        "unknown key in val.tile",
+        "val:tile:sise=64",
+        "unknown key 'sise' in val.tile; did you mean 'size'?",
+        "missing key 'size' in val.tile",
+    ),
+    forced(
+        "unknown argument of the optimizer",
+        "train:optim_g:beta=0.9",
+        "unknown key 'beta' in train.optim_g (Adam); did you mean 'betas'?",
+    ),
+    forced(
+        "unknown argument of a loss",
+        "train:pixel_opt:weight=2",
+        "unknown key 'weight' in train.pixel_opt (L1Loss); did you mean 'loss_weight'?",
+    ),
+    forced(
+        "unknown argument of a metric",
+        "val:metrics:psnr:crop=4",
+        "unknown key 'crop' in val.metrics.psnr (calculate_psnr); known are:",
+        "crop_border",
+    ),
+    forced(
+        "a term of another model",
+        "'train:perceptual_opt={type: PerceptualLoss}'",
+        "'perceptual_opt' in train is a term of BasicSR's SRModel",
+        "remove it",
+    ),
+    forced("required key missing at the top", "scale=~", "missing key 'scale' in the option file"),
+    forced("required key missing in train", "train:total_iter=~", "missing key 'total_iter' in train"),
+    forced(
+        "required key missing in a dataset",
+        "datasets:train:dataroot_lq=~",
+        "missing key 'dataroot_lq' in datasets.train",
+    ),
+    forced("network without a type", "network_g:type=~", "missing key 'type' in network_g; one of", "EDSR"),
+    forced("data set without a training part", "datasets:train=~", "datasets has no 'train' set"),
+    forced(
+        "data set with an unknown part",
+        "'datasets:valid={name: a, type: PairedImageDataset}'",
+        "datasets.valid is neither 'train' nor 'val', 'val_2', ...; rename it",
+    ),
+    BadInput(
+        "test set in a training file",
+        "test -opt job.yml",
+        ("datasets.train is not for testing; a test takes 'test_1', 'test_2', ... or 'val'",),
+    ),
+)
+
+_VALUES = (
+    forced(
+        "text where an integer belongs",
+        "network_g:num_feat=many",
+        "'num_feat' in network_g (EDSR) must be",
+        "got 'many'",
+    ),
+    forced("scale in quotes", "'scale=\"2\"'", "'scale' in the option file must be an integer, got '2'"),
+    forced(
+        "number where a block belongs",
+        "train=5",
+        "'train' in the option file must be a block of 'key: value' lines, got 5",
+    ),
+    forced(
+        "list of the wrong length",
+        "'train:optim_g:betas=0.9'",
+        "'betas' in train.optim_g (Adam) must be a list of 2",
+        "got 0.9",
+    ),
+    forced("negative number of iterations", "train:total_iter=-5", "'total_iter' in train must be at least 1, got -5"),
+    forced(
+        "batch of no images",
+        "datasets:train:batch_size_per_gpu=0",
+        "'batch_size_per_gpu' in datasets.train must be at least 1, got 0",
+    ),
+    forced(
+        "negative border",
+        "val:metrics:psnr:crop_border=-1",
+        "'crop_border' in val.metrics.psnr must be at least 0, got -1",
+    ),
+    forced("moving average that never moves", "train:ema_decay=1", "'ema_decay' in train must be below 1, got 1"),
+    forced(
+        "probability above 1", "train:history:decay=7", "train.history: decay must be a probability in [0, 1], got 7"
+    ),
+    forced(
+        "prefetching to the GPU without pinned memory",
+        "datasets:train:prefetch_mode=cuda",
+        "datasets.train: prefetch_mode 'cuda' needs pin_memory: true",
+    ),
+)
+
+_NAMES = (
+    forced("unknown model", "model_type=DCKDMode", "unknown model 'DCKDMode' in model_type; did you mean 'DCKDModel'?"),
+    forced("unknown network", "network_g:type=EDSRR", "unknown network 'EDSRR' in network_g; did you mean 'EDSR'?"),
+    forced(
+        "unknown loss", "train:pixel_opt:type=L1Los", "unknown loss 'L1Los' in train.pixel_opt; did you mean 'L1Loss'?"
+    ),
+    forced(
+        "unknown metric",
+        "val:metrics:psnr:type=calculate_pnsr",
+        "unknown metric 'calculate_pnsr' in val.metrics.psnr; did you mean 'calculate_psnr'?",
+    ),
+    forced(
+        "unknown dataset",
+        "datasets:train:type=PairedImageDatset",
+        "unknown dataset 'PairedImageDatset' in datasets.train; did you mean 'PairedImageDataset'?",
+    ),
+    forced(
+        "unknown optimizer",
+        "train:optim_g:type=Adan",
+        "unknown optimizer 'Adan' in train.optim_g; did you mean 'Adam'?",
+    ),
+    forced(
+        "unknown scheduler",
+        "train:scheduler:type=CosineLR",
+        "unknown scheduler 'CosineLR' in train.scheduler; did you mean 'CosineAnnealingLR'?",
+    ),
+)
+
+_RULES = (
+    forced(
+        "scale differs from the network's", "scale=4", "scale is 4, but network_g (EDSR) upscales by 2; make them equal"
+    ),
+    forced(
+        "patch no multiple of the scale",
+        "datasets:train:gt_size=33",
+        "datasets.train.gt_size is 33, no multiple of scale 2; 32 would be",
+    ),
+    forced(
+        "patch larger than the images",
+        "datasets:train:gt_size=64",
+        "'photo0_s001' is 32x32, smaller than gt_size 64; lower gt_size, or pack larger crops",
+    ),
+    forced(
+        "restarts and weights of different length",
+        "'train:scheduler:restarts=[0, 2]'",
+        "train.scheduler has 2 restarts, but 1 restart_weights",
+        "one weight for each",
+    ),
+    forced(
+        "progressive with the stock dataset",
+        "'datasets:train:progressive=[[4, 16, 2]]'",
+        "datasets.train.progressive needs type: PairedPatchDataset, got 'PairedImageDataset'",
+    ),
+    forced(
+        "progressive rows that do not grow",
+        f"{_PATCHES} 'datasets:train:progressive=[[4, 16, 2], [4, 32, 2]]'",
+        "progressive needs rows with growing iterations, got [4, 4]",
+    ),
+    forced(
+        "progressive row too short",
+        f"{_PATCHES} 'datasets:train:progressive=[[4, 16]]'",
+        "progressive needs rows of [until, gt_size, total_batch], whole numbers, got [4, 16]",
+    ),
+    forced(
+        "progressive patch no multiple of the scale",
+        f"{_PATCHES} 'datasets:train:progressive=[[4, 17, 2]]'",
+        "datasets.train.progressive[0] gt_size is 17, no multiple of scale 2; 16 would be",
+    ),
+    forced(
+        "progressive with a key the dataset ignores",
+        f"{_PATCHES} 'datasets:train:mean=[0, 0, 0]' datasets:train:gt_size=32",
+        "'mean' in datasets.train would be ignored by PairedPatchDataset; remove it",
+    ),
+    forced(
+        "no loss term",
+        " ".join(f"train:{term}=~" for term in _TERMS),
+        "train has no loss term; give at least one of pixel_opt",
+    ),
+    forced(
+        "term without a teacher",
+        "network_teacher=~",
+        "missing key 'network_teacher', which train.logits_opt",
+        "add it, or remove these terms",
+    ),
+    forced(
+        "teacher without weights",
+        "path:pretrain_network_teacher=~",
+        "missing key 'pretrain_network_teacher' in path: untrained",
+        "https://",
+    ),
+    forced(
+        "term without the VQGAN",
+        "network_vqgan=~",
+        "missing key 'network_vqgan', which train.contrastive_opt, train.distribution_opt need",
+    ),
+    forced(
+        "VQGAN term with an image loss",
+        "'train:contrastive_opt={type: L1Loss}'",
+        "train.contrastive_opt compares features, which L1Loss cannot; use type: ContrastiveLoss",
+    ),
+    forced(
+        "image term with a VQGAN loss",
+        "'train:pixel_opt={type: DistributionLoss}'",
+        "train.pixel_opt compares images, which DistributionLoss cannot",
+        "type: L1Loss",
+    ),
+    forced(
+        "model without a teacher",
+        "model_type=RestorationModel",
+        "model_type RestorationModel has no teacher, which train.logits_opt",
+        "use model_type: DCKDModel",
+    ),
+    forced(
+        "several problems at once",
+        "network_g:num_fet=8 scale=3 train:ema_decay=high path:resume_state=no",
+        "problems",
+        "num_fet",
+        "scale is 3",
+        "'ema_decay' in train must be a number",
+        "'resume_state'",
+    ),
+)
+
+CONFIGS = (*_FILE, *_USAGE, *_KEYS, *_VALUES, *_NAMES, *_RULES)
