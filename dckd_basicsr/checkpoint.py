@@ -34,7 +34,8 @@ __all__ = [
 
 _LOG = logging.getLogger("basicsr")
 _SHOWN = 4
-# How torch.load names what it refuses: "Unsupported global: GLOBAL builtins.exec was not an allowed global".
+# How torch.load begins some of its reasons, and how it names what it refuses ("... GLOBAL builtins.exec was not ...").
+_ENFORCED = re.compile(r"\[enforce fail at [^\]]*\][ .]*")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 # Names under which published files keep the state dict, in the order they are tried.
@@ -68,7 +69,8 @@ def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
             "containers are read; copy or download the file again, or save its state dict alone"
         ) from error
     except Exception as error:  # a damaged or crafted file can fail in any way while it is read
-        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
+        first = _ENFORCED.sub("", str(error)).strip().split("\n")[0] or type(error).__name__
+        reason = first.split(". ")[0]  # PyTorch goes on about its internals
         raise CheckpointError(
             f"{what} '{path}' is damaged or not a PyTorch file ({reason}); copy or download it again"
         ) from error

@@ -23,15 +23,16 @@ Printed by `python -m tests.e2e.bad_inputs`; `test_bad_inputs.py` runs every row
 
 def main() -> None:
     """Run every row in a scratch folder, and print the document."""
-    print(_HEAD)
+    text = [_HEAD]
     with tempfile.TemporaryDirectory() as scratch:
         files = write_files(Path(scratch, "files"))
         for group, rows in GROUPS.items():
-            print(f"## {group}\n")
+            text.append(f"## {group}\n")
             for row in rows:
                 message = run_row(row, files, Path(scratch, "run")).message
-                print(f"**{row.what}**\n\n```text\n$ basicsr {row.command}\n{message}\n```\n")
+                text.append(f"**{row.what}**\n\n```text\n$ basicsr {row.command}\n{message}\n```\n")
                 shutil.rmtree(Path(scratch, "run"))
+    print("\n".join(text).rstrip())
 
 
 main()

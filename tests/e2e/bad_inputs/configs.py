@@ -22,9 +22,9 @@ _FILE = (
     ),
     BadInput(
         "packaged option file misspelt",
-        "train -opt options/dckd_x4_edrs.yml",
+        "train -opt dckd_x4_edrs",
         (
-            "'options/dckd_x4_edrs.yml' does not exist",
+            "'dckd_x4_edrs' does not exist",
             "did you mean 'dckd_x4_edsr'",
         ),
     ),
