@@ -11,6 +11,7 @@ import math
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ _STORAGES = {
 
 # Tensors may share storages (tied weights, views): all together may take so many times the file's size.
 _COPIES = 8
+_DEEPEST = 100
 
 
 class _Inert:
@@ -96,11 +98,14 @@ def _check_size(archive: zipfile.ZipFile, name: str) -> int:
 
 # Python's own unpickler, not the one in C: a memo index of 2**31 makes that one allocate as many entries.
 class _TensorUnpickler(pickle._Unpickler):
+    stack: list[Any]
+
     def __init__(self, file: Any, archive: zipfile.ZipFile, prefix: str) -> None:
         super().__init__(file)
         self._archive = archive
         self._prefix = prefix
         self._storages: dict[str, Tensor] = {}
+        self._nested: dict[int, tuple[int, Any]] = {}
         self._left = _COPIES * sum(record.file_size for record in archive.infolist())
 
     def find_class(self, module: str, name: str) -> Any:
@@ -113,6 +118,15 @@ class _TensorUnpickler(pickle._Unpickler):
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         return _Inert
+
+    def limit_nesting(self) -> None:
+        """Refuse tuples in tuples without end: hashing one as a key would overrun the stack and kill the process."""
+        made = self.stack[-1]
+        depth = 1 + max((self._nested[id(item)][0] for item in made if id(item) in self._nested), default=0)
+        if depth > _DEEPEST:
+            raise pickle.UnpicklingError(f"tuples are nested more than {_DEEPEST} deep")
+        if made:
+            self._nested[id(made)] = depth, made  # kept, so that no other object gets its id
 
     def persistent_load(self, pid: Any) -> Tensor:
         kind, dtype, key, _, count = pid
@@ -135,6 +149,20 @@ class _TensorUnpickler(pickle._Unpickler):
         if math.prod(size) > storage.numel() or self._left < 0:
             raise pickle.UnpicklingError(f"a tensor of shape {tuple(size)} is larger than what the file holds")
         return torch.as_strided(storage, size, stride, offset).clone()
+
+
+def _limited(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def load_and_look(unpickler: _TensorUnpickler) -> None:
+        load(unpickler)
+        unpickler.limit_nesting()
+
+    return load_and_look
+
+
+_TensorUnpickler.dispatch = pickle._Unpickler.dispatch | {
+    code[0]: _limited(pickle._Unpickler.dispatch[code[0]])
+    for code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+}
 
 
 def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:

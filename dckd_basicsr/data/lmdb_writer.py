@@ -64,8 +64,9 @@ class LmdbWriter:
         self._open = False
         if self.folder in _ACTIVE:
             raise DatasetError(f"'{path}' is already being written by this process; finish that writer first")
-        _clean_up_after_dead(path)
-        self._check_target()
+        with self._disk_errors():
+            _clean_up_after_dead(path)
+            self._check_target()
         self._made = [parent for parent in path.parents if not parent.exists()]  # innermost first
         _check_parent(path.parent)
         with self._disk_errors():

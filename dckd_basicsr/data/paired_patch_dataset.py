@@ -70,7 +70,10 @@ class PairedPatchDataset(Dataset):
         if self.client is None:
             backend = dict(self.backend)
             self.client = FileClient(backend.pop("type"), **backend)
-        image = imfrombytes(self.client.get(path, which))
+        try:
+            image = imfrombytes(self.client.get(path, which))
+        except cv2.error:  # an empty file, or one that claims more pixels than OpenCV allows
+            image = None
         if image is None:
             raise DatasetError(f"'{path}' in {self.opt[f'dataroot_{which}']} does not decode; pack it again")
         return image
