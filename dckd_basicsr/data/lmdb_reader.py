@@ -140,6 +140,7 @@ class LmdbImages:
         if data.stat().st_size == 0:
             raise DatasetError(f"'{data}' is empty; copy it again or {REPAIR}")
         try:
+            wrong = page_problem(data)
             env = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False)
         except (OSError, lmdb.Error) as error:
             raise DatasetError(f"'{data}' cannot be opened ({error}); if it is damaged, {REPAIR}") from error
@@ -150,9 +151,8 @@ class LmdbImages:
             problem = f"is cut short: {size} of {expected} bytes; copy it again or {REPAIR}"
         elif stat["entries"] != len(self.shapes):
             problem = f"holds {stat['entries']} images but meta_info.txt lists {len(self.shapes)}; {REPAIR}"
-        else:
-            wrong = page_problem(data)
-            problem = f"is damaged ({wrong}); copy it again or {REPAIR}" if wrong else ""
+        elif wrong:
+            problem = f"is damaged ({wrong}); copy it again or {REPAIR}"
         if problem:
             env.close()
             raise DatasetError(f"'{data}' {problem}")
