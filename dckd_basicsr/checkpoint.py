@@ -90,11 +90,15 @@ def load_training_state(path: Path | str) -> dict[str, Any]:
 
 def check_file(path: Path, what: str) -> None:
     """Raise CheckpointError unless ``path`` is a file with something in it; ``what`` it is, for the message."""
-    if path.is_dir():
+    try:
+        folder, file, size = path.is_dir(), path.is_file(), path.stat().st_size if path.is_file() else 0
+    except OSError as error:  # no permission on the way, or a name longer than names can be
+        raise CheckpointError(f"{what} '{path}' cannot be read ({error.strerror})") from error
+    if folder:
         raise CheckpointError(f"{what} '{path}' is a folder; a file was expected")
-    if not path.is_file():
+    if not file:
         raise CheckpointError(f"{what} '{path}' does not exist")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise CheckpointError(f"{what} '{path}' is empty; copy or download it again")
 
 

@@ -61,7 +61,7 @@ def list_photos(folder: Path) -> list[Path]:
     Raises:
         DatasetError: not a folder, or no photo in it.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises on a name longer than names can be)
         raise DatasetError(f"photo folder '{folder}' does not exist or is not a folder; check the path")
     photos = [path for path in _walk(folder) if path.suffix.lower() in PHOTO_SUFFIXES]
     if not photos:
@@ -89,7 +89,7 @@ def keyed_photos(folder: Path) -> dict[str, Path]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     seen: set[Path] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
         real = Path(root).resolve()
         if real in seen:  # a link back up would be walked for ever
             folders.clear()
@@ -97,6 +97,12 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in files if not name.startswith("."))
+
+
+def _unreadable(error: OSError) -> None:
+    raise DatasetError(  # os.walk would leave it out in silence
+        f"folder '{error.filename}' cannot be read ({error.strerror}); change its permissions, or move it away"
+    ) from error
 
 
 def _natural(text: str) -> tuple[list[str | int], str]:

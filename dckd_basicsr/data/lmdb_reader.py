@@ -160,7 +160,7 @@ class LmdbImages:
 
 
 def _lines(folder: Path, name: str) -> list[str]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises on a name longer than names can be)
         raise DatasetError(f"database '{folder}' does not exist or is not a folder; check the path, or {REPAIR}")
     try:
         return (folder / name).read_text(encoding="utf-8").splitlines()

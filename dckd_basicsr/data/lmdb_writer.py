@@ -67,9 +67,9 @@ class LmdbWriter:
         with self._disk_errors():
             _clean_up_after_dead(path)
             self._check_target()
-        self._made = [parent for parent in path.parents if not parent.exists()]  # innermost first
-        _check_parent(path.parent)
         with self._disk_errors():
+            self._made = [parent for parent in path.parents if not parent.exists()]  # innermost first
+            _check_parent(path.parent)
             path.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir()
             _ACTIVE.add(self.folder)

@@ -75,6 +75,13 @@ def test_missing_truncated_and_foreign_files(tmp_path, name):
     path.write_text("hello")
     with pytest.raises(CheckpointError, match="again"):
         load_weights(path)
+    path.write_text("")
+    with pytest.raises(CheckpointError, match="is empty"):
+        load_weights(path)
+    with pytest.raises(CheckpointError, match="is a folder"):
+        load_weights(tmp_path)
+    with pytest.raises(CheckpointError, match="File name too long"):
+        load_weights(tmp_path / ("x" * 300 + path.suffix))
 
 
 def test_misfits_are_listed(tmp_path):

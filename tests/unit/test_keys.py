@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dckd_basicsr.data import LmdbWriter
 from dckd_basicsr.data.keys import MAX_KEY_BYTES, check_key, image_key, keyed_photos, list_photos
 from dckd_basicsr.errors import DatasetError
 
@@ -117,3 +119,21 @@ def test_key_too_long_for_lmdb(tmp_path: Path) -> None:
     check_key("k" * MAX_KEY_BYTES)
     with pytest.raises(DatasetError, match=r"a\.b"):
         check_key("a.b")
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "1.png", "closed/2.png")
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(DatasetError, match=r"closed' cannot be read \(Permission denied\)"):
+        list_photos(tmp_path)
+    with pytest.raises(DatasetError, match="does not exist"):
+        list_photos(tmp_path / ("x" * 300))
+    with pytest.raises(DatasetError, match="File name too long"):
+        LmdbWriter(tmp_path / ("x" * 300) / "x.lmdb")
