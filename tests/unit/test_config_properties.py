@@ -145,14 +145,11 @@ def test_files_of_changed_options_are_checked(job: Path, options: dict[str, Any]
 @given(st.dictionaries(TEXT | st.integers() | st.booleans(), VALUES, max_size=5))
 def test_loading_gives_what_was_written_and_the_same_again(tmp_path_factory: Any, options: dict[Any, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "written.yml"
-    path.write_text(yaml.safe_dump(options, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    try:
-        first = load_yaml(path)
-    except ConfigError as error:
-        assert "given twice" in str(error)  # noqa: PT017 (1 and true, or 1 and 1.0, are one key in Python)
-        return
-    assert repr(first) == repr(load_yaml(path))
-    assert list(map(repr, first)) == list(map(repr, options))
+    # Quoted: the stock dumper leaves text such as 0E0 bare, which is a number here.
+    text = yaml.safe_dump(options, allow_unicode=True, sort_keys=False, default_style='"')
+    path.write_text(text, encoding="utf-8")
+    first = load_yaml(path)
+    assert repr(first) == repr(load_yaml(path)) == repr(options)
 
 
 @thorough
