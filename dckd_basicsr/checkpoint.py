@@ -83,7 +83,8 @@ def load_training_state(path: Path | str) -> dict[str, Any]:
         CheckpointError: it is missing, damaged, or something else.
     """
     state = load_state(path, what="training state")
-    if not isinstance(state, Mapping) or not {"iter", "epoch", "optimizers", "schedulers"} <= state.keys():
+    keys = {"iter", "epoch", "optimizers", "schedulers"}
+    if not (isinstance(state, Mapping) and keys <= state.keys() and isinstance(state["iter"], int)):
         raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
     return dict(state)
 

@@ -52,10 +52,7 @@ def convert_vqgan(source: Path, target: Path, *, decoder: bool = False, overwrit
         raise CheckpointError(f"'{source}': {error}") from error
     load_into(VQGAN(**options), state, source)  # what is written is known to fit
     metadata = {"config": json.dumps({"type": "VQGAN", **options}), "source": source.name}
-    try:
-        atomic_write(target, lambda temporary: save_file(state, temporary, metadata=metadata))
-    except OSError as error:
-        raise CheckpointError(f"cannot write '{target}': {error.strerror or error}; choose another name") from error
+    atomic_write(target, lambda temporary: save_file(state, temporary, metadata=metadata))
     return options
 
 

@@ -110,11 +110,22 @@ def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
         if str(key).endswith("_opt") and block:
             yield from _component(LOSS, f"train.{key}", block, own)
     for key in [k for k in train if str(k).startswith("optim_")]:
-        yield from _component(OPTIMIZER, f"train.{key}", train[key], own)
+        problems = _component(OPTIMIZER, f"train.{key}", train[key], own)
+        yield from problems or (_optimizer_trial(f"train.{key}", train[key]) if own else ())
     scheduler = train.get("scheduler")
     if own and scheduler is not None:
         yield from _component(SCHEDULER, "train.scheduler", scheduler, own)
         yield from _paired_lengths(block_of(train, "scheduler"))
+
+
+def _optimizer_trial(where: str, block: Mapping[str, Any]) -> Iterator[str]:
+    """Build the optimizer on one number: ranges are for its constructor to say."""
+    options = dict(block)
+    name = options.pop("type")
+    try:
+        getattr(torch.optim, name)([torch.nn.Parameter(torch.zeros(1))], **options)
+    except (ValueError, TypeError, RuntimeError) as error:
+        yield f"{where} ({name}) refuses these arguments: {str(error).splitlines()[0]}"
 
 
 def _paired_lengths(scheduler: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from ..data import paired_folder_problems, paired_lmdb_problems
 from .keys import OWN_MODELS, PAIRED_TYPES, PATCH_TYPE
 from .problems import block_of
-from .resources import missing_file
+from .resources import as_path, is_there, missing_file
 from .weights import resume_problems, weight_problems
 
 __all__ = ["file_problems", "is_lmdb"]
@@ -35,8 +35,9 @@ def is_lmdb(dataset: Mapping[str, Any]) -> bool:
 def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told: set[str]) -> list[str]:
     # With an LMDB, BasicSR reads the list of images from the LMDB and leaves meta_info_file alone.
     keys = ["dataroot_gt", "dataroot_lq", *([] if is_lmdb(dataset) else ["meta_info_file"])]
-    roots = {key: Path(dataset[key]).expanduser() for key in keys if isinstance(dataset.get(key), str)}
-    problems = [missing_file(f"{where}.{key}", dataset[key], told) for key, path in roots.items() if not path.exists()]
+    roots = {key: as_path(dataset[key]) for key in keys if isinstance(dataset.get(key), str)}
+    missing = [key for key, path in roots.items() if not (is_there(path) or is_there(path, folder=True))]
+    problems = [missing_file(f"{where}.{key}", dataset[key], told) for key in missing]
     if own and dataset.get("type") in PAIRED_TYPES and {"dataroot_gt", "dataroot_lq"} <= roots.keys():
         problems += _backend_problems(where, dataset)
         if not problems and "meta_info_file" not in roots:

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ConfigError, near_miss
 from .load import load_yaml
 from .problems import show
-from .resources import packaged_file, packaged_options
+from .resources import as_path, is_there, packaged_file, packaged_options
 
 __all__ = ["BASE", "REPLACE", "load_options", "merged"]
 
@@ -91,9 +91,9 @@ def _names(named: Any, file: Path) -> list[str]:
 
 def _find(name: str, chain: Sequence[Path]) -> Path:
     """Return the file that the last file of ``chain`` calls ``name``: from its own folder, else a packaged one."""
-    given = Path(name).expanduser()
+    given = as_path(name)
     found = chain[-1].parent / given
-    if not found.is_file():
+    if not is_there(found):
         packaged = packaged_file(given)
         if packaged is None:
             hint = near_miss(given.name, [*packaged_options(), *(p.name for p in found.parent.glob("*.yml"))])

@@ -17,6 +17,9 @@ __all__ = ["FLOAT", "FLOAT_TAG", "load_yaml", "parse_yaml"]
 _CONSTRUCTION_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
+_MOST_NODES = 100_000
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's plain types only: no tag makes it call or import anything."""
 
@@ -34,6 +37,30 @@ class _Loader(yaml.SafeLoader):
                 )
             lines[identity] = key.start_mark.line + 1
         return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Refuse aliases that spell out to more than any option file holds, before anything is made of them."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _spelt_out(node, {}) > _MOST_NODES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"aliases spell out to more than {_MOST_NODES} values", node.start_mark
+            )
+        return node
+
+
+def _spelt_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the values below a node with every alias spelt out; one that contains itself is refused."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0  # being counted
+        children = [child for pair in node.value for child in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_spelt_out(child, known) for child in children)
+    elif known[id(node)] == 0:
+        raise yaml.constructor.ConstructorError(
+            None, None, "an anchor contains itself; write its value out", node.start_mark
+        )
+    return known[id(node)]
 
 
 # YAML 1.1, which PyYAML reads, wants a dot and a signed exponent (1.0e-4). 1e-4, 1.e-4 and 2.5e5 are numbers too.
@@ -54,7 +81,7 @@ def parse_yaml(text: str, where: str) -> Any:
         ConfigError: not valid YAML; names line and column where there are any.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return _unshared(yaml.load(text, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -64,6 +91,13 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: {error}") from error
     except _CONSTRUCTION_ERRORS as error:
         raise ConfigError(f"{where}: a value cannot be read as YAML ({error}); put text into quotes") from error
+
+
+def _unshared(value: Any) -> Any:
+    """Copy blocks and lists that an alias repeats: an override of one must not change the others."""
+    if isinstance(value, dict):
+        return {key: _unshared(entry) for key, entry in value.items()}
+    return [_unshared(entry) for entry in value] if isinstance(value, list) else value
 
 
 def load_yaml(path: Path | str) -> dict[str, Any]:

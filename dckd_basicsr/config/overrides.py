@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .load import parse_yaml
-from .problems import report
+from .problems import report, show
 
 __all__ = ["apply_overrides"]
 
@@ -62,7 +62,7 @@ def _set(opt: dict[str, Any], keys: list[str], value: Any, entry: str) -> None:
         inner = block[key]
         if not isinstance(inner, dict):
             raise ConfigError(
-                f"override '{entry}': {':'.join(keys[:depth])} is {inner!r}, which holds no keys, "
+                f"override '{entry}': {':'.join(keys[:depth])} is {show(inner)}, which holds no keys, "
                 f"so '{keys[depth]}' cannot be set in it"
             )
         block = inner

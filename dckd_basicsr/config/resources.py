@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from ..errors import ConfigError, near_miss
 
 __all__ = [
+    "as_path",
     "builtin_weights",
     "find_options",
+    "is_there",
     "missing_file",
     "packaged_file",
     "packaged_options",
@@ -32,6 +35,19 @@ def packaged_options() -> dict[str, Path]:
     return {path.name: path for folder in folders for path in sorted(folder.glob("*.yml"))}
 
 
+def as_path(value: str) -> Path:
+    """Return a path as an option gives it, ``~`` expanded where there is such a user (pathlib fails where not)."""
+    return Path(os.path.expanduser(value))  # noqa: PTH111
+
+
+def is_there(path: Path, *, folder: bool = False) -> bool:
+    """Tell whether there is such a file or folder; a name that no file can have is not there, rather than an OSError.
+
+    A NUL byte or a name of thousands of characters is such a name.
+    """
+    return os.path.isdir(path) if folder else os.path.isfile(path)  # noqa: PTH112, PTH113
+
+
 def find_options(name: str) -> Path:
     """Return the option file called ``name``: as given, else a packaged one.
 
@@ -41,9 +57,11 @@ def find_options(name: str) -> Path:
     Raises:
         ConfigError: no such file; names the nearest packaged one.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = as_path(name)
+    if is_there(path):
         return path
+    if is_there(path, folder=True):
+        raise ConfigError(f"option file '{name}' is a folder; give one of the *.yml files in it")
     packaged = packaged_options()
     found = packaged_file(path)
     if found:
@@ -75,11 +93,12 @@ def resolve_weights(value: str) -> Path:
         ConfigError: no shipped weights of that name; lists those there are.
     """
     if not value.startswith(_BUILTIN):
-        return Path(value).expanduser()
+        return as_path(value)
     name = value.removeprefix(_BUILTIN)
     shipped = builtin_weights()
     if name not in shipped:
-        raise ConfigError(f"unknown weights '{value}'{near_miss(name, shipped)} Shipped are: {', '.join(shipped)}")
+        hint = near_miss(name, shipped) or "."
+        raise ConfigError(f"unknown weights '{value}'{hint} Shipped are: {', '.join(shipped)}")
     return shipped[name]
 
 
@@ -155,6 +174,8 @@ def missing_file(key: str, value: str, told: set[str], kind: str = "") -> str:
         told: the hints this report gave already; not repeated, and added to.
         kind: the network it is meant for.
     """
+    if is_there(as_path(value), folder=True):
+        return f"{key}: '{value}' is a folder; give a file"
     hint = where_to_get(key, f"{value} {kind}")
     text = f"{key}: '{value}' does not exist" + ("" if hint in told else f"; {hint}")
     told.add(hint)

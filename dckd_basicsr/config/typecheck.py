@@ -114,6 +114,8 @@ def _plural(annotation: Any) -> str:
     if annotation in (float, int):
         return f"{_NAMES[annotation]}s"
     text = describe(annotation)
+    if text in ("a number", "an integer"):  # of a union whose other members YAML cannot express
+        return f"{text.split()[1]}s"
     return f"lists{text.removeprefix('a list')}" if text.startswith("a list") else text
 
 

@@ -13,7 +13,7 @@ from ..checkpoint import load_training_state, load_weights, misfits
 from ..errors import CheckpointError, ConfigError, DCKDError
 from .keys import OWN_MODELS, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, type_of
-from .resources import missing_file, resolve_weights
+from .resources import as_path, is_there, missing_file, resolve_weights
 from .rules import facts_problems
 
 __all__ = ["resume_problems", "weight_problems"]
@@ -61,8 +61,10 @@ def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     state = block_of(opt, "path").get("resume_state")
     if not isinstance(state, str):
         return
-    path = Path(state).expanduser()
-    if not path.is_file():
+    path = as_path(state)
+    if is_there(path, folder=True):
+        yield f"path.resume_state: '{state}' is a folder; give the ITERATION.state file in its training_states"
+    elif not is_there(path):
         yield (
             f"path.resume_state: '{state}' does not exist; states are written to "
             "experiments/NAME/training_states/ITERATION.state, and --auto_resume finds the latest"
@@ -87,7 +89,7 @@ def _existing(key: str, value: str, told: set[str], kind: str = "") -> Path | st
         path = resolve_weights(value)
     except ConfigError as error:
         return f"{key}: {error}"
-    return path if path.is_file() else missing_file(key, value, told, kind)
+    return path if is_there(path) else missing_file(key, value, told, kind)
 
 
 def _outline(

@@ -279,8 +279,11 @@ def laughs(block: str, last: str = "") -> str:
 
 
 BOMBS = {
-    "unknown keys": (laughs("[{}]"), "unknown key 'a11'"),
-    "loops": ("name: &a [*a]\ntrain: &t {pixel_opt: *t, x: *t}\nmodel_type: DCKDModel\n", "'name' in the option file"),
+    "unknown keys": (laughs("[{}]"), "aliases spell out to more than 100000 values"),
+    "loops": (
+        "name: &a [*a]\ntrain: &t {pixel_opt: *t, x: *t}\nmodel_type: DCKDModel\n",
+        "an anchor contains itself; write its value out",
+    ),
 }
 
 
@@ -295,11 +298,7 @@ def test_alias_bombs_do_not_hang(job: Path, kind: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-_SPREAD = "an alias that stands for billions of values is spelt out, by repr or by a merge, until memory ends"
-
-
 @pytest.mark.parametrize("kind", ["a known key", "merges", "an override"])
-@pytest.mark.xfail(run=False, reason=_SPREAD)
 def test_alias_bombs_that_are_printed_or_merged(job: Path, kind: str) -> None:
     text = laughs("{{<<: [{}]}}") if kind == "merges" else laughs("[{}]", "name: *a11" if kind == "a known key" else "")
     Path("bomb.yml").write_text(f"model_type: DCKDModel\n{text}\n")
@@ -307,7 +306,7 @@ def test_alias_bombs_that_are_printed_or_merged(job: Path, kind: str) -> None:
     command += ["--force_yml", "a11:x=1"] if kind == "an override" else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert "basicsr: error:" in done.stderr
+    assert "aliases spell out to more than 100000 values" in done.stderr
 
 
 # --- databases

@@ -12,6 +12,7 @@ from .databases import DATABASES
 from .files import FILES
 from .photos import PHOTOS
 from .row import BadInput
+from .runs import RUNS
 from .weights import WEIGHTS
 
 __all__ = ["GROUPS", "ROWS", "BadInput"]
@@ -22,5 +23,6 @@ GROUPS: Mapping[str, Sequence[BadInput]] = {
     "Databases": DATABASES,
     "Photos and `basicsr prepare`": PHOTOS,
     "Weights": WEIGHTS,
+    "Runs, checkpoints, processes": RUNS,
 }
 ROWS = tuple(row for rows in GROUPS.values() for row in rows)

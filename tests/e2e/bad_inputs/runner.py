@@ -41,7 +41,7 @@ def write_files(folder: Path) -> Path:
     options = yaml.safe_load(write_job(folder).read_text(encoding="utf-8"))
     tested = {key: options[key] for key in ("name", "model_type", "scale", "num_gpu", "network_g")}
     tested["datasets"] = {"test_1": options["datasets"]["val"]}
-    tested["path"] = {"pretrain_network_g": "teacher.pth"}
+    tested |= {"network_g": options["network_teacher"], "path": {"pretrain_network_g": "teacher.pth"}}
     (folder / "test.yml").write_text(yaml.safe_dump(tested, sort_keys=False), encoding="utf-8")
     return folder
 

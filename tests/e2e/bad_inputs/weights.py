@@ -254,8 +254,8 @@ WEIGHTS = (
         "convert: target below a file",
         "convert vqgan vqgan.pth job.yml/vqgan.safetensors",
         (
-            "cannot write 'job.yml/vqgan.safetensors'",
-            "choose another name",
+            "'job.yml/vqgan.safetensors' cannot be written (",
+            "check the folder's permissions",
         ),
     ),
 )
