@@ -148,6 +148,7 @@ def test_killed_on_two_processes_with_the_stock_dataset(job, tmp_path):
         "--standalone", "--nproc_per_node=2", "-m", "dckd_basicsr", "train", "-opt", "job.yml", "--launcher", "pytorch",
         "--auto_resume", "--force_yml", "datasets:train:progressive=~", "datasets:train:type=PairedImageDataset",
         "datasets:train:gt_size=24", "datasets:train:batch_size_per_gpu=2", "datasets:train:num_worker_per_gpu=1",
+        "deterministic=true",
     ]  # fmt: skip
     straight, folder = write_run(tmp_path / "straight", job), write_run(tmp_path / "killed", job)
     whole = run(straight, *launch, module="torch.distributed.run")
@@ -186,4 +187,24 @@ def test_a_signal_saves_once_and_ends_the_run(job, tmp_path, straight, number):
     states = {int(p.stem) for p in (folder / "experiments/tiny/training_states").glob("*.complete")}
     assert max(states) == int(stopped[1])
     assert run(folder, *command[3:]).returncode == 0
+    assert compare(straight, folder) == []
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_resumed_run_is_bit_identical_in_deterministic_mode(job, tmp_path):
+    options = ["num_gpu=1", "deterministic=true"]
+    straight, folder = write_run(tmp_path / "straight", job), write_run(tmp_path / "stopped", job)
+    visible = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+
+    def train(where: Path, *overrides: str) -> None:
+        command = [sys.executable, "-m", "dckd_basicsr", "train", "-opt", "job.yml", "--auto_resume", "--force_yml"]
+        done = subprocess.run(
+            [*command, *options, *overrides], cwd=where, env=visible, capture_output=True, text=True, timeout=300,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    train(straight)
+    train(folder, "train:total_iter=5")
+    train(folder)
     assert compare(straight, folder) == []

@@ -345,3 +345,22 @@ def test_on_a_gpu_a_resumed_model_has_its_noise(build, tmp_path):
     resumed.resume_training(state)
     wanted = torch.rand(5, generator=model.generators.on("cuda"), device="cuda")
     assert torch.equal(torch.rand(5, generator=resumed.generators.on("cuda"), device="cuda"), wanted)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_fused_optimizer_skips_without_waiting(build):
+    model = build(device=1)
+    assert model.optimizer_g.defaults["fused"]
+    train(model, [1])
+    before = tensors(model)[0]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model.gt = torch.full_like(model.gt, float("nan"))
+        model.optimize_parameters(2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    model.guard.settle()
+    assert model.guard.skipped == 1
+    assert torch.equal(tensors(model)[0], before)
+    assert (model.guard.folder / "iteration_2_rank_0.pth").is_file()
