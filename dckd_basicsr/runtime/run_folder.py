@@ -82,8 +82,7 @@ def open_run_folder(opt: Mapping[str, Any], args: Any, held: logging.handlers.Me
         archive(Path(opt["root_path"], "tb_logger", opt["name"]))
     for key in _FOLDERS:
         Path(paths[key]).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(args.opt, run / Path(args.opt).name)
-    (run / "options.yml").write_text(args.resolved, encoding="utf-8")  # after the copy, which may have that name
+    _write_options(run, args, resumed)
     handler = logging.FileHandler(Path(paths["log"], f"train_{opt['name']}_{get_time_str()}.log"), encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))
     held.setTarget(handler)
@@ -92,6 +91,19 @@ def open_run_folder(opt: Mapping[str, Any], args: Any, held: logging.handlers.Me
     get_root_logger().addHandler(handler)
     _LOG.info(get_env_info())
     _LOG.info(dict2str(opt))
+
+
+def _write_options(run: Path, args: Any, resumed: bool) -> None:
+    """Keep what the run was told; a resumed run that is told something else adds its own file."""
+    file = run / "options.yml"
+    if resumed and file.is_file():
+        if file.read_text(encoding="utf-8") == args.resolved:
+            return
+        file = run / f"options_{get_time_str()}.yml"
+        _LOG.warning("The options differ from those the run started with; these are in '%s'", file)
+    else:
+        shutil.copyfile(args.opt, run / Path(args.opt).name)
+    file.write_text(args.resolved, encoding="utf-8")
 
 
 def archive(folder: Path) -> None:

@@ -92,6 +92,7 @@ def test_losses_optimizer_and_schedule_are_built(name: str) -> None:
     assert all(isinstance(build_loss(train[term]), nn.Module) for term in TERM_KEYS if train.get(term))
     model = DCKDModel.__new__(DCKDModel)
     model.opt, model.net_g, model.optimizers, model.schedulers = {"train": train}, nn.Conv2d(1, 1, 1), [], []
+    model.device = torch.device("cpu")
     model.setup_optimizers()
     model.setup_schedulers()
     assert model.optimizers[0].param_groups[0]["lr"] == train["optim_g"]["lr"]
