@@ -119,7 +119,12 @@ def test_what_only_a_constructor_can_tell(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b"no state", "is damaged"), ({"params": {}}, "is not a BasicSR training state"), (None, "does not exist")],
+    [
+        (b"", "is empty"),
+        (b"no state", "is damaged"),
+        ({"params": {}}, "is not a BasicSR training state"),
+        (None, "does not exist"),
+    ],
 )
 def test_training_states(options: dict[str, Any], content: Any, message: str) -> None:
     path = Path("5.state")
