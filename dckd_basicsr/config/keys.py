@@ -115,6 +115,7 @@ VAL: Keys = {
     "suffix": str | None,
     "metrics": Block | None,
     "pbar": bool,
+    "self_ensemble": bool,
     "tile": Block | None,
 }
 

@@ -26,10 +26,9 @@ from ..runtime.checkpoints import Checkpoints
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.schedules import build_schedule
-from ..runtime.tiling import TileSettings, run_tiled
 from ..runtime.validation_record import ValidationRecord
 from .checkpointing import resume_random_states, training_state, write_weights
-from .padding import run_padded
+from .restoring import restorer
 from .validation import validate
 
 __all__ = ["RestorationModel"]
@@ -301,16 +300,10 @@ class RestorationModel(SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Restore ``self.lq`` with the moving average if there is one, padded, and in tiles if ``val.tile`` says so."""
+        """Restore ``self.lq`` with the moving average if there is one, as ``val`` says: see ``models/restoring.py``."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
-        net.eval()
-        tile = (self.opt.get("val") or {}).get("tile")
-        if tile:
-            settings = TileSettings(**tile)
-            self.output = run_tiled(lambda x: run_padded(net, x, self.facts), self.lq, self.facts.scale, settings)
-        else:
-            self.output = run_padded(net, self.lq, self.facts)
+        self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:

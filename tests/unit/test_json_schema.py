@@ -117,6 +117,7 @@ def test_what_the_check_accepts_it_accepts(junk: Any) -> None:
         (("train", "negatives"), {"degradation": {"noise": {"sigma": [1]}}}),
         (("val", "metrics", "psnr", "crop_border"), -4),
         (("val", "tile"), {"size": "big"}),
+        (("val", "self_ensemble"), "x8"),
         (("val", "val_freq"), 0),
         (("datasets", "train", "prefetch_mode"), "gpu"),
         (("datasets", "train", "type"), "PairedImagesDataset"),

@@ -1,0 +1,39 @@
+"""Geometric self-ensemble: the mean of a network's answers to the eight flips and transpositions of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["run_ensembled"]
+
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+"""The four turns that keep height and width; with a transposition before each there are eight."""
+
+
+def run_ensembled(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Average ``run`` over the eight symmetries of the square, each answer turned back first.
+
+    Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017, section 3.3. Answers are
+    averaged as they come, before anything clamps or rounds them. The four turns that keep the shape pass ``run`` as
+    one batch, the four that swap height and width as another, so ``run`` sees batches of 4 B images.
+
+    Args:
+        run: images (B, C, h, w) to (B, C', s h, s w), for any B, h, w; images of a batch must not affect each other.
+        x: images (B, C, H, W) of any value range.
+
+    Returns:
+        (B, C', s H, s W). Where ``run`` commutes with all turns this is ``run(x)``, bit by bit.
+    """
+    straight = _sum_of_four(run, x)
+    crossed = _sum_of_four(run, x.transpose(-1, -2)).transpose(-1, -2)
+    return (straight + crossed) / 8
+
+
+def _sum_of_four(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    answers = run(torch.cat([x.flip(turn) if turn else x for turn in _FLIPS])).split(len(x))
+    a, b, c, d = (answer.flip(turn) if turn else answer for answer, turn in zip(answers, _FLIPS, strict=True))
+    # In pairs: sums of 2, 4 and 8 equal numbers are exact, those of 3, 5, 6 and 7 are rounded.
+    return (a + b) + (c + d)
