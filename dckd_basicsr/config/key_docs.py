@@ -118,6 +118,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "suffix": "appended to their names",
         "metrics": "any names, each with the type of a metric and its arguments; better: higher or lower",
         "pbar": "show progress",
+        "batch": "images of equal size that pass the network at once; 1 by default",
         "self_ensemble": "average over the eight flips and transpositions of the input: about eight times the work",
         "tile": "test in overlapping tiles where memory is short; null for whole images",
     },

@@ -115,6 +115,7 @@ VAL: Keys = {
     "suffix": str | None,
     "metrics": Block | None,
     "pbar": bool,
+    "batch": int,
     "self_ensemble": bool,
     "tile": Block | None,
 }
@@ -175,6 +176,7 @@ AT_LEAST: dict[str, float] = {
     "print_freq": 1,
     "save_checkpoint_freq": 1,
     "accumulate": 1,
+    "batch": 1,
     "keep_last": 1,
     "gt_size": 1,
     "num_worker_per_gpu": 0,

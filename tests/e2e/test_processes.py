@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -104,9 +105,10 @@ def test_shared_validation_gives_the_same_table(alone, pair, tmp_path):
     test = {key: options[key] for key in ("model_type", "scale", "num_gpu", "network_g", "val")}
     test["datasets"] = {"test_1": options["datasets"]["val"]}
     tables = []
-    for name, launcher in (("one", []), ("two", TORCHRUN)):
+    for name, launcher, batch in (("one", [], 1), ("two", TORCHRUN, 1), ("batches", TORCHRUN, 2)):
         folder = copy(alone[0], tmp_path / name)
         path = {"pretrain_network_g": str(alone[0] / "experiments/tiny/models/net_g_4.pth"), "param_key_g": "params"}
+        test["val"]["batch"] = batch
         (folder / "test.yml").write_text(yaml.safe_dump({**test, "name": "measured", "path": path}))
         command = ["-m", "dckd_basicsr", "test", "-opt", "test.yml", "--launcher", "pytorch"]
         if launcher:
@@ -117,6 +119,10 @@ def test_shared_validation_gives_the_same_table(alone, pair, tmp_path):
         tables.append((folder / "results/measured/metrics.json").read_text())
     assert tables[0] == tables[1]
     assert '"count": 5' in tables[0]
+    one, batches = (json.loads(tables[i])["held_out"]["images"] for i in (0, 2))
+    assert list(one) == list(batches)
+    for name, values in one.items():
+        assert batches[name]["psnr"] == pytest.approx(values["psnr"], abs=1e-3)
 
 
 def test_processes_see_different_data_and_noise(pair):

@@ -185,6 +185,7 @@ def test_valid_for_testing(options: dict[str, Any]) -> None:
         ("train:consistency={prob: -1}", "train.consistency: prob must be a probability"),
         ("train:ema_decay=1", "'ema_decay' in train must be below 1, got 1"),
         ("val:val_freq=0", "'val_freq' in val must be at least 1, got 0"),
+        ("val:batch=0", "'batch' in val must be at least 1, got 0"),
         ("val:self_ensemble=8", "'self_ensemble' in val must be true or false, got 8"),
         ("val:tile={size: 64, batch: 0}", "val.tile needs batch >= 1 (tiles that pass the network at once), got 0"),
         ("val:metrics:psnr:crop_border=-4", "'crop_border' in val.metrics.psnr must be at least 0, got -4"),

@@ -118,6 +118,7 @@ def test_what_the_check_accepts_it_accepts(junk: Any) -> None:
         (("val", "metrics", "psnr", "crop_border"), -4),
         (("val", "tile"), {"size": "big"}),
         (("val", "self_ensemble"), "x8"),
+        (("val", "batch"), 0),
         (("val", "val_freq"), 0),
         (("datasets", "train", "prefetch_mode"), "gpu"),
         (("datasets", "train", "type"), "PairedImagesDataset"),

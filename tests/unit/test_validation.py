@@ -1,0 +1,152 @@
+"""A pass over a set: the table does not depend on batches, processes or tiles, and is in the set's order."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+
+import cv2
+import pytest
+import torch
+
+from dckd_basicsr.errors import ConfigError
+from dckd_basicsr.models import validation
+from tests.held_out import HeldOut, image_loader, trained
+
+SIZES = [(20, 30), (18, 25), (20, 30), (30, 20), (20, 30), (18, 25), (20, 30)]
+
+
+def table(folder, sizes=SIZES, **val):
+    model = trained(folder, **val)
+    model.nondist_validation(image_loader(sizes), "measured", None, val.get("save_img", False))
+    found = json.loads((folder / "metrics.json").read_text())["held_out"]
+    assert model.metric_results == found["mean"]
+    return found["images"]
+
+
+def assert_same(ours, theirs):
+    assert list(ours) == list(theirs)  # names, in order
+    for name, values in theirs.items():
+        assert ours[name]["psnr"] == pytest.approx(values["psnr"], abs=1e-3)
+        assert ours[name]["ssim"] == pytest.approx(values["ssim"], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory):
+    return table(tmp_path_factory.mktemp("one"))
+
+
+def test_every_image_in_order(one_by_one):
+    assert list(one_by_one) == [f"img{i:02}" for i in range(7)]
+    assert len({values["psnr"] for values in one_by_one.values()}) == 7
+
+
+@pytest.mark.parametrize("batch", [2, 3, 16])
+def test_batches_give_the_same_table(tmp_path, one_by_one, batch):
+    assert_same(table(tmp_path, batch=batch), one_by_one)
+
+
+def test_batches_hold_images_of_one_size(tmp_path):
+    model, seen = trained(tmp_path, batch=3), []
+    model.net_g.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+    model.nondist_validation(image_loader(SIZES), "measured", None, False)
+    assert seen == [(3, 3, 20, 30), (2, 3, 18, 25), (1, 3, 30, 20), (1, 3, 20, 30)]
+
+
+@pytest.mark.parametrize("world", [2, 3, 8])  # shares of unequal length, and one without any image
+@pytest.mark.parametrize("batch", [1, 2])
+def test_processes_give_the_same_table(tmp_path, monkeypatch, one_by_one, world, batch):
+    shares = []
+    for rank in range(world):
+        model = trained(tmp_path, batch=batch)
+        model.opt |= {"rank": rank, "world_size": world}
+        monkeypatch.setattr(validation, "gather", lambda own: shares.append(own) or [own])
+        model.dist_validation(image_loader(SIZES), "measured", None, False)
+    assert len(shares) == world
+    monkeypatch.setattr(validation, "gather", lambda own: shares)
+    model = trained(tmp_path, batch=batch)
+    model.dist_validation(image_loader(SIZES), "measured", None, False)
+    ours = json.loads((tmp_path / "metrics.json").read_text())["held_out"]["images"]
+    if batch == 1:
+        assert ours == one_by_one  # to the bit
+    assert_same(ours, one_by_one)
+
+
+def test_tiles_with_enough_overlap_give_the_same_table(tmp_path, one_by_one):
+    """EDSR's reach, by its convolutions: head, two per block, after the blocks, before and after the upsampler."""
+    assert_same(table(tmp_path, tile={"size": 19, "overlap": 16, "batch": 4}), one_by_one)
+
+
+def test_self_ensemble_with_batches_and_tiles(tmp_path, one_by_one):
+    ensembled = table(tmp_path, self_ensemble=True)
+    assert all(ensembled[name]["psnr"] != values["psnr"] for name, values in one_by_one.items())
+    assert_same(table(tmp_path, self_ensemble=True, batch=2), ensembled)
+    assert_same(table(tmp_path, self_ensemble=True, batch=2, tile={"size": 19, "overlap": 16}), ensembled)
+
+
+def test_images_are_written_under_their_own_names(tmp_path):
+    for batch in (1, 4):
+        table(tmp_path / str(batch), save_img=True, batch=batch)
+    for i, (height, width) in enumerate(SIZES):
+        one, four = (
+            cv2.imread(str(tmp_path / batch / f"images/held_out/img{i:02}_measured.png")).astype(int) for batch in "14"
+        )
+        assert one.shape == (2 * height, 2 * width, 3)
+        assert abs(one - four).max() <= 1  # a value between two numbers may be rounded either way
+        assert (one != four).mean() < 1e-3
+
+
+def test_without_ground_truth_images_are_written_and_nothing_is_measured(tmp_path):
+    model = trained(tmp_path, metrics=None, batch=2)
+    model.nondist_validation(image_loader(SIZES, gt=False), "measured", None, True)
+    assert len(list((tmp_path / "images/held_out").iterdir())) == 7
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_measuring_runs_beside_the_network_and_its_errors_surface(tmp_path, monkeypatch):
+    threads = set()
+
+    def failing(pair, options):
+        threads.add(threading.current_thread())
+        raise ValueError("no such pair")
+
+    monkeypatch.setattr(validation, "calculate_metric", failing)
+    with pytest.raises(ValueError, match="no such pair"):
+        table(tmp_path)
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_ground_truth_stays_off_the_device(tmp_path):
+    model, fed = trained(tmp_path), []
+    feed = model.feed_data
+    model.feed_data = lambda data: fed.append(set(data)) or feed(data)
+    model.nondist_validation(image_loader([(20, 30)]), "measured", None, False)
+    assert fed == [{"lq", "lq_path"}]
+
+
+def test_progress_on_a_terminal_counts_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    model = trained(tmp_path, batch=4, pbar=True)
+    model.nondist_validation(image_loader(SIZES), "measured", None, False)
+    assert "/7 [" in capsys.readouterr().err  # of how many, time passed and time left
+    model.opt["rank"] = 1
+    model.nondist_validation(image_loader(SIZES), "measured", None, False)
+    assert "/7 [" not in capsys.readouterr().err
+
+
+def test_the_model_stays_in_its_mode(tmp_path):
+    model = trained(tmp_path)
+    for training in (True, False):
+        model.net_g.train(training)
+        model.feed_data({"lq": HeldOut([(8, 8)]).samples[0]["lq"][None]})
+        model.test()
+        assert model.net_g.training is training
+        assert isinstance(model.output, torch.Tensor)
+
+
+def test_a_bad_tile_names_its_place(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown key 'sise' in val\.tile"):
+        table(tmp_path, tile={"sise": 3})
