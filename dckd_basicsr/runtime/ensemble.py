@@ -35,5 +35,5 @@ def run_ensembled(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def _sum_of_four(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     answers = run(torch.cat([x.flip(turn) if turn else x for turn in _FLIPS])).split(len(x))
     a, b, c, d = (answer.flip(turn) if turn else answer for answer, turn in zip(answers, _FLIPS, strict=True))
-    # In pairs: sums of 2, 4 and 8 equal numbers are exact, those of 3, 5, 6 and 7 are rounded.
+    # In pairs every sum of equal numbers is exact.
     return (a + b) + (c + d)

@@ -62,7 +62,8 @@ def test_trains_and_tests(tmp_path, name, sizes, patches):
         tmp_path, "train", "-opt", name, "--force_yml", "name=small", "num_gpu=0", *data("train"), *data("val"), *sizes,
         *small_network(name, "network_g"), *small_network(name, "network_teacher"),
         "path:pretrain_network_teacher=teacher.pth", "path:pretrain_network_vqgan=vqgan.pth",
-        "train:total_iter=2", "train:contrastive_opt:weights=[0.25, 0.5, 1.0]", "val:tile={size: 40, overlap: 8}",
+        "train:total_iter=2", "train:contrastive_opt:weights=[0.25, 0.5, 1.0]",
+        "val:tile={size: 40, overlap: 8, batch: 2}", "val:batch=2", "val:self_ensemble=true",
         "datasets:train:num_worker_per_gpu=0", "logger:print_freq=1", "logger:use_tb_logger=false",
     )  # fmt: skip
     output = done.stdout + done.stderr

@@ -12,6 +12,7 @@ import torch
 
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.models import validation
+from tests.benchmarks.validation import WAYS, main
 from tests.held_out import HeldOut, image_loader, trained
 
 SIZES = [(20, 30), (18, 25), (20, 30), (30, 20), (20, 30), (18, 25), (20, 30)]
@@ -119,6 +120,27 @@ def test_measuring_runs_beside_the_network_and_its_errors_surface(tmp_path, monk
     assert not any(thread.is_alive() for thread in threads)
 
 
+def test_an_image_is_measured_while_the_next_is_restored(tmp_path, monkeypatch):
+    """The first measurement waits until the second image has reached the network."""
+    model, restored, waited = trained(tmp_path), [], []
+    second = threading.Event()
+
+    def count(*_):
+        restored.append(None)
+        if len(restored) == 2:
+            second.set()
+
+    def patient(pair, options):
+        waited.append(second.wait(timeout=20))
+        return 1.0
+
+    model.net_g.register_forward_pre_hook(count)
+    monkeypatch.setattr(validation, "calculate_metric", patient)
+    model.nondist_validation(image_loader([(8, 8)] * 3), "measured", None, False)
+    assert all(waited)
+    assert len(waited) == 3 * 2  # two metrics
+
+
 def test_ground_truth_stays_off_the_device(tmp_path):
     model, fed = trained(tmp_path), []
     feed = model.feed_data
@@ -150,3 +172,16 @@ def test_the_model_stays_in_its_mode(tmp_path):
 def test_a_bad_tile_names_its_place(tmp_path):
     with pytest.raises(ConfigError, match=r"unknown key 'sise' in val\.tile"):
         table(tmp_path, tile={"sise": 3})
+
+
+def test_the_benchmark_times_every_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tests.benchmarks.validation.SIZE", (20, 30))
+    main(["--images", "2", "--rounds", "1", "--json", str(tmp_path / "figures.json")])
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    rows = figures["rows"]
+    assert list(rows) == list(WAYS)
+    assert rows["one by one"]["ratio"] == 1
+    assert all(row["seconds"] > 0 for row in rows.values())
+    assert rows["batches of 4"]["psnr"] == pytest.approx(rows["one by one"]["psnr"], abs=1e-3)
+    assert figures["machine"]["torch"] == torch.__version__
+    assert f"torch {torch.__version__}" in capsys.readouterr().out
