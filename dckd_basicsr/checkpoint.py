@@ -224,11 +224,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself survives a power cut only once the folder is on disk
-        finally:
-            os.close(folder)
+        _flush_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
         free = shutil.disk_usage(path.parent).free >> 20 if path.parent.is_dir() else 0
         raise CheckpointError(
@@ -238,6 +234,16 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename survives a power cut only once its folder is on disk; some network file systems cannot say so."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def save_state(state: Mapping[str, Any], path: Path | str) -> None:

@@ -22,10 +22,14 @@ from basicsr.train import init_tb_loggers
 from basicsr.utils import AvgTimer, MessageLogger
 
 from .config import parse_options
+from .config.dump import dump_yaml
+from .distill import settings_from
 from .errors import Interrupted
+from .models.checkpointing import restore_streams
+from .runtime.checkpoints import Checkpoints
 from .runtime.loaders import Loaders, create_loaders
-from .runtime.processes import same_everywhere
-from .runtime.run_folder import hold_log, load_resume_state, open_run_folder
+from .runtime.processes import DistSettings, same_everywhere
+from .runtime.run_folder import close_log, hold_log, load_resume_state, open_run_folder
 from .runtime.stopping import StopRequest
 
 __all__ = ["train_pipeline"]
@@ -47,24 +51,32 @@ def train_pipeline(root_path: str | Path) -> None:
     opt, args = parse_options(root_path, is_train=True)
     opt["root_path"] = str(root_path)
     held = hold_log() if opt["rank"] == 0 else None
-    _set_determinism(bool(opt.get("deterministic")))
-    state = load_resume_state(opt)
-    iteration = int(state["iter"]) if state else 0
-    loaders = create_loaders(opt, iteration)
-    model = build_model(opt)
-    if state:
-        model.resume_training(state)
-    del state  # twice the student's size
-    if held:
-        open_run_folder(opt, args, held, resumed=bool(opt["path"].get("resume_state")))
-    epoch = loaders.sampler.position(iteration)[0]
-    verb = "Resuming" if iteration else "Start"
-    _LOG.info("%s training from epoch: %d, iter: %d.", verb, epoch, iteration)
-    tb_logger = init_tb_loggers(opt) if opt["rank"] == 0 else None
-    with StopRequest() as stop:
-        _Run(opt, model, loaders, tb_logger, stop).train(iteration)
-    if tb_logger:
-        tb_logger.close()
+    log = None
+    try:
+        _set_determinism(bool(opt.get("deterministic")))
+        state = load_resume_state(opt)
+        if state and not args.seed_given:  # what the run drew when it started
+            opt["manual_seed"] = args.resolved["manual_seed"] = state.get("seed", opt["manual_seed"])
+        iteration = int(state["iter"]) if state else 0
+        loaders = create_loaders(opt, iteration)
+        model = build_model(opt)
+        if state:
+            model.resume_training(state)
+            restore_streams(state, model)  # building and resuming may have drawn from them
+        del state  # twice the student's size
+        if held:
+            log = open_run_folder(opt, Path(args.opt), dump_yaml(args.resolved), held, iteration)
+        epoch = loaders.sampler.position(iteration)[0]
+        verb = "Resuming" if iteration else "Start"
+        _LOG.info("%s training from epoch: %d, iter: %d.", verb, epoch, iteration)
+        tb_logger = init_tb_loggers(opt) if opt["rank"] == 0 else None
+        settings = settings_from(DistSettings, opt.get("dist_params"), "dist_params")
+        with StopRequest(settings.limit) as stop:
+            _Run(opt, model, loaders, tb_logger, stop).train(iteration)
+        if tb_logger:
+            tb_logger.close()
+    finally:
+        close_log(held, log)
 
 
 def _set_determinism(deterministic: bool) -> None:
@@ -132,6 +144,11 @@ class _Run:
         if self.saved != iteration:
             _LOG.info("Saving models and training states.")
             self.model.save(epoch, iteration)
+            if self.opt["rank"] == 0:
+                checkpoints = Checkpoints(self.opt["path"]["experiments_root"])
+                checkpoints.complete(iteration)
+                if self.opt["logger"].get("keep_last"):
+                    checkpoints.keep_last(int(self.opt["logger"]["keep_last"]), iteration)
             self.saved = iteration
 
     def _validate(self, iteration: int) -> None:
@@ -149,6 +166,8 @@ class _Run:
         names = [dataset.opt["name"] for dataset in datasets]
         if same_everywhere([name for name in names if not record.has(iteration, name)]):  # rank 0 has the record
             self._validate(iteration)
+        else:
+            self.validated = iteration
 
     def _stopped(self, signum: int, iteration: int) -> str:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from ..distill.settings import settings_from
 from ..runtime import processes
 from .check import check_options
 from .defaults import fill_defaults
-from .dump import dump_yaml
 from .keys import OWN_MODELS
 from .problems import block_of
 from .resolve import resolve_options
@@ -37,7 +37,8 @@ def parse_options(
 
     Returns:
         Options with the keys BasicSR's pipelines expect, and the arguments; ``args.opt`` is the file that was found,
-        ``args.resolved`` the options as one file: with what was inherited, overridden, filled in and drawn.
+        ``args.resolved`` the options as one file would have them: with what was inherited, overridden, filled in and
+        drawn; ``args.seed_given`` tells whether the seed was drawn.
 
     Raises:
         ConfigError: whatever is wrong with file, overrides or launcher.
@@ -50,9 +51,10 @@ def parse_options(
     check_options(opt, is_train, source=source)
     fill_defaults(opt, is_train)
     settings = settings_from(processes.DistSettings, opt.get("dist_params"), "dist_params")
-    opt["rank"], opt["world_size"] = processes.join(args.launcher, settings)
+    opt["rank"], opt["world_size"] = processes.join(args.launcher, settings, gpu=opt["num_gpu"] != 0)
+    args.seed_given = opt.get("manual_seed") is not None
     _seed(opt)
-    args.resolved = dump_yaml({key: value for key, value in opt.items() if key not in ("dist", "rank", "world_size")})
+    args.resolved = {key: deepcopy(value) for key, value in opt.items() if key not in ("dist", "rank", "world_size")}
     opt["auto_resume"], opt["is_train"] = args.auto_resume, is_train
     if args.debug and not opt["name"].startswith("debug"):
         opt["name"] = f"debug_{opt['name']}"
@@ -124,12 +126,16 @@ def _resolve_paths(opt: dict[str, Any]) -> None:
     for network in networks:
         if block_of(opt, network).get("type") == "PretrainedNet":
             opt[network]["path"] = str(resolve_weights(opt[network]["path"]))
-    kept = [*(paths.get("ignore_resume_networks") or []), *(n for n in networks if n != "network_g")]
+    trained = ("network_g",) if opt["model_type"] in OWN_MODELS else ("network_g", "network_d")
+    frozen = [n for n in networks if n not in trained]
+    kept = [*(paths.get("ignore_resume_networks") or []), *frozen]
     paths["ignore_resume_networks"] = list(dict.fromkeys(kept))
 
 
 def _add_run_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
     run = root / ("experiments" if is_train else "results") / opt["name"]
+    if is_train and opt["path"].get("experiments_root"):
+        run = Path(os.path.expanduser(opt["path"]["experiments_root"]))  # noqa: PTH111 (as above)
     folders = {"experiments_root": run, "models": run / "models", "training_states": run / "training_states"}
     if not is_train:
         folders = {"results_root": run}

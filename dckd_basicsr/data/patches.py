@@ -97,6 +97,7 @@ class PatchSampler(Sampler[list[PatchRequest]]):
         self.start_epoch, self._taken_at_start = self.position(start_iteration)
         self.start_iteration = start_iteration
         self.epoch = self.start_epoch
+        self._known = (self.start_epoch, start_iteration, self._taken_at_start)
 
     def stage(self, iteration: int) -> Stage:
         """The stage of an iteration, counted from 1."""
@@ -142,10 +143,13 @@ class PatchSampler(Sampler[list[PatchRequest]]):
 
     def _entry(self) -> tuple[int, int]:
         """Where this run enters the chosen epoch: iterations done before, and samples already taken from it."""
-        iteration, taken, epoch = self.start_iteration, self._taken_at_start, self.start_epoch
+        start = (self.start_epoch, self.start_iteration, self._taken_at_start)
+        known = self._known if self._known[0] <= self.epoch else start  # epochs come in their order; count on
+        epoch, iteration, taken = known if known[0] >= self.start_epoch else start
         while epoch < self.epoch:
             if taken + self._batch(iteration + 1) > self.per_epoch:
                 epoch, taken = epoch + 1, 0
             else:
                 iteration, taken = iteration + 1, taken + self._batch(iteration + 1)
+        self._known = (epoch, iteration, taken)
         return iteration, taken

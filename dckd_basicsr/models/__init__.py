@@ -2,5 +2,8 @@
 
 from .dckd_model import DCKDModel
 from .restoration_model import RestorationModel
+from .stock import improve_base_model
+
+improve_base_model()
 
 __all__ = ["DCKDModel", "RestorationModel"]

@@ -73,10 +73,11 @@ class DCKDModel(RestorationModel):
     def extra_training_state(self) -> dict[str, Any]:
         state = super().extra_training_state()
         if self.history:
-            state["history"] = self.history.training_state()
+            state["dckd"]["history"] = self.history.training_state()
         return state
 
     def load_extra_training_state(self, state: Mapping[str, Any]) -> None:
+        super().load_extra_training_state(state)
         if self.history and "history" in state:
             self.history.load_training_state(state["history"])
         elif self.history:

@@ -12,22 +12,19 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
-from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.facts import ArchFacts, facts_of
-from ..checkpoint import load_into, load_weights, save_state
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
-from ..runtime.checkpoints import Checkpoints
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.loaders import accumulation, patch_stages
+from ..runtime.processes import gather
+from ..runtime.run_folder import goes_on_in_place
 from ..runtime.schedules import build_schedule
 from ..runtime.validation_record import ValidationRecord
-from .checkpointing import resume_random_states, training_state, write_weights
+from .checkpointing import apply_changed_options, of_this_process, with_present_flags
 from .restoring import restorer
 from .validation import validate
 
@@ -165,6 +162,7 @@ class RestorationModel(SRModel):
 
         The only place that reads them from the device; the training loop calls it when it prints, on every rank.
         """
+        self.guard.settle()
         if self.values is None:
             return {}
         scalars = {**self.values.losses, "l_total": self.values.total, **self.values.measures}
@@ -211,42 +209,10 @@ class RestorationModel(SRModel):
             self.model_ema(0)
         self.net_g_ema.eval().requires_grad_(False)
 
-    # --- networks on devices and disk ------------------------------------------------------------------------------
-
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Move to the device; in a process group wrap in DistributedDataParallel (also on CPUs)."""
-        net = net.to(self.device)
-        if not self.opt["dist"] or not any(p.requires_grad for p in net.parameters()):
-            return net
-        ids = [torch.cuda.current_device()] if self.device.type == "cuda" else None
-        unused = self.opt.get("find_unused_parameters", False)
-        return DistributedDataParallel(net, device_ids=ids, find_unused_parameters=unused)
-
-    def load_network(
-        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
-    ) -> None:
-        """Load weights without unpickling code; a misfit is one CheckpointError that names keys and shapes."""
-        weights = load_weights(load_path, param_key)
-        bare = self.get_bare_model(net)
-        load_into(bare, weights.state, load_path, strict=strict)
-        _LOG.info("Loaded %s from %s", type(bare).__name__, load_path)
-
-    @master_only
-    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: str | list[str] = "params") -> None:
-        """Write weights atomically; a failed write raises (the stock method logs it and trains on)."""
-        self._write(net, f"{net_label}_{'latest' if current_iter == -1 else current_iter}", param_key)
-
-    def _write(self, net: Any, name: str, param_key: str | list[str]) -> None:
-        nets = net if isinstance(net, list) else [net]
-        keys = param_key if isinstance(param_key, list) else [param_key]
-        bare = {key: self.get_bare_model(n) for key, n in zip(keys, nets, strict=True)}
-        path = Path(self.opt["path"]["models"], f"{name}.pth")
-        write_weights(bare, path, self.opt["network_g"], safetensors=bool(self.opt["logger"].get("safetensors")))
+    # --- networks and state on disk: see also stock.py ---------------------------------------------------------------
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Write weights, training state and, last, the marker of a complete checkpoint; -1 writes weights alone.
-
-        Every process has to call this: each adds its random streams to the state that rank 0 writes.
+        """Write weights and training state; -1 writes weights alone. Every process has to call this.
 
         Raises:
             TrainingDiverged: the weights are not finite.
@@ -254,47 +220,40 @@ class RestorationModel(SRModel):
         """
         self.guard.settle()
         super().save(epoch, current_iter)
-        if current_iter == -1 or self.opt["rank"] != 0:
-            return
-        checkpoints = Checkpoints(self.opt["path"]["experiments_root"])
-        checkpoints.complete(current_iter)
-        if self.opt["logger"].get("keep_last"):
-            checkpoints.keep_last(int(self.opt["logger"]["keep_last"]))
 
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write the training state atomically, after the weights."""
-        if current_iter == -1:
-            return
-        state = training_state(self, epoch, current_iter)
-        if self.opt["rank"] == 0:
-            save_state(state, Path(self.opt["path"]["training_states"], f"{current_iter}.state"))
-
-    @master_only
     def save_best(self) -> None:
         """Write the weights as ``net_g_best.pth``, with the moving average if there is one."""
         average = getattr(self, "net_g_ema", None)
         if average is None:
-            self._write(self.net_g, "net_g_best", "params")
+            self.save_network(self.net_g, "net_g", "best")
         else:
-            self._write([self.net_g, average], "net_g_best", ["params", "params_ema"])
+            self.save_network([self.net_g, average], "net_g", "best", ["params", "params_ema"])
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
-        super().resume_training(resume_state)
-        own = resume_state.get("dckd", {})
-        self.record.resume(int(resume_state["iter"]), own.get("validations", ()))
-        if "streams" in own:
-            self.guard.skipped = int(own["skipped"])
+        """Take up optimizer, schedule, random streams and what :meth:`extra_training_state` gave."""
+        state, own = dict(resume_state), resume_state.get("dckd")
+        saved = zip(state["optimizers"], self.optimizers, strict=True)
+        state["optimizers"] = [with_present_flags(each, optimizer) for each, optimizer in saved]
+        super().resume_training(state)
+        apply_changed_options(self.optimizer_g, self.schedulers[0], self.opt["train"]["optim_g"])
+        kept = own["validations"] if own else ()
+        self.record.resume(int(state["iter"]), kept, with_file=goes_on_in_place(self.opt))
+        if own:
             self.load_extra_training_state(own)
-            resume_random_states(self, own["streams"])
         else:
-            _LOG.warning("the training state was written by stock BasicSR: random streams start afresh")
+            _LOG.warning("The training state was written by stock BasicSR: what only this package keeps starts afresh")
 
     def extra_training_state(self) -> dict[str, Any]:
         """State outside student, optimizer and scheduler; tensors and plain containers only."""
-        return {"generators": self.generators.training_state()}
+        generators = gather(self.generators.training_state())
+        own = {"generators": generators, "validations": self.record.as_plain(), "skipped": self.guard.skipped}
+        return {"dckd": own}
 
     def load_extra_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`extra_training_state` of a subclass added; random streams are restored after it."""
+        """Restore what is under ``dckd`` in the training state."""
+        self.guard.skipped = int(state["skipped"])
+        if generators := of_this_process(state["generators"], self.opt):
+            self.generators.load_training_state(generators, self.device)
 
     # --- testing ---------------------------------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ def _record(model: Any, name: str, iteration: int, tb_logger: Any) -> None:
         chosen = metric == opt["logger"].get("keep_best") and name == first_validation_set(opt)
         if chosen and best.iteration == iteration:
             model.save_best()
+    model.record.write()  # last: a validation that is written down is not made up for
     if opt["rank"] == 0:
         model._log_validation_metric_values(iteration, name, tb_logger)
 

@@ -11,10 +11,11 @@ import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..checkpoint import atomic_write
+from ..checkpoint import atomic_write, load_training_state
 from ..errors import CheckpointError
 
 __all__ = ["Checkpoints"]
@@ -70,27 +71,64 @@ class Checkpoints:
         return ""
 
     def newest(self) -> Path | None:
-        """Return the state of the newest complete checkpoint, or None. Says which newer ones were passed over.
+        """Return the state of the newest complete checkpoint, or None if there is no state at all.
 
-        A folder without any marker was written by stock BasicSR: there the newest state is taken.
+        Says which newer ones were passed over. A folder without any marker was written by stock BasicSR, or the run
+        ended between its first state and the marker: there the newest state that can be read is taken.
+
+        Raises:
+            CheckpointError: there are states, but none that could be gone on from.
         """
         iterations = self.iterations()
-        if iterations and not any(self.states.glob("*.complete")):
-            return self.state(iterations[-1])
+        marked = any(self.states.glob("*.complete"))
+        problems = []
         for iteration in reversed(iterations):
-            problem = self.problem(iteration)
+            problem = self.problem(iteration) if marked else self._unreadable(iteration)
             if not problem:
                 return self.state(iteration)
+            problems.append(f"{iteration} ({problem})")
             _LOG.warning("The checkpoint of iteration %d is not complete: %s", iteration, problem)
+        if problems:
+            raise CheckpointError(
+                f"no checkpoint in '{self.run}' can be gone on from: iteration {', '.join(problems[:4])}; restore the "
+                "files, or start afresh without --auto_resume, which archives the folder"
+            )
         return None
 
-    def keep_last(self, count: int) -> None:
-        """Remove all but the ``count`` newest complete checkpoints, and what is left of interrupted saves."""
-        done = [i for i in self.iterations() if self._marker(i).is_file()]
+    def _unreadable(self, iteration: int) -> str:
+        try:
+            load_training_state(self.state(iteration))
+        except CheckpointError as error:
+            return str(error)
+        return ""
+
+    def keep_last(self, count: int, current: int) -> None:
+        """Remove what is older than the ``count`` newest complete checkpoints up to ``current``, which is kept."""
+        done = [i for i in self.iterations() if i <= current and self._marker(i).is_file()]
         for iteration in done[:-count]:
             self._remove([self._marker(iteration), *self._files(iteration)])  # the marker first: half is not whole
         for folder in (self.states, self.models):
             self._remove(folder.glob(".*.tmp-*"))
+
+    def set_aside(self, after: int) -> Path | None:
+        """Move the checkpoints beyond an iteration that a run goes on from into a folder of their own.
+
+        They belong to another continuation of the run, or are damaged; left here, they would be taken for newer ones.
+
+        Returns:
+            The folder, or None if there were none.
+        """
+        later = [i for i in self.iterations() if i > after]
+        if not later:
+            return None
+        kept = self.run / f"set_aside_{time.strftime('%Y%m%d_%H%M%S')}"
+        for iteration in later:
+            for path in [self._marker(iteration), *self._files(iteration)]:
+                if path.is_file():
+                    target = kept / path.relative_to(self.run)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    path.rename(target)
+        return kept
 
     def weights(self, iteration: int, label: str = "net_g") -> Path:
         """Return the path of a network's weights."""
@@ -100,7 +138,7 @@ class Checkpoints:
         return self.states / f"{iteration}.complete"
 
     def _files(self, iteration: int) -> list[Path]:
-        named = re.compile(rf".+_{iteration}\.(pth|safetensors)")
+        named = re.compile(rf"net_\w+_{iteration}\.(pth|safetensors)")
         weights = [path for path in sorted(self.models.glob("*")) if named.fullmatch(path.name)]
         return [*weights, *([self.state(iteration)] if self.state(iteration).is_file() else [])]
 

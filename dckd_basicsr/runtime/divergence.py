@@ -64,7 +64,8 @@ class DivergenceGuard:
 
     On the CPU and with optimizers that cannot skip by themselves, the gradient norm is read before each step. A fused
     optimizer on a GPU skips on the device instead, and the values are copied to the host without waiting for them; a
-    skipped step is then noticed a few iterations later.
+    skipped step is then noticed a few iterations later, and too many of them when the log prints, or a checkpoint or
+    validation is due.
 
     Args:
         settings: what to do.
@@ -79,6 +80,7 @@ class DivergenceGuard:
         self.skipped = 0
         """Steps left out so far; part of the training state."""
         self._reports: deque[_Report] = deque()
+        self._too_many = ""
 
     def step(
         self,
@@ -102,10 +104,11 @@ class DivergenceGuard:
         """
         values = torch.stack([*(loss.detach().float() for loss in losses.values()), norm.float()])
         report = self._report(iteration, (*losses, _NORM), values, batch)
-        if report.arrived is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        if report.arrived is None or not _skips_by_itself(optimizer):
             report.wait()
             if self._is_sound(report):
                 optimizer.step()
+            self._raise_if_too_many()
             return
         optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
         optimizer.step()
@@ -119,6 +122,7 @@ class DivergenceGuard:
             report = self._reports.popleft()
             report.wait()
             self._is_sound(report)
+        self._raise_if_too_many()
 
     def _report(self, iteration: int, names: tuple[str, ...], values: Tensor, batch: Mapping[str, Tensor]) -> _Report:
         kept = batch if self.settings.save_batch else {}
@@ -142,10 +146,16 @@ class DivergenceGuard:
         if self.skipped <= self.settings.max_skipped:
             _LOG.warning("%s (%d of at most %d)", message, self.skipped, self.settings.max_skipped)
             return False
-        raise TrainingDiverged(
+        self._too_many = self._too_many or (
             f"{message}. That makes {self.skipped}, and train.divergence.max_skipped is {self.settings.max_skipped}. "
             "Lower the learning rate, set train.clip_grad_norm, or look at that batch; the checkpoints so far are sound"
         )
+        return False
+
+    def _raise_if_too_many(self) -> None:
+        """Where all processes come by: values reach their hosts at different times."""
+        if self._too_many:
+            raise TrainingDiverged(self._too_many)
 
     def _keep(self, report: _Report, values: Mapping[str, float]) -> str:
         if not report.batch:
@@ -154,6 +164,12 @@ class DivergenceGuard:
         batch = {name: tensor.detach().cpu() for name, tensor in report.batch.items()}
         save_state({"iteration": report.iteration, "values": dict(values), **batch}, path)
         return f" and its batch kept in '{path}'"
+
+
+def _skips_by_itself(optimizer: Optimizer) -> bool:
+    """Whether every group is fused, and has state: a first step that is skipped leaves fused momentum unset."""
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    return fused and bool(optimizer.state) and getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:

@@ -51,6 +51,9 @@ def _read(loader: DataLoader, opt: Mapping[str, Any]) -> Iterator[Any]:
         return
     prefetcher = CUDAPrefetcher(loader, opt)
     while (batch := prefetcher.next()) is not None:
+        for value in batch.values():
+            if isinstance(value, torch.Tensor):  # made on the prefetcher's stream, used on this one
+                value.record_stream(torch.cuda.current_stream())
         yield batch
 
 
@@ -83,7 +86,9 @@ def create_loaders(opt: dict[str, Any], start_iteration: int = 0) -> Loaders:
 
 
 def accumulation(opt: Mapping[str, Any]) -> int:
-    """Return into how many parts a process cuts its share of a batch."""
+    """Return into how many parts a process cuts its share of a batch; BasicSR's own models know no parts."""
+    if opt["model_type"] not in ("DCKDModel", "RestorationModel"):
+        return 1
     return int(opt["train"].get("accumulate") or 1)
 
 
@@ -111,7 +116,7 @@ def share_of(loader: DataLoader, rank: int, world_size: int) -> DataLoader:
         dataset = Subset(dataset, range(rank, len(dataset), world_size))
     if dataset is loader.dataset:
         return loader
-    return DataLoader(dataset, batch_size=1, num_workers=loader.num_workers, generator=torch.Generator())
+    return _ordered(dataset, loader.num_workers)
 
 
 def _named(dataset: Any) -> Any:
@@ -139,16 +144,23 @@ def _training(dataset: NamedSamples, sampler: PatchSampler, options: Mapping[str
 def _in_order(dataset: Any, options: Mapping[str, Any]) -> DataLoader:
     # BasicSR reads validation sets in the main process; a number of workers may be asked for.
     workers = int(options.get("num_worker_per_gpu", 0))
-    return DataLoader(_named(dataset), batch_size=1, num_workers=workers, generator=torch.Generator())
+    return _ordered(_named(dataset), workers)
+
+
+def _ordered(dataset: Any, workers: int) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size=1,
+        num_workers=workers,
+        generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_parent,
+    )
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """Signals reach the whole process group; the parent finishes its iteration and then ends its workers.
-
-    A second SIGTERM comes from the parent, when a worker does not end by itself.
-    """
+    """Signals reach the whole process group, some launchers send them twice; the parent ends its workers in time."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _announce(opt: Mapping[str, Any], sampler: PatchSampler) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-from ..errors import ConfigError, ProcessError
+from ..errors import ConfigError, DCKDError, ProcessError
 
 __all__ = ["DistSettings", "gather", "join", "leave", "lost_process", "same_everywhere"]
 
@@ -35,6 +35,11 @@ class DistSettings:
     port: int = 29500
     timeout: float = 30.0
 
+    @property
+    def limit(self) -> timedelta:
+        """The timeout, as PyTorch takes it."""
+        return timedelta(minutes=self.timeout)
+
     def __post_init__(self) -> None:
         if self.timeout <= 0:
             raise ValueError(f"timeout must be more than 0 minutes, got {self.timeout}")
@@ -42,8 +47,8 @@ class DistSettings:
             raise ValueError(f"port must be between 1 and 65535, got {self.port}")
 
 
-def join(launcher: str, settings: DistSettings) -> tuple[int, int]:
-    """Join the process group of ``launcher`` (none, pytorch, slurm).
+def join(launcher: str, settings: DistSettings, *, gpu: bool = True) -> tuple[int, int]:
+    """Join the process group of ``launcher`` (none, pytorch, slurm); ``gpu``: the run may use GPUs.
 
     Returns:
         rank and number of processes.
@@ -63,12 +68,12 @@ def join(launcher: str, settings: DistSettings) -> tuple[int, int]:
             "start with `torchrun --nproc_per_node=N -m dckd_basicsr train -opt FILE --launcher pytorch`, "
             "or leave the flag out"
         )
-    cuda = torch.cuda.is_available()
+    cuda = gpu and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     backend = (settings.backend or "nccl") if cuda else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(minutes=settings.timeout))
+        dist.init_process_group(backend, timeout=settings.limit)
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others at "
@@ -144,7 +149,8 @@ def drawn_seed() -> int:
 
 def lost_process(error: BaseException) -> ProcessError | None:
     """Return the error to show if ``error`` is what a collective raises when another process is gone, else None."""
-    if not (isinstance(error, RuntimeError) and dist.is_available() and dist.is_initialized()):
+    joined = dist.is_available() and dist.is_initialized()
+    if not joined or isinstance(error, DCKDError) or not isinstance(error, RuntimeError):
         return None
     text = str(error)
     signs = ("Connection closed", "Connection reset", "Broken pipe", "NCCL", "Timed out", "timed out", "gloo")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from basicsr.utils.options import dict2str
 from ..checkpoint import load_training_state
 from ..errors import CheckpointError
 from .checkpoints import Checkpoints
+from .processes import gather, same_everywhere
 
-__all__ = ["hold_log", "load_resume_state", "open_run_folder"]
+__all__ = ["close_log", "goes_on_in_place", "hold_log", "load_resume_state", "open_run_folder"]
 
 _LOG = logging.getLogger("basicsr")
 _FOLDERS = ("models", "training_states", "log", "visualization")
@@ -36,53 +36,86 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Find and load the training state to go on from, or None for a fresh run.
 
     With ``auto_resume`` that is the newest complete checkpoint under ``path.experiments_root``; else
-    ``path.resume_state``. The weights beside it become those of the student; no other network is touched.
+    ``path.resume_state``. Rank 0 chooses, all read it. The weights beside it become those of the trained networks.
 
     Raises:
-        CheckpointError: no training state, or its weights are missing.
+        CheckpointError: no training state, its weights are missing, or a process cannot read it.
     """
     paths = opt["path"]
-    path = Path(paths["resume_state"]) if paths.get("resume_state") else None
-    if opt.get("auto_resume"):
-        path = Checkpoints(paths["experiments_root"]).newest() or path
-    if path is None:
-        return None
-    state = load_training_state(path)
-    paths["resume_state"] = str(path)
+    chosen, problem = paths.get("resume_state"), ""
+    if opt["rank"] == 0 and opt.get("auto_resume"):
+        try:
+            chosen = Checkpoints(paths["experiments_root"]).newest() or chosen
+        except CheckpointError as error:
+            problem = str(error)
+    chosen, problem = same_everywhere((str(chosen) if chosen else None, problem))
+    state = None
+    if chosen and not problem:
+        try:
+            state = load_training_state(chosen)
+            _take_weights(opt, Path(chosen), int(state["iter"]))
+        except CheckpointError as error:
+            problem = str(error)
+    problems = gather(problem)
+    if any(problems):
+        rank = next(i for i, text in enumerate(problems) if text)
+        where = f"process {rank}, which has to see the same experiments folder as the others: " if rank else ""
+        raise CheckpointError(where + problems[rank])
+    paths["resume_state"] = chosen
+    return state
+
+
+def _take_weights(opt: Mapping[str, Any], state: Path, iteration: int) -> None:
+    """Let the trained networks start from the weights of a checkpoint."""
+    paths = opt["path"]
     for network in [key for key in opt if key.startswith("network_")]:
         if network in (paths.get("ignore_resume_networks") or []):
             continue
         label = network.removeprefix("network_")
-        weights = Checkpoints(path.parent.parent).weights(int(state["iter"]), f"net_{label}")
-        if not weights.is_file():
-            raise CheckpointError(
-                f"'{path}' goes on from '{weights}', which does not exist; copy it back, or resume from another state"
-            )
-        paths[f"pretrain_{network}"] = str(weights)
-        if paths.get(f"param_key_{label}") == "params_ema":
+        weights = Checkpoints(state.parent.parent).weights(iteration, f"net_{label}")
+        if weights.is_file():
+            paths[f"pretrain_{network}"] = str(weights)
             paths[f"param_key_{label}"] = "params"  # training goes on with the weights, not with their average
-    return state
+        elif label == "g":
+            raise CheckpointError(
+                f"'{state}' goes on from '{weights}', which does not exist; copy it back, or resume from another state"
+            )
 
 
-def open_run_folder(opt: Mapping[str, Any], args: Any, held: logging.handlers.MemoryHandler, *, resumed: bool) -> None:
+def goes_on_in_place(opt: Mapping[str, Any]) -> bool:
+    """Whether the run resumes from a state of its own folder."""
+    chosen = opt["path"].get("resume_state")
+    return bool(chosen) and Path(chosen).resolve().parent == Path(opt["path"]["training_states"]).resolve()
+
+
+def open_run_folder(
+    opt: Mapping[str, Any], option_file: Path, resolved: str, held: logging.handlers.MemoryHandler, iteration: int
+) -> logging.Handler:
     """Make the run's folders, copy the options there, and let the log go on in a file; for rank 0 alone.
 
-    A fresh run never writes into the folder of an earlier one: that is renamed, and a warning says so.
+    A run that does not go on from a state of this folder never writes into it: an earlier one is renamed, and a warning
+    says so. One that does moves later checkpoints aside.
 
     Args:
         opt: parsed options.
-        args: ``opt`` names the option file, which is copied; ``resolved`` is what becomes ``options.yml``.
+        option_file: copied.
+        resolved: becomes ``options.yml``.
         held: what was logged so far.
-        resumed: whether the run goes on in its folder.
+        iteration: where the run goes on, 0 for a fresh one.
+
+    Returns:
+        The log file's handler, to be closed by :func:`close_log`.
     """
-    paths = opt["path"]
-    run = Path(paths["experiments_root"])
-    if not resumed:
+    paths, in_place = opt["path"], goes_on_in_place(opt)
+    run, source = Path(paths["experiments_root"]), option_file.read_bytes()  # it may lie in the folder that is archived
+    if not in_place:
         archive(run)
         archive(Path(opt["root_path"], "tb_logger", opt["name"]))
+    elif kept := Checkpoints(run).set_aside(iteration):
+        _LOG.warning("Checkpoints beyond iteration %d, from where this run goes on, are now in '%s'", iteration, kept)
     for key in _FOLDERS:
         Path(paths[key]).mkdir(parents=True, exist_ok=True)
-    _write_options(run, args, resumed)
+    _write_options(run, option_file.name, source, resolved)
     handler = logging.FileHandler(Path(paths["log"], f"train_{opt['name']}_{get_time_str()}.log"), encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))
     held.setTarget(handler)
@@ -91,19 +124,27 @@ def open_run_folder(opt: Mapping[str, Any], args: Any, held: logging.handlers.Me
     get_root_logger().addHandler(handler)
     _LOG.info(get_env_info())
     _LOG.info(dict2str(opt))
+    return handler
 
 
-def _write_options(run: Path, args: Any, resumed: bool) -> None:
+def close_log(*handlers: logging.Handler | None) -> None:
+    """Take handlers off the log: another run of this process has its own."""
+    for handler in handlers:
+        if handler is not None:
+            get_root_logger().removeHandler(handler)
+            handler.close()
+
+
+def _write_options(run: Path, name: str, source: bytes, resolved: str) -> None:
     """Keep what the run was told; a resumed run that is told something else adds its own file."""
     file = run / "options.yml"
-    if resumed and file.is_file():
-        if file.read_text(encoding="utf-8") == args.resolved:
-            return
+    if not file.is_file():
+        (run / name).write_bytes(source)
+        file.write_text(resolved, encoding="utf-8")  # after the copy, which may have that name
+    elif file.read_text(encoding="utf-8") != resolved:
         file = run / f"options_{get_time_str()}.yml"
         _LOG.warning("The options differ from those the run started with; these are in '%s'", file)
-    else:
-        shutil.copyfile(args.opt, run / Path(args.opt).name)
-    file.write_text(args.resolved, encoding="utf-8")
+        file.write_text(resolved, encoding="utf-8")
 
 
 def archive(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from datetime import timedelta
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,16 +22,20 @@ class StopRequest:
     A signal may reach the processes of a job in different iterations. Each tells the others through a small reduction
     that is started after one iteration and read after the next, so nobody waits for it, and all see it together.
 
-    A second signal to a lone process stops it at once. In a job it does not: launchers deliver one signal twice.
+    A second Ctrl-C stops a run without a launcher at once. With one it does not: launchers deliver one signal twice.
+
+    Args:
+        timeout: of the processes' reductions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: timedelta | None = None) -> None:
         self.signum = 0
         """The signal that came first; 0 for none."""
         self._before: dict[int, Any] = {}
-        self._shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        self._launched = dist.is_available() and dist.is_initialized()
+        self._shared = self._launched and dist.get_world_size() > 1
         # Not the default group: on GPUs that is nccl, which would put this on the device.
-        self._group: Any = dist.new_group(backend="gloo") if self._shared else None
+        self._group: Any = dist.new_group(backend="gloo", timeout=timeout) if self._shared else None
         self._flag = torch.zeros(1, dtype=torch.int32)
         self._pending: Any = None
 
@@ -48,7 +53,7 @@ class StopRequest:
             self._pending.wait()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum and not self._shared:
+        if self.signum and signum == signal.SIGINT and not self._launched:
             raise KeyboardInterrupt
         self.signum = self.signum or signum
 

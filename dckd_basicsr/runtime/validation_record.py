@@ -35,10 +35,9 @@ class ValidationRecord:
         self.entries: list[Validation] = []
 
     def add(self, iteration: int, dataset: str, metrics: Mapping[str, float]) -> None:
-        """Add one validation, in place of an earlier one of the same iteration and set, and write the file."""
+        """Add one validation, in place of an earlier one of the same iteration and set; :meth:`write` keeps it."""
         self.entries = [e for e in self.entries if (e.iteration, e.dataset) != (iteration, dataset)]
         self.entries.append(Validation(iteration, dataset, dict(metrics)))
-        self._write()
 
     def has(self, iteration: int, dataset: str) -> bool:
         """Whether this set was measured at this iteration."""
@@ -51,11 +50,17 @@ class ValidationRecord:
             found, key=lambda e: (e.metrics[metric] if higher else -e.metrics[metric], e.iteration), default=None
         )
 
-    def resume(self, iteration: int, kept: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Take up the file and the entries ``kept`` in a training state, forgetting what came after ``iteration``."""
-        entries = [*self._read(), *(Validation(**entry) for entry in kept)]
+    def resume(self, iteration: int, kept: Iterable[Mapping[str, Any]] = (), *, with_file: bool = True) -> None:
+        """Take up the entries ``kept`` in a training state, forgetting what came after ``iteration``.
+
+        Args:
+            iteration: where the run goes on.
+            kept: from the training state.
+            with_file: take up the file too, which knows of a validation right after the state was written.
+        """
+        entries = [*(Validation(**entry) for entry in kept), *(self._read() if with_file else [])]
         known = {(e.iteration, e.dataset): e for e in entries if e.iteration <= iteration}
-        self.entries = [known[key] for key in sorted(known)]
+        self.entries = sorted(known.values(), key=lambda e: e.iteration)  # sets of one iteration stay in their order
 
     def as_plain(self) -> list[dict[str, Any]]:
         """Return plain containers for a training state."""
@@ -71,7 +76,8 @@ class ValidationRecord:
                 f"'{self.path}' is damaged ({error}); remove it: the training state holds what it held"
             ) from error
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write the file."""
         if self.path is None:
             return
         text = json.dumps(self.as_plain(), indent=1)

@@ -60,8 +60,8 @@ def test_checkpoints_hold_student_average_and_history(trained):
     state = load_state(folder / "training_states" / "6.state")
     assert state["dckd"]["history"]["updates"] == 3
     assert set(state["dckd"]["history"]["net"]) == set(weights["params"])
-    assert set(state["dckd"]["streams"][0]["generators"]["devices"]) == {"cpu"}
-    assert set(state["dckd"]["streams"][0]["global"]) == {"python", "numpy", "torch", "cuda"}
+    assert set(state["dckd"]["generators"][0]["devices"]) == {"cpu"}
+    assert set(state["streams"][0]) == {"python", "numpy", "torch", "cuda"}
     assert sorted(p.name for p in (folder / "models").iterdir()) == ["net_g_3.pth", "net_g_6.pth", "net_g_latest.pth"]
 
 

@@ -126,12 +126,13 @@ def test_shared_validation_gives_the_same_table(alone, pair, tmp_path):
 
 
 def test_processes_see_different_data_and_noise(pair):
-    streams = load_state(pair[0] / "experiments/tiny/training_states/4.state")["dckd"]["streams"]
-    assert len(streams) == 2
+    state = load_state(pair[0] / "experiments/tiny/training_states/4.state")
+    streams, generators = state["streams"], state["dckd"]["generators"]
+    assert (len(streams), len(generators)) == (2, 2)
     for place in ("torch", "numpy"):
-        a, b = (s["global"][place] for s in streams)
+        a, b = (s[place] for s in streams)
         assert not torch.equal(*(x if isinstance(x, torch.Tensor) else x[1] for x in (a, b)))
-    assert not torch.equal(streams[0]["generators"]["host"], streams[1]["generators"]["host"])
+    assert not torch.equal(generators[0]["host"], generators[1]["host"])
 
 
 def test_two_nodes_with_addresses_of_their_own(job, pair, tmp_path):
@@ -209,6 +210,6 @@ def test_a_signal_to_the_launcher_saves_on_all_processes_and_ends(job, tmp_path)
     stops = re.findall(r"stopped by SIGTERM after iteration (\d+) of 100000; everything is saved", output)
     assert len(stops) == 2, output
     assert stops[0] == stops[1]
-    states = load_state(folder / f"experiments/tiny/training_states/{stops[0]}.state")["dckd"]["streams"]
+    states = load_state(folder / f"experiments/tiny/training_states/{stops[0]}.state")["streams"]
     assert len(states) == 2
     assert (folder / f"experiments/tiny/training_states/{stops[0]}.complete").is_file()

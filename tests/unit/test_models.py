@@ -251,8 +251,32 @@ def test_weights_also_as_safetensors(build, tmp_path):
     found = load_weights(tmp_path / "experiments/tiny/models/net_g_1.safetensors")
     assert all(torch.equal(found.state[k], v) for k, v in model.net_g_ema.state_dict().items())
     assert found.config["num_feat"] == 8
-    marker = (tmp_path / "experiments/tiny/training_states/1.complete").read_text()
-    assert "models/net_g_1.safetensors" in marker
+
+
+def test_a_lower_rate_wins_over_the_state(build, tmp_path):
+    model = build("train:scheduler={type: MultiStepLR, milestones: [6], gamma: 0.5}")
+    train(model, range(1, 4))
+    model.save(0, 3)
+    resumed = build("train:scheduler={type: MultiStepLR, milestones: [6], gamma: 0.5}", "train:optim_g:lr=1e-5")
+    resumed.resume_training(load_state(tmp_path / "experiments/tiny/training_states/3.state"))
+    rates = []
+    for i in range(4, 9):
+        resumed.update_learning_rate(i)
+        rates.append(resumed.get_current_learning_rate()[0])
+    assert rates == pytest.approx([1e-5, 1e-5, 1e-5, 5e-6, 5e-6])
+
+
+def test_a_state_of_another_optimizer_implementation_goes_on(build, tmp_path):
+    model = build("train:optim_g:foreach=true")
+    train(model, range(1, 3))
+    model.save(0, 2)
+    resumed = build("train:optim_g:fused=true")
+    resumed.resume_training(load_state(tmp_path / "experiments/tiny/training_states/2.state"))
+    group = resumed.optimizer_g.param_groups[0]
+    assert (group["fused"], group.get("foreach")) == (True, None)
+    resumed.optimizer_g.found_inf = torch.tensor(0.0)  # what the guard sets on a GPU
+    train(resumed, [3])
+    assert resumed.optimizer_g.state[group["params"][0]]["step"] == 3
 
 
 def test_optimizers_and_schedulers_by_name(build):
@@ -340,7 +364,7 @@ def test_on_a_gpu_a_resumed_model_has_its_noise(build, tmp_path):
     train(model, range(1, 4))
     model.save(0, 3)
     state = load_state(tmp_path / "experiments/tiny/training_states/3.state")
-    assert set(state["dckd"]["streams"][0]["generators"]["devices"]) == {"cuda"}
+    assert set(state["dckd"]["generators"][0]["devices"]) == {"cuda"}
     resumed = build(device=1)
     resumed.resume_training(state)
     wanted = torch.rand(5, generator=model.generators.on("cuda"), device="cuda")

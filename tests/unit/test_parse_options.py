@@ -71,8 +71,8 @@ def test_same_result_as_basicsr(
     found, args = parse_options(str(tmp_path), is_train)
     _drop_defaults(found)
     assert found == _plain(expected)
-    assert {k: v for k, v in vars(args).items() if k != "resolved"} == vars(expected_args)
-    assert yaml.safe_load(args.resolved)["name"] == found["name"].removeprefix("debug_")
+    assert {k: v for k, v in vars(args).items() if k not in ("resolved", "seed_given")} == vars(expected_args)
+    assert args.resolved["name"] == found["name"].removeprefix("debug_")
 
 
 def _stock_parse_options() -> Any:
@@ -191,7 +191,7 @@ def test_launcher_without_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_launcher_hands_on_backend_and_seeds_by_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    monkeypatch.setattr(processes, "join", lambda *args: started.append(args) or (1, 2))
+    monkeypatch.setattr(processes, "join", lambda *args, gpu: started.append((*args, gpu)) or (1, 2))
     opt = {**STOCK, "dist_params": {"backend": "gloo", "port": 29501}}
     file = write(tmp_path, opt)
     found, _ = parse_options(tmp_path, argv=["-opt", file, "--launcher", "pytorch"])
@@ -201,7 +201,7 @@ def test_launcher_hands_on_backend_and_seeds_by_rank(tmp_path: Path, monkeypatch
     assert drawn == random.random()
     parse_options(tmp_path, argv=["-opt", file, "--launcher", "slurm"])
     settings = processes.DistSettings(backend="gloo", port=29501)
-    assert started == [("pytorch", settings), ("slurm", settings)]
+    assert started == [("pytorch", settings, False), ("slurm", settings, False)]  # num_gpu is 0
 
 
 def test_auto_on_several_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

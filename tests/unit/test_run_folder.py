@@ -34,6 +34,7 @@ def write_checkpoint(run: Path, iteration: int, *, complete: bool = True) -> Non
 
 def resume_options(root: Path, **path) -> dict:
     return {
+        "rank": 0,
         "auto_resume": not path,
         "path": {"experiments_root": str(root), "models": str(root / "models"), "resume_state": None, **path},
         "network_g": {},
@@ -110,6 +111,28 @@ def test_a_folder_of_stock_basicsr_gives_its_newest_state(tmp_path):
     for i in (8, 16):
         write_checkpoint(tmp_path, i, complete=False)
     assert Checkpoints(tmp_path).newest().stem == "16"
+    (tmp_path / "training_states/16.state").write_bytes(b"cut short")
+    assert Checkpoints(tmp_path).newest().stem == "8"
+
+
+def test_states_of_which_none_is_sound_do_not_mean_a_fresh_run(tmp_path):
+    for i in (8, 16):
+        write_checkpoint(tmp_path, i)
+        flip_a_byte(tmp_path / f"models/net_g_{i}.pth")
+    with pytest.raises(CheckpointError, match=r"iteration 16 \(.*not what was saved\), 8 \(.*start afresh without"):
+        Checkpoints(tmp_path).newest()
+
+
+def test_checkpoints_of_another_continuation_are_set_aside(tmp_path):
+    for i in (4, 8, 16):
+        write_checkpoint(tmp_path, i)
+    kept = Checkpoints(tmp_path).set_aside(after=4)
+    assert Checkpoints(tmp_path).iterations() == [4]
+    assert sorted(str(p.relative_to(kept)) for p in kept.rglob("*.*")) == [
+        "models/net_g_16.pth", "models/net_g_8.pth", "training_states/16.complete", "training_states/16.state",
+        "training_states/8.complete", "training_states/8.state",
+    ]  # fmt: skip
+    assert Checkpoints(tmp_path).set_aside(after=4) is None
 
 
 def test_the_marker_lists_exactly_the_files_of_its_iteration(tmp_path):
@@ -127,12 +150,14 @@ def test_only_the_last_are_kept(tmp_path):
     write_checkpoint(tmp_path, 20, complete=False)
     (tmp_path / "models/.net_g_20.pth.tmp-1").write_bytes(b"half")
     (tmp_path / "models/net_g_best.pth").write_bytes(b"best")
-    Checkpoints(tmp_path).keep_last(2)
+    (tmp_path / "models/mine_4.pth").write_bytes(b"not ours")
+    write_checkpoint(tmp_path, 24)  # beyond the current one: damaged, or of another continuation
+    Checkpoints(tmp_path).keep_last(2, current=16)
     assert sorted(p.name for p in (tmp_path / "models").iterdir()) == [
-        "net_g_12.pth", "net_g_16.pth", "net_g_20.pth", "net_g_best.pth"
+        "mine_4.pth", "net_g_12.pth", "net_g_16.pth", "net_g_20.pth", "net_g_24.pth", "net_g_best.pth"
     ]  # fmt: skip
     assert sorted(p.name for p in (tmp_path / "training_states").iterdir()) == [
-        "12.complete", "12.state", "16.complete", "16.state", "20.state"
+        "12.complete", "12.state", "16.complete", "16.state", "20.state", "24.complete", "24.state"
     ]  # fmt: skip
 
 

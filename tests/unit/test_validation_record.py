@@ -15,6 +15,7 @@ def test_the_best_is_the_latest_of_equals(tmp_path):
     for iteration, psnr in ((3, 20.0), (6, 22.0), (9, 22.0), (12, 21.0)):
         record.add(iteration, "a", {"psnr": psnr, "lpips": 1 / psnr})
     record.add(12, "b", {"psnr": 40.0})
+    record.write()
     assert record.best("a", "psnr").iteration == 9
     assert record.best("a", "lpips", higher=False).iteration == 9
     assert record.best("b", "psnr").metrics == {"psnr": 40.0}
@@ -26,15 +27,20 @@ def test_resuming_forgets_what_came_later_and_knows_what_the_state_held(tmp_path
     path = tmp_path / "validations.json"
     before = ValidationRecord(path)
     for iteration in (3, 6, 9):
+        before.add(iteration, "b", {"psnr": float(iteration)})
         before.add(iteration, "a", {"psnr": float(iteration)})
+    before.write()
     resumed = ValidationRecord(path)
     resumed.resume(6)
-    assert [e.iteration for e in resumed.entries] == [3, 6]
+    assert [(e.iteration, e.dataset) for e in resumed.entries] == [(3, "b"), (3, "a"), (6, "b"), (6, "a")]
     assert resumed.has(6, "a")
     assert not resumed.has(9, "a")
     moved = ValidationRecord(tmp_path / "elsewhere.json")
     moved.resume(6, before.as_plain())
     assert moved.entries == resumed.entries
+    other = ValidationRecord(path)
+    other.resume(6, with_file=False)
+    assert other.entries == []
 
 
 def test_measuring_again_replaces(tmp_path):
