@@ -52,6 +52,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "path": {
         "resume_state": "a training state (*.state) to go on from; --auto_resume finds the latest",
+        "experiments_root": "the folder of a training run; experiments/NAME below the current folder by default",
         "ignore_resume_networks": "networks that keep their pretrain_network_* on a resume, besides all but network_g",
         "pretrain_network_g": "weights to start from, or to test: a file, or builtin:NAME",
         "strict_load_g": "false loads what fits and logs the rest",
@@ -62,9 +63,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "pretrain_network_vqgan": "the VQGAN's weights: a file of `basicsr convert vqgan`, or builtin:NAME",
         "strict_load_vqgan": "accepted, without effect: the encoder must fit",
         "param_key_vqgan": "the entry of the file that holds the weights; null searches for one",
-        **dict.fromkeys(
-            ("experiments_root", "models", "training_states", "log", "visualization", "results_root"), _RUN
-        ),
+        **dict.fromkeys(("models", "training_states", "log", "visualization", "results_root"), _RUN),
     },
     "datasets.NAME": {
         "name": "for logs and tables",

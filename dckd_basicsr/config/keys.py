@@ -88,8 +88,8 @@ TOP: Keys = {
 PATH: Keys = {
     "resume_state": str | None,
     "ignore_resume_networks": Sequence[str] | None,
-    # added by parse_options
     "experiments_root": str,
+    # added by parse_options
     "models": str,
     "training_states": str,
     "log": str,

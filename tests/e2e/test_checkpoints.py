@@ -152,3 +152,13 @@ def test_a_run_that_cannot_be_built_leaves_no_folder(job):
     assert done.returncode == 1
     assert "an epoch has 60 patches per process, fewer than a batch of 64" in done.stderr
     assert not (job / "experiments/unbuilt").exists()
+
+
+def test_a_run_may_live_elsewhere_and_is_found_there(job):
+    elsewhere = ["--force_yml", "path:experiments_root=runs/one"]
+    assert run(job, *TRAIN, *elsewhere, "train:total_iter=2").returncode == 0
+    done = run(job, *TRAIN, "--auto_resume", *elsewhere, "train:total_iter=4")
+    assert done.returncode == 0, done.stderr
+    assert "iter: 2." in done.stderr
+    assert "net_g_4.pth" in names(job / "runs/one/models")
+    assert "4.state" not in names(job / "experiments/tiny/training_states")
