@@ -20,11 +20,13 @@ class ArchFacts:
         scale: output size / input size (1 for deblurring and deraining).
         multiple_of: height and width of the input must be a multiple of this; validation pads to it and crops back.
         minimum: smallest input side in pixels.
+        channels_last: whether this memory layout pays: in plain convolutional networks, which keep it throughout.
     """
 
     scale: int
     multiple_of: int = 1
     minimum: int = 1
+    channels_last: bool = False
 
     def admits(self, side: int) -> bool:
         """Whether an input ``side`` pixels high or wide needs no padding; training patches get none."""
@@ -32,7 +34,7 @@ class ArchFacts:
 
 
 def _upscale_only(options: Mapping[str, Any], default: int) -> ArchFacts:
-    return ArchFacts(scale=int(options.get("upscale", default)))
+    return ArchFacts(scale=int(options.get("upscale", default)), channels_last=True)
 
 
 def _swinir(options: Mapping[str, Any]) -> ArchFacts:

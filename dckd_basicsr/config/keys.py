@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..distill.objective import TERM_KEYS
 from ..distill.settings import ConsistencySettings, EncoderSettings, HistorySettings, NegativesSettings
+from ..runtime.acceleration import RuntimeSettings
 from ..runtime.divergence import DivergenceSettings
 from ..runtime.processes import DistSettings
 from ..runtime.tiling import TileSettings
@@ -54,6 +55,7 @@ SETTINGS: dict[str, type] = {
     "encoder": EncoderSettings,
     "consistency": ConsistencySettings,
     "divergence": DivergenceSettings,
+    "runtime": RuntimeSettings,
 }
 """Blocks of ``train`` that become settings classes, whose fields are their keys."""
 

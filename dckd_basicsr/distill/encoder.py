@@ -17,10 +17,16 @@ class FrozenEncoder(nn.Module):
     Args:
         vqgan: with its weights loaded; its parameters are frozen in place.
         settings: input range and chunk size.
+        dtype: of the encoder's layers; the codebook and what is compared with it stay float32.
     """
 
-    def __init__(self, vqgan: VQGAN, settings: EncoderSettings | None = None) -> None:
+    def __init__(
+        self, vqgan: VQGAN, settings: EncoderSettings | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
+        vqgan.encoder.to(dtype)
+        vqgan.quant_conv.to(dtype)
+        self.dtype = dtype
         self.vqgan = vqgan.eval().requires_grad_(False)
         self.settings = settings or EncoderSettings()
 
@@ -40,7 +46,9 @@ class FrozenEncoder(nn.Module):
         x = images * (high - low) + low
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
-        return self.vqgan.analyse(x, taps=taps, logits=logits)
+        if self.vqgan.encoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last):
+            x = x.contiguous(memory_format=torch.channels_last)  # else the first layers run in the other layout
+        return self.vqgan.analyse(x.to(self.dtype), taps=taps, logits=logits)
 
     @torch.no_grad()
     def reference(self, images: Tensor, *, taps: bool, logits: int | bool) -> Encoding:

@@ -7,7 +7,8 @@ no gradient (teacher output and negatives) in one encoder batch that stops at th
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -47,6 +48,7 @@ class DistillParts:
         encoder: measures images.
         negatives: how many, and how LQ is degraded.
         consistency: how LQ is transformed for the teacher.
+        frozen_region: makes the context in which teacher and history model run, for instance one of mixed precision.
     """
 
     generators: Generators
@@ -55,6 +57,7 @@ class DistillParts:
     encoder: FrozenEncoder | None = None
     negatives: NegativesSettings = field(default_factory=NegativesSettings)
     consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
+    frozen_region: Callable[[], AbstractContextManager] = nullcontext
 
 
 class DistillStep:
@@ -101,7 +104,9 @@ class DistillStep:
             inputs.append(self.lq)
         history = _part(self.parts.history, "history model")
         batch = torch.cat(inputs)
-        return torch.cat([history(piece) for piece in batch.split(settings.chunk or len(batch))])
+        with self.parts.frozen_region():
+            outputs = [history(piece) for piece in batch.split(settings.chunk or len(batch))]
+        return torch.cat(outputs).float()
 
     @property
     def student_taps(self) -> tuple[Tensor, ...]:
@@ -135,9 +140,12 @@ class DistillStep:
     def _teacher_outputs(self) -> tuple[Tensor, ...]:
         teacher = _part(self.parts.teacher, "teacher")
         if Need.CONSISTENCY not in self.needs:
-            return (teacher(self.lq),)
+            with self.parts.frozen_region():
+                return (teacher(self.lq).float(),)
         transform = draw_transform(len(self.lq), self.parts.consistency, self.parts.generators, self.lq.device)
-        plain, transformed = teacher(torch.cat([self.lq, transform(self.lq)])).chunk(2)
+        both = torch.cat([self.lq, transform(self.lq)])
+        with self.parts.frozen_region():
+            plain, transformed = teacher(both).float().chunk(2)
         return plain, transform.inverse(transformed)
 
     @cached_property

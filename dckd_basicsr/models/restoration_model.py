@@ -18,6 +18,7 @@ from ..archs.facts import ArchFacts, facts_of
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
+from ..runtime.acceleration import RuntimeSettings, arrange, recompute, region, set_float32
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.processes import gather
@@ -81,6 +82,7 @@ class RestorationModel(SRModel):
             self._init_ema()
         self.clip_grad_norm = train_opt.get("clip_grad_norm")
         self.accumulate = accumulation(self.opt)
+        self.runtime = settings_from(RuntimeSettings, train_opt.get("runtime"), "train.runtime")
         run, rank = Path(self.opt["path"]["experiments_root"]), int(self.opt["rank"])
         settings = settings_from(DivergenceSettings, train_opt.get("divergence"), "train.divergence")
         self.guard = DivergenceGuard(settings, run / "divergence", rank)
@@ -89,10 +91,20 @@ class RestorationModel(SRModel):
         # Ranks draw their own degradations; the offset keeps their streams apart for any sensible seed.
         self.generators = Generators(int(self.opt["manual_seed"]) + 1_000_003 * int(self.opt["rank"]))
         self.parts = self.build_parts()
+        self._accelerate()
         self.values: ObjectiveValues | None = None
         self._batch_shape: torch.Size | None = None
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def _accelerate(self) -> None:
+        """Lay out and compile the student, after everything that copies it has done so."""
+        net, options = self.get_bare_model(self.net_g), self.opt["network_g"]
+        set_float32(self.runtime.precision)
+        if self.runtime.recompute:
+            _LOG.info("Runtime: activations of %d blocks of the student are computed again", recompute(net))
+        facts = facts_of(net, options, int(self.opt.get("scale", 1)))
+        _LOG.info("Runtime: student %s", arrange(net, self.runtime, facts))
 
     def build_parts(self) -> DistillParts:
         """What the loss terms may draw on besides student and data; nothing here."""
@@ -123,7 +135,9 @@ class RestorationModel(SRModel):
         for i, (lq, gt) in enumerate(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True)):
             later = i + 1 < parts and self.opt["dist"]  # processes average their gradients once, with the last part
             with self.net_g.no_sync() if later else contextlib.nullcontext():
-                self.output = self.net_g(lq)
+                with region(self.runtime.precision.student, self.device):
+                    self.output = self.net_g(lq)
+                self.output = self.output.float()
                 values = self.objective(DistillStep(self.parts, lq, gt, self.output, self.objective.needs))
                 total = values.total / parts if parts > 1 else values.total
                 # 1, or NaN where the loss is infinite with finite derivatives: the guard looks at gradients, which all
