@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..archs.vqgan_arch import VQGAN, Encoding
+from .chunking import images_at_once
 from .settings import EncoderSettings
 
 __all__ = ["FrozenEncoder"]
@@ -52,11 +53,8 @@ class FrozenEncoder(nn.Module):
 
     @torch.no_grad()
     def reference(self, images: Tensor, *, taps: bool, logits: int | bool) -> Encoding:
-        """Encode images that need no gradient, at most ``settings.chunk`` at once.
-
-        Every layer treats samples independently, so the chunks change the memory and (but for rounding) nothing else.
-        """
-        chunk = self.settings.chunk or len(images)
+        """Encode images that need no gradient, as many at once as :func:`.images_at_once` says."""
+        chunk = images_at_once(images, self.settings.chunk, self.vqgan.config.ch)
         wanted = len(images) if logits is True else int(logits)
         parts = [
             self(images[start : start + chunk], taps=taps, logits=max(0, min(chunk, wanted - start)))

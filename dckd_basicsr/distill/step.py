@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..archs.vqgan_arch import Encoding
+from .chunking import images_at_once
 from .consistency import draw_transform
 from .degradation import Degradation
 from .encoder import FrozenEncoder
@@ -105,8 +106,7 @@ class DistillStep:
         history = _part(self.parts.history, "history model")
         batch = torch.cat(inputs)
         with self.parts.frozen_region():
-            outputs = [history(piece) for piece in batch.split(settings.chunk or len(batch))]
-        return torch.cat(outputs).float()
+            return self._in_pieces(history, batch, settings.chunk)
 
     @property
     def student_taps(self) -> tuple[Tensor, ...]:
@@ -141,12 +141,17 @@ class DistillStep:
         teacher = _part(self.parts.teacher, "teacher")
         if Need.CONSISTENCY not in self.needs:
             with self.parts.frozen_region():
-                return (teacher(self.lq).float(),)
+                return (self._in_pieces(teacher, self.lq),)
         transform = draw_transform(len(self.lq), self.parts.consistency, self.parts.generators, self.lq.device)
         both = torch.cat([self.lq, transform(self.lq)])
         with self.parts.frozen_region():
-            plain, transformed = teacher(both).float().chunk(2)
+            plain, transformed = self._in_pieces(teacher, both).chunk(2)
         return plain, transform.inverse(transformed)
+
+    def _in_pieces(self, net: nn.Module, images: Tensor, chunk: int | None = None) -> Tensor:
+        """Run a frozen network over images; float32, (N, C, H, W)."""
+        count = images_at_once(images, chunk, scale=self.gt.shape[2] // self.lq.shape[2])
+        return torch.cat([net(piece) for piece in images.split(count)]).float()
 
     @cached_property
     def _student_encoding(self) -> Encoding:
