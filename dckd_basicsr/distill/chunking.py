@@ -7,7 +7,7 @@ from torch import Tensor
 __all__ = ["images_at_once"]
 
 _CACHED = 5 << 20
-"""Bytes of one layer's output that still come from a CPU's cache in the next layer, measured; see docs/performance.md."""
+"""Bytes of a layer's output that a CPU's cache still holds in the next layer; measured, see docs/performance.md."""
 
 
 def images_at_once(images: Tensor, chunk: int | None, width: int = 64, scale: int = 1) -> int:

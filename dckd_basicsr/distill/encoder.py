@@ -47,7 +47,8 @@ class FrozenEncoder(nn.Module):
         x = images * (high - low) + low
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
-        if self.vqgan.encoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last):
+        weight = getattr(self.vqgan.encoder.conv_in, "weight", None)
+        if weight is not None and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)  # else the first layers run in the other layout
         return self.vqgan.analyse(x.to(self.dtype), taps=taps, logits=logits)
 

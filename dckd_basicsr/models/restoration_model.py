@@ -19,6 +19,7 @@ from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
 from ..runtime.acceleration import RuntimeSettings, arrange, recompute, region, set_float32
+from ..runtime.budget import shown, step_budget
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.processes import gather
@@ -91,11 +92,24 @@ class RestorationModel(SRModel):
         # Ranks draw their own degradations; the offset keeps their streams apart for any sensible seed.
         self.generators = Generators(int(self.opt["manual_seed"]) + 1_000_003 * int(self.opt["rank"]))
         self.parts = self.build_parts()
+        self._log_budget()
         self._accelerate()
         self.values: ObjectiveValues | None = None
         self._batch_shape: torch.Size | None = None
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def _log_budget(self) -> None:
+        """Say where the work of an iteration of this process lies, as far as it can be counted."""
+        stage, scale = patch_stages(self.opt)[0], int(self.opt.get("scale", 1))
+        batch = stage.batch // int(self.opt["world_size"])
+        net = self.get_bare_model(self.net_g)
+        try:
+            budget = step_budget(net, self.parts, self.objective.needs, batch, stage.gt_size // scale, scale)
+        except Exception as error:  # a network of somebody else's that does more than PyTorch's counter follows
+            _LOG.info("Work of an iteration: not counted (%s)", type(error).__name__)
+        else:
+            _LOG.info("Work of an iteration: %s", shown(budget))
 
     def _accelerate(self) -> None:
         """Lay out and compile the student, after everything that copies it has done so."""

@@ -20,15 +20,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-import dckd_basicsr  # noqa: F401  (before anything of basicsr)
+from dckd_basicsr.runtime.budget import multiply_adds
 
 from basicsr.archs import build_network  # isort: skip
 
-__all__ = ["Complexity", "count_macs", "measure", "network_options", "table"]
+__all__ = ["Complexity", "measure", "network_options", "table"]
 
 
 @dataclass(frozen=True)
@@ -40,20 +37,6 @@ class Complexity:
     input: tuple[int, int]
     parameters: int
     macs: int
-
-
-def count_macs(net: nn.Module, shape: tuple[int, ...], run: Callable[[Any, Any], Any] | None = None) -> int:
-    """Multiply-adds of ``net(x)``, or of ``run(net, x)``, for an ``x`` of this shape. No arithmetic takes place."""
-    counter = FlopCounterMode(display=False)
-    # Fake tensors, unlike meta tensors, keep their device: networks may ask for it, for autocast for instance. The
-    # counter knows attention's matrix products and its GPU kernels, but takes its CPU kernel for nothing.
-    math = sdpa_kernel(SDPBackend.MATH)
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), math, counter:
-        x = torch.empty(shape)
-        _ = net(x) if run is None else run(net, x)
-    flops = counter.get_total_flops()
-    assert flops % 2 == 0
-    return flops // 2
 
 
 def network_options(scale: int) -> dict[tuple[str, str], dict[str, Any]]:
@@ -103,7 +86,7 @@ def measure(size: int = 256, lq: int = 48, scale: int = 4) -> Iterator[Complexit
 
 def _row(name: str, role: str, net: nn.Module, side: int, run: Callable[[Any, Any], Any] | None = None) -> Complexity:
     parameters = sum(p.numel() for p in net.parameters())
-    return Complexity(name, role, (side, side), parameters, count_macs(net.eval(), (1, 3, side, side), run))
+    return Complexity(name, role, (side, side), parameters, multiply_adds(net.eval(), (1, 3, side, side), run))
 
 
 def table(rows: list[Complexity]) -> str:

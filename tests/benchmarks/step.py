@@ -237,9 +237,8 @@ def main() -> None:
     print(results["machine"], flush=True)
     for name in options.recipes or RECIPES[options.size]:
         results[name] = measure(RECIPES[options.size][name], device, options.rounds, options.compile)
-        print(
-            f"\n{name}\n| variant | ms | faster | GiB | loss differs by | gradient differs by |\n|---|---|---|---|---|---|"
-        )
+        print(f"\n{name}\n| variant | ms | faster | GiB | loss differs by | gradient differs by |")
+        print("|---|---|---|---|---|---|")
         for kind, row in results[name].items():
             memory = f"{row['gib']:.1f}" if "gib" in row else "-"
             print(

@@ -1,0 +1,41 @@
+"""The multiply-adds of a step, against a count by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dckd_basicsr.archs import VQGAN
+from dckd_basicsr.distill import DistillParts, FrozenEncoder, Generators, HistoryModel, Need, NegativesSettings
+from dckd_basicsr.runtime.budget import multiply_adds, shown, step_budget
+from tests.tiny import LAYOUT
+
+
+def test_a_convolution_by_hand():
+    assert multiply_adds(nn.Conv2d(3, 5, 3, padding=1), (1, 3, 8, 8)) == 3 * 5 * 9 * 64
+
+
+def test_a_step_by_hand():
+    student = nn.Conv2d(3, 3, 3, padding=1)  # 81 * 256 multiply-adds for a 16 px patch
+    encoder = FrozenEncoder(VQGAN(LAYOUT, n_embed=16, embed_dim=6, decoder=False))
+    parts = DistillParts(
+        Generators(0), teacher=nn.Conv2d(3, 3, 1), history=HistoryModel(student), encoder=encoder,
+        negatives=NegativesSettings(num=4),
+    )  # fmt: skip
+    needs = frozenset({Need.TEACHER, Need.CONSISTENCY, Need.TAPS, Need.CODES})
+    found = step_budget(student, parts, needs, batch=2, lq_side=16, scale=1)
+    assert found["student"] == 2 * 3 * 81 * 256
+    assert found["teacher"] == 2 * 2 * 9 * 256
+    assert found["history model"] == 2 * 4 * 81 * 256
+    taps = multiply_adds(encoder.vqgan, (1, 3, 16, 16), lambda net, x: net.analyse(x))
+    whole = multiply_adds(encoder.vqgan, (1, 3, 16, 16), lambda net, x: net.analyse(x, logits=True))
+    assert whole > taps > 0
+    assert found["encoder, student"] == 2 * 2 * whole
+    assert found["encoder, others"] == 2 * (whole + 4 * taps)
+    assert next(student.parameters()).grad is None
+    assert torch.isfinite(next(student.parameters())).all()
+
+
+def test_a_line_of_the_log():
+    line = shown({"student": 3_000_000_000, "teacher": 1_000_000_000})
+    assert line == "4 G multiply-adds: student 75 %, teacher 25 %"
