@@ -71,6 +71,38 @@ def test_a_resumed_model_goes_on_exactly(build, tmp_path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        "{channels_last: true, recompute: true}",
+        "{precision: {student: bf16, frozen: bf16}, channels_last: auto}",
+    ],
+)
+def test_a_resumed_model_goes_on_exactly_with_runtime_options(build, tmp_path, runtime):
+    options = (f"train:runtime={runtime}", "network_g:num_block=2")
+    straight = build(*options)
+    train(straight, range(1, 4))
+    straight.save(0, 3)
+    wanted = train(straight, range(4, 7))
+    resumed = build(*options, f"path:pretrain_network_g={tmp_path / 'experiments/tiny/models/net_g_3.pth'}")
+    resumed.resume_training(load_state(tmp_path / "experiments/tiny/training_states/3.state"))
+    assert train(resumed, range(4, 7)) == wanted
+    assert all(torch.equal(a, b) for a, b in zip(tensors(resumed), tensors(straight), strict=True))
+
+
+def test_runtime_options_stay_near_the_plain_run(build):
+    def first(*overrides):
+        torch.manual_seed(1)
+        return train(build("network_g:num_block=2", *overrides), [1])[0]
+
+    plain = first()
+    exact = first("train:runtime={channels_last: true, recompute: true}")
+    assert exact == pytest.approx(plain, rel=2e-4)
+    mixed = first("train:runtime={precision: {student: bf16, frozen: bf16}}")
+    assert mixed != plain
+    assert mixed == pytest.approx(plain, rel=0.05)
+
+
 def test_a_stock_state_resumes_with_a_fresh_history(build, tmp_path, caplog):
     model = build()
     train(model, range(1, 3))
