@@ -13,7 +13,7 @@ import types
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from .errors import DatasetError
 
@@ -24,10 +24,13 @@ __all__ = [
     "register",
     "replace_parse_options",
     "replace_train_pipeline",
+    "shared_environment",
 ]
 
 T = TypeVar("T", bound=type | Callable[..., Any])
 
+# Open LMDBs by process and path: an environment must not be used on the other side of a fork.
+_ENVIRONMENTS: dict[tuple[int, str], Any] = {}
 _RUN_FOLDERS = ("models", "training_states", "log", "visualization")
 
 
@@ -70,8 +73,6 @@ def prepare_lmdb_backend() -> None:
 
     class SharedLmdbBackend(LmdbBackend):
         _shares_environments = True
-        # Per process: an environment must not be used on the other side of a fork.
-        _open: ClassVar[dict[tuple[int, str], Any]] = {}
 
         def __init__(
             self,
@@ -82,17 +83,13 @@ def prepare_lmdb_backend() -> None:
             readahead: bool = False,
             **kwargs: Any,
         ) -> None:
-            import lmdb
-
             paths = [db_paths] if isinstance(db_paths, str) else [str(path) for path in db_paths]
             clients = [client_keys] if isinstance(client_keys, str) else list(client_keys)
             self.db_paths, self._client = paths, {}
             for client, path in zip(clients, paths, strict=True):
-                key = (os.getpid(), os.path.realpath(path))
-                if key not in self._open:
-                    options = {"readonly": readonly, "lock": lock, "readahead": readahead, **kwargs}
-                    self._open[key] = lmdb.open(path, **options)
-                self._client[client] = self._open[key]
+                _refuse_raw(path)
+                options = {"readonly": readonly, "lock": lock, "readahead": readahead, **kwargs}
+                self._client[client] = shared_environment(path, **options)
 
         def get(self, filepath: Any, client_key: str) -> bytes:
             value = super().get(filepath, client_key)
@@ -105,6 +102,35 @@ def prepare_lmdb_backend() -> None:
             return value
 
     FileClient._backends["lmdb"] = SharedLmdbBackend
+
+
+def shared_environment(path: str, **options: Any) -> Any:
+    """Open the LMDB at ``path``, or return the ``lmdb.Environment`` this process has opened there already.
+
+    Args:
+        path: the folder.
+        options: of ``lmdb.open``; used by the first to open it.
+    """
+    import lmdb
+
+    key = (os.getpid(), os.path.realpath(path))
+    if key not in _ENVIRONMENTS:
+        _ENVIRONMENTS[key] = lmdb.open(path, **options)
+    return _ENVIRONMENTS[key]
+
+
+def _refuse_raw(path: str) -> None:
+    """BasicSR's readers expect image files; ``basicsr prepare --payload raw`` lists its pixels as ``KEY.raw``."""
+    try:
+        with Path(path, "meta_info.txt").open(encoding="utf-8") as file:
+            name = file.readline().split(" ")[0]
+    except (OSError, UnicodeDecodeError):
+        return  # an LMDB of another make
+    if name.endswith(".raw"):
+        raise DatasetError(
+            f"'{path}' holds raw pixels, which only PairedLMDBDataset reads; set that type, or pack the photos "
+            "again with `basicsr prepare` and --payload png"
+        )
 
 
 def replace_parse_options(parse_options: Callable[..., tuple[dict[str, Any], Any]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .commands import add_prepare_parser
 from .databases import PrepareSummary
-from .lmdb_reader import LmdbImages
+from .lmdb_reader import LmdbImages, read_meta
 from .lmdb_writer import LmdbWriter, lmdb_writers
 from .preflight import paired_folder_problems, paired_lmdb_problems
 from .prepare_div2k import prepare_div2k
@@ -35,6 +35,7 @@ __all__ = [
     "prepare_paired",
     "prepare_rain13k",
     "prepare_sr",
+    "read_meta",
     "verify_lmdb",
     "verify_pair",
 ]

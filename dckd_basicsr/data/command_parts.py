@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from .databases import PrepareSummary
+from .payload import PAYLOADS, RAW
 
 __all__ = ["add_kind", "add_shared", "print_summary", "shared_options"]
 
@@ -28,6 +29,12 @@ def add_shared(parser: argparse.ArgumentParser, *, crop: int = 480) -> None:
     parser.add_argument("--step", type=int, help="distance between sub-images in GT pixels (half the crop)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; 0: none (one per core)")
     parser.add_argument("--level", type=int, default=1, help="PNG compression, 0 to 9 (1)")
+    parser.add_argument(
+        "--payload",
+        choices=PAYLOADS,
+        default="png",
+        help="png, or raw pixels: more disk, no decoding, for PairedLMDBDataset alone (png)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing databases, at the end")
     parser.add_argument("--verify", action="store_true", help="read everything again before the databases appear")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
@@ -35,7 +42,7 @@ def add_shared(parser: argparse.ArgumentParser, *, crop: int = 480) -> None:
 
 def shared_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of :func:`add_shared` as keyword arguments."""
-    names = ("workers", "level", "overwrite", "verify", "limit")
+    names = ("workers", "level", "payload", "overwrite", "verify", "limit")
     step = options.crop // 2 if options.step is None else options.step
     return {**{name: getattr(options, name) for name in names}, "crop": options.crop or None, "step": step}
 
@@ -50,6 +57,8 @@ def print_summary(summary: PrepareSummary) -> None:
     print("for the option file:")
     for scale, lq in summary.lq.items():
         print(f"  # scale {scale}")
+        if summary.payload == RAW:
+            print("  type: PairedLMDBDataset")
         print(f"  dataroot_gt: {summary.gt.resolve()}")
         print(f"  dataroot_lq: {lq.resolve()}")
         print("  io_backend: {type: lmdb}")

@@ -14,6 +14,7 @@ from ..errors import DatasetError
 from .lmdb_writer import LmdbWriter, lmdb_writers
 from .packing import PackSettings, PhotoJob, pack_photo
 from .parallel import default_workers, ordered_map, progress
+from .payload import Payload
 from .verify import verify_set
 
 __all__ = ["PackSet", "PrepareSummary", "pack_databases", "take"]
@@ -42,6 +43,7 @@ class PrepareSummary:
     skipped: tuple[str, ...]
     seconds: float
     verified: bool
+    payload: Payload = "png"
 
 
 def pack_databases(
@@ -50,7 +52,7 @@ def pack_databases(
     """Pack every set, and let all databases appear together at the end, or none.
 
     Args:
-        sets: all with the same PNG level.
+        sets: all with the same payload and PNG level.
         workers: processes; None for one per core, 0 for none.
         overwrite: replace existing databases, at the end.
         verify: read everything again before the databases appear.
@@ -64,7 +66,8 @@ def pack_databases(
     if workers is not None and workers < 0:
         raise DatasetError(f"workers must be 0 or more, got {workers}")
     paths = [path for s in sets for path in (s.gt, *s.lq.values())]
-    with lmdb_writers(paths, level=sets[0].settings.level, overwrite=overwrite) as opened:
+    level, payload = sets[0].settings.level, sets[0].settings.payload
+    with lmdb_writers(paths, level=level, payload=payload, overwrite=overwrite) as opened:
         writers = iter(opened)
         return [
             _pack(s, list(islice(writers, 1 + len(s.lq))), default_workers() if workers is None else workers, verify)
@@ -99,7 +102,6 @@ def _pack(pack_set: PackSet, writers: Sequence[LmdbWriter], workers: int, verify
         writer.finish()
     if verify:
         verify_set(writers[0].folder, {scale: writer.folder for scale, writer in zip(scales, writers[1:])})
-    seconds = time.monotonic() - started
-    return PrepareSummary(
-        pack_set.gt, pack_set.lq, len(jobs), writers[0].count, tuple(skipped), seconds, verified=verify
-    )
+    seconds, payload = time.monotonic() - started, pack_set.settings.payload
+    count = writers[0].count
+    return PrepareSummary(pack_set.gt, pack_set.lq, len(jobs), count, tuple(skipped), seconds, verify, payload)

@@ -67,9 +67,17 @@ def decode_image(data: bytes, name: str) -> Image:
     return pixels
 
 
+# Level 1 is made for photos: one filter for all rows instead of a search among five, and runs instead of matches, which
+# photos hardly have. Against zlib's level 1 it packs and reads faster and is smaller; see docs/performance.md.
+_PHOTO = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
+    _PHOTO += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
+
+
 def encode_png(image: Image, level: int = 1) -> bytes:
     """Encode as PNG, lossless; ``level`` 0 (large, fast) to 9 (small, slow). Raises DatasetError if OpenCV cannot."""
-    done, buffer = cv2.imencode(".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, level])
+    options = _PHOTO if level == 1 else [cv2.IMWRITE_PNG_COMPRESSION, level]
+    done, buffer = cv2.imencode(".png", np.ascontiguousarray(image), options)
     if not done:
         raise DatasetError(f"OpenCV could not encode an image of shape {image.shape} as PNG")
     return bytes(buffer.data)

@@ -6,32 +6,45 @@ import os
 import re
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import lmdb
 
 from ..errors import DatasetError
-from .images import Image, decode_image
+from .images import Image
 from .lmdb_pages import page_problem
+from .payload import RAW, Payload, Shape, decode
 
-__all__ = ["LmdbImages", "Shape", "read_checksums", "read_meta_info"]
-
-#: Height, width, channels.
-Shape = tuple[int, int, int]
+__all__ = ["LmdbImages", "MetaInfo", "check_open", "read_checksums", "read_meta", "read_meta_info"]
 
 REPAIR = "pack it again with `basicsr prepare`"
 
 # Read as BasicSR reads it: the key ends at the first dot.
-_META_LINE = re.compile(r"([^.]+)\.\S* \(([0-9]{1,9}),([0-9]{1,9}),([0-9]{1,9})\)")
+_META_LINE = re.compile(r"([^.]+)\.(\S*) \(([0-9]{1,9}),([0-9]{1,9}),([0-9]{1,9})\)")
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
+class MetaInfo(NamedTuple):
+    """``meta_info.txt``: the shape (height, width, channels) of each image by key, in its order, and what is stored."""
+
+    shapes: dict[str, Shape]
+    payload: Payload
+
+
 def read_meta_info(folder: Path) -> dict[str, Shape]:
-    """Return the shape (height, width, channels) of each image by key, from ``meta_info.txt``, in its order.
+    """Return the shapes alone, see :func:`read_meta`."""
+    return read_meta(folder).shapes
+
+
+def read_meta(folder: Path) -> MetaInfo:
+    """Read ``meta_info.txt``; a name that ends in ``.raw`` stands for raw pixels, any other for an image file.
 
     Raises:
-        DatasetError: the folder or file is missing, empty, or has a line that is not ``key.png (h,w,c) level``.
+        DatasetError: the folder or file is missing, empty, mixes the two, or has a line that is not
+            ``key.png (h,w,c) level``.
     """
     shapes: dict[str, Shape] = {}
+    endings: set[bool] = set()
     for number, line in enumerate(_lines(folder, "meta_info.txt"), start=1):
         match = _META_LINE.match(line)
         if match is None:
@@ -43,10 +56,13 @@ def read_meta_info(folder: Path) -> dict[str, Shape]:
             raise DatasetError(
                 f"'{folder / 'meta_info.txt'}' line {number}: key '{match[1]}' is listed twice; {REPAIR}"
             )
-        shapes[match[1]] = (int(match[2]), int(match[3]), int(match[4]))
+        shapes[match[1]] = (int(match[3]), int(match[4]), int(match[5]))
+        endings.add(match[2] == RAW)
     if not shapes:
         raise DatasetError(f"'{folder / 'meta_info.txt'}' lists no images; {REPAIR}")
-    return shapes
+    if len(endings) > 1:
+        raise DatasetError(f"'{folder / 'meta_info.txt'}' lists raw pixels beside image files; {REPAIR}")
+    return MetaInfo(shapes, RAW if True in endings else "png")
 
 
 def read_checksums(folder: Path) -> dict[str, str] | None:
@@ -82,7 +98,7 @@ class LmdbImages:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.shapes = read_meta_info(path)
+        self.shapes, self.payload = read_meta(path)
         self._env: tuple[int, lmdb.Environment] | None = None
         self._open().close()  # only to check it; held open from the first read on
 
@@ -92,7 +108,7 @@ class LmdbImages:
         return list(self.shapes)
 
     def get(self, key: str) -> bytes:
-        """Return the stored bytes (a PNG file) of an image. Raises DatasetError if there is no such key."""
+        """Return the stored bytes of an image: a PNG file, or raw pixels. Raises DatasetError if the key is missing."""
         try:
             with self._environment().begin() as transaction:
                 data: bytes | None = transaction.get(key.encode())
@@ -104,7 +120,8 @@ class LmdbImages:
 
     def image(self, key: str) -> Image:
         """Return an image as uint8, H x W x 3, BGR. Raises DatasetError if it is missing or damaged."""
-        return decode_image(self.get(key), f"{self.path}: {key}")
+        data, name = self.get(key), f"{self.path}: {key}"
+        return decode(data, self.payload, self.shapes[key], name)
 
     def close(self) -> None:
         """Close the database; the next read opens it again."""
@@ -140,23 +157,27 @@ class LmdbImages:
         if data.stat().st_size == 0:
             raise DatasetError(f"'{data}' is empty; copy it again or {REPAIR}")
         try:
-            wrong = page_problem(data)
             env = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False)
         except (OSError, lmdb.Error) as error:
             raise DatasetError(f"'{data}' cannot be opened ({error}); if it is damaged, {REPAIR}") from error
-        stat, size = env.stat(), data.stat().st_size
-        expected = (env.info()["last_pgno"] + 1) * stat["psize"]
-        problem = ""
-        if size < expected:  # reading past the end of the mapped file would kill the process (SIGBUS)
-            problem = f"is cut short: {size} of {expected} bytes; copy it again or {REPAIR}"
-        elif stat["entries"] != len(self.shapes):
-            problem = f"holds {stat['entries']} images but meta_info.txt lists {len(self.shapes)}; {REPAIR}"
-        elif wrong:
-            problem = f"is damaged ({wrong}); copy it again or {REPAIR}"
-        if problem:
+        try:
+            check_open(env, data, len(self.shapes))
+        except DatasetError:
             env.close()
-            raise DatasetError(f"'{data}' {problem}")
+            raise
         return env
+
+
+def check_open(env: lmdb.Environment, data: Path, images: int) -> None:
+    """Raise DatasetError if the opened ``data.mdb`` is cut short or does not hold so many images."""
+    stat, size = env.stat(), data.stat().st_size
+    expected = (env.info()["last_pgno"] + 1) * stat["psize"]
+    if size < expected:  # reading past the end of the mapped file would kill the process (SIGBUS)
+        raise DatasetError(f"'{data}' is cut short: {size} of {expected} bytes; copy it again or {REPAIR}")
+    if stat["entries"] != images:
+        raise DatasetError(f"'{data}' holds {stat['entries']} images but meta_info.txt lists {images}; {REPAIR}")
+    if wrong := page_problem(data):  # following a damaged page would kill the process as well
+        raise DatasetError(f"'{data}' is damaged ({wrong}); copy it again or {REPAIR}")
 
 
 def _lines(folder: Path, name: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Writing image databases in BasicSR's LMDB layout, whole or not at all.
 
 ``NAME.lmdb/`` holds ``data.mdb``, ``lock.mdb``, ``meta_info.txt`` (a line ``key.png (h,w,c) level`` for each image,
-which is what BasicSR's datasets read) and ``checksums.txt`` (a line ``<sha256 of the stored bytes>  key``).
+which is what BasicSR's datasets read; ``key.raw (h,w,3) 0`` where raw pixels are stored) and ``checksums.txt`` (a line
+``<sha256 of the stored bytes>  key``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import lmdb
 
 from ..errors import DatasetError
 from .keys import check_key
+from .payload import RAW, Payload, check_payload
 
 __all__ = ["LmdbWriter", "lmdb_writers"]
 
@@ -34,6 +36,7 @@ class LmdbWriter:
     Args:
         path: the target; its name must end in ``.lmdb``, BasicSR insists.
         level: PNG compression level of the images that will be put, for ``meta_info.txt``.
+        payload: what they will be put as, for ``meta_info.txt``.
         overwrite: replace an existing database, at the moment of the rename.
         map_size: LMDB's first size limit in bytes; doubled as often as needed.
         commit_bytes: write to disk after this many bytes; the memory needed does not depend on the number of images.
@@ -47,17 +50,19 @@ class LmdbWriter:
         path: Path,
         *,
         level: int = 1,
+        payload: Payload = "png",
         overwrite: bool = False,
         map_size: int = 64 << 20,
         commit_bytes: int = 32 << 20,
     ) -> None:
         if path.suffix != ".lmdb":
             raise DatasetError(f"database name '{path}' must end in '.lmdb' (BasicSR refuses others); rename it")
+        check_payload(payload)
         self.path = path
         self.folder = path.with_name(f".{path.name}.partial-{os.getpid()}")
         self.count = 0
         self._old = path.with_name(f".{path.name}.replaced-{os.getpid()}")
-        self._level, self._overwrite = level, overwrite
+        self._ending, self._overwrite = (".raw", 0) if payload == RAW else (".png", level), overwrite
         self._map_size, self._commit_bytes = map_size, commit_bytes
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
@@ -84,7 +89,7 @@ class LmdbWriter:
                 raise
 
     def put(self, key: str, data: bytes, shape: tuple[int, int, int]) -> None:
-        """Add an encoded image: its key, the file's bytes, and its shape (height, width, channels).
+        """Add an image: its key, the stored bytes (of ``payload.encode``), and its shape (height, width, channels).
 
         Raises:
             DatasetError: unusable key, a key put twice (seen at the next commit), or the disk refuses.
@@ -92,7 +97,8 @@ class LmdbWriter:
         check_key(key)
         height, width, channels = shape
         with self._disk_errors():
-            self._meta.write(f"{key}.png ({height},{width},{channels}) {self._level}\n")
+            ending, level = self._ending
+            self._meta.write(f"{key}{ending} ({height},{width},{channels}) {level}\n")
             self._sums.write(f"{hashlib.sha256(data).hexdigest()}  {key}\n")
         self._pending.append((key.encode("ascii"), data))
         self._pending_bytes += len(data)
@@ -182,7 +188,9 @@ class LmdbWriter:
 
 
 @contextmanager
-def lmdb_writers(paths: Sequence[Path], *, level: int = 1, overwrite: bool = False) -> Iterator[list[LmdbWriter]]:
+def lmdb_writers(
+    paths: Sequence[Path], *, level: int = 1, payload: Payload = "png", overwrite: bool = False
+) -> Iterator[list[LmdbWriter]]:
     """Write several databases that belong together: at the end all of them appear, or none does.
 
     Raises:
@@ -191,7 +199,7 @@ def lmdb_writers(paths: Sequence[Path], *, level: int = 1, overwrite: bool = Fal
     writers: list[LmdbWriter] = []
     try:
         for path in paths:
-            writers.append(LmdbWriter(path, level=level, overwrite=overwrite))
+            writers.append(LmdbWriter(path, level=level, payload=payload, overwrite=overwrite))
         yield writers
         for writer in writers:
             writer.finish()

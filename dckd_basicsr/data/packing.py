@@ -10,14 +10,14 @@ from pathlib import Path
 
 from ..bicubic import imresize_uint8
 from ..errors import DatasetError
-from .images import Image, encode_png, read_image
+from .images import Image, read_image
 from .keys import check_key
-from .lmdb_reader import Shape
+from .payload import Payload, Shape, check_payload, encode
 from .subimages import check_crop, crop_grid, subimage_key
 
 __all__ = ["PackSettings", "PackedPhoto", "PhotoJob", "pack_photo", "pack_settings"]
 
-#: A PNG file's bytes and the image's shape.
+#: The stored bytes and the image's shape.
 Encoded = tuple[bytes, Shape]
 
 
@@ -31,6 +31,7 @@ class PackSettings:
     thresh: int
     keep_small: bool
     level: int
+    payload: Payload = "png"
 
     @property
     def multiple(self) -> int:
@@ -60,7 +61,14 @@ class PackedPhoto:
 
 
 def pack_settings(
-    scales: Sequence[int], *, crop: int | None, step: int | None, thresh: int = 0, small: str = "skip", level: int = 1
+    scales: Sequence[int],
+    *,
+    crop: int | None,
+    step: int | None,
+    thresh: int = 0,
+    small: str = "skip",
+    level: int = 1,
+    payload: Payload = "png",
 ) -> PackSettings:
     """Check the options of :func:`dckd_basicsr.data.prepare_sr` that concern a photo.
 
@@ -73,11 +81,12 @@ def pack_settings(
         raise DatasetError(f"small must be 'skip' or 'keep', got {small!r}")
     if not 0 <= level <= 9:
         raise DatasetError(f"PNG level must be 0 to 9, got {level}")
+    check_payload(payload)
     if thresh < 0:
         raise DatasetError(f"thresh must be 0 or more pixels, got {thresh}")
     if crop is not None:
         check_crop(crop, crop if step is None else step, scales)
-    return PackSettings(tuple(scales), crop, step or crop or 0, thresh, small == "keep", level)
+    return PackSettings(tuple(scales), crop, step or crop or 0, thresh, small == "keep", level, payload)
 
 
 def pack_photo(settings: PackSettings, job: PhotoJob) -> PackedPhoto:
@@ -106,7 +115,7 @@ def pack_photo(settings: PackSettings, job: PhotoJob) -> PackedPhoto:
     for number, box in enumerate(boxes, start=1):
         key = job.key if crop is None else subimage_key(job.key, number)
         check_key(key)
-        images.append((key, tuple(_cut(v, box, d, settings.level) for v, d in zip(versions, divisors))))
+        images.append((key, tuple(_cut(v, box, d, settings) for v, d in zip(versions, divisors))))
     return PackedPhoto(job.key, tuple(images))
 
 
@@ -127,7 +136,7 @@ def _common_size(settings: PackSettings, job: PhotoJob, gt: Image, lqs: Sequence
     return height // multiple * multiple, width // multiple * multiple
 
 
-def _cut(image: Image, box: tuple[int, int, int, int], divisor: int, level: int) -> Encoded:
+def _cut(image: Image, box: tuple[int, int, int, int], divisor: int, settings: PackSettings) -> Encoded:
     top, left, height, width = (value // divisor for value in box)
     part = image[top : top + height, left : left + width]
-    return encode_png(part, level), (height, width, part.shape[2])
+    return encode(part, settings.payload, settings.level), (height, width, part.shape[2])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from .images import read_image
-from .lmdb_reader import LmdbImages, Shape, read_meta_info
+from .lmdb_reader import LmdbImages, read_meta_info
+from .payload import Shape
 
 __all__ = ["pair_problems", "paired_folder_problems", "paired_lmdb_problems"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from .databases import PrepareSummary
+from .payload import Payload
 from .prepare_sr import prepare_sr
 
 __all__ = ["DIV2K_PAGE", "prepare_div2k"]
@@ -26,6 +27,7 @@ def prepare_div2k(
     step: int | None = 240,
     workers: int | None = None,
     level: int = 1,
+    payload: Payload = "png",
     overwrite: bool = False,
     verify: bool = False,
     limit: int | None = None,
@@ -37,7 +39,7 @@ def prepare_div2k(
         root: folder that holds ``DIV2K_train_HR/0001.png`` and ``DIV2K_train_LR_bicubic/X2/0001x2.png`` and so on.
         out: folder for the databases.
         scales: the published ones are 2, 3 and 4.
-        crop, step, workers, level, overwrite, verify, limit: see :func:`prepare_sr`.
+        crop, step, workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`.
 
     Raises:
         DatasetError: photos are missing or there are others beside them (the validation photos must not be trained
@@ -64,6 +66,7 @@ def prepare_div2k(
         step=step,
         workers=workers,
         level=level,
+        payload=payload,
         overwrite=overwrite,
         verify=verify,
         limit=limit,

@@ -8,6 +8,7 @@ from typing import Literal
 from ..errors import DatasetError
 from .packing import PhotoJob
 from .pairing import pair_photos
+from .payload import Payload
 from .published import PreparedParts, PublishedPart, pack_parts
 
 __all__ = ["GOPRO_COUNTS", "GOPRO_PAGE", "prepare_gopro"]
@@ -27,6 +28,7 @@ def prepare_gopro(
     step: int | None = 256,
     workers: int | None = None,
     level: int = 1,
+    payload: Payload = "png",
     overwrite: bool = False,
     verify: bool = False,
     limit: int | None = None,
@@ -42,7 +44,7 @@ def prepare_gopro(
         out: folder for the databases.
         blur: which of the two published blurs to take; NAFNet and others use ``blur``. The flattened form has one.
         crop, step: sub-images of the training set, see :func:`prepare_paired`.
-        workers, level, overwrite, verify, limit: see :func:`prepare_sr`; the limit is for each of the two sets.
+        workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`; the limit is for each set.
 
     Raises:
         DatasetError: not there or not complete, and where to get it; or see :func:`prepare_paired`.
@@ -79,6 +81,7 @@ def prepare_gopro(
         out,
         workers=workers,
         level=level,
+        payload=payload,
         overwrite=overwrite,
         verify=verify,
         limit=limit,

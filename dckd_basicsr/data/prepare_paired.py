@@ -8,6 +8,7 @@ from typing import Literal
 from .databases import PackSet, PrepareSummary, pack_databases, take
 from .packing import pack_settings
 from .pairing import pair_photos
+from .payload import Payload
 
 __all__ = ["prepare_paired"]
 
@@ -26,6 +27,7 @@ def prepare_paired(
     small: Literal["skip", "keep"] = "skip",
     workers: int | None = None,
     level: int = 1,
+    payload: Payload = "png",
     overwrite: bool = False,
     verify: bool = False,
     limit: int | None = None,
@@ -46,14 +48,14 @@ def prepare_paired(
         scale: GT size / LQ size; 1 for deblurring, deraining and denoising.
         crop: side of the sub-images ``<key>_s001`` in GT pixels; None packs whole photos.
         step: distance between sub-images in GT pixels; None means ``crop``.
-        thresh, small, workers, level, overwrite, verify, limit: see :func:`prepare_sr`.
+        thresh, small, workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`.
         gt_name, lq_name: names of the databases.
 
     Raises:
         DatasetError: photos that do not pair up, with the templates that would pair them; a pair whose sizes do not
             fit; a damaged photo; or a wrong option. Nothing is left behind.
     """
-    settings = pack_settings([scale], crop=crop, step=step, thresh=thresh, small=small, level=level)
+    settings = pack_settings([scale], crop=crop, step=step, thresh=thresh, small=small, level=level, payload=payload)
     jobs = take(pair_photos(gt, lq, template=template, gt_template=gt_template), limit)
     pack_set = PackSet(settings, jobs, out / gt_name, {scale: out / lq_name})
     return pack_databases([pack_set], workers=workers, overwrite=overwrite, verify=verify)[0]

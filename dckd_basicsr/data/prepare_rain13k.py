@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .pairing import pair_photos
+from .payload import Payload
 from .published import PreparedParts, PublishedPart, pack_parts
 
 __all__ = ["RAIN13K_COUNTS", "RAIN13K_PAGE", "prepare_rain13k"]
@@ -31,6 +32,7 @@ def prepare_rain13k(
     step: int | None = None,
     workers: int | None = None,
     level: int = 1,
+    payload: Payload = "png",
     overwrite: bool = False,
     verify: bool = False,
     limit: int | None = None,
@@ -42,7 +44,7 @@ def prepare_rain13k(
         root: holds ``train/Rain13K/{input,target}`` and ``test/Test100/{input,target}``, ...; PNG and JPEG, mixed.
         out: folder for the databases.
         crop, step: sub-images of the training set, see :func:`prepare_paired`; whole photos are usual.
-        workers, level, overwrite, verify, limit: see :func:`prepare_sr`; the limit is for each set.
+        workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`; the limit is for each set.
 
     Raises:
         DatasetError: nothing there or a set not complete, and where to get it; or see :func:`prepare_paired`.
@@ -61,6 +63,7 @@ def prepare_rain13k(
         out,
         workers=workers,
         level=level,
+        payload=payload,
         overwrite=overwrite,
         verify=verify,
         limit=limit,

@@ -11,6 +11,7 @@ from ..errors import DatasetError
 from .databases import PackSet, PrepareSummary, pack_databases, take
 from .keys import keyed_photos
 from .packing import PhotoJob, pack_settings
+from .payload import Payload
 
 __all__ = ["prepare_sr"]
 
@@ -27,6 +28,7 @@ def prepare_sr(
     small: Literal["skip", "keep"] = "skip",
     workers: int | None = None,
     level: int = 1,
+    payload: Payload = "png",
     overwrite: bool = False,
     verify: bool = False,
     limit: int | None = None,
@@ -51,6 +53,7 @@ def prepare_sr(
         small: photos smaller than the crop are skipped (and reported), or kept whole.
         workers: processes; None for one per core, 0 for none.
         level: PNG compression, 0 to 9. Changes size and time, never pixels.
+        payload: ``png``, which BasicSR's datasets read too, or ``raw`` pixels for ``PairedLMDBDataset`` alone.
         overwrite: replace existing databases, at the end.
         verify: read everything again before the databases appear.
         limit: take only the first photos.
@@ -60,7 +63,7 @@ def prepare_sr(
     Raises:
         DatasetError: says which photo, option or database is wrong. Nothing is left behind.
     """
-    settings = pack_settings(scales, crop=crop, step=step, thresh=thresh, small=small, level=level)
+    settings = pack_settings(scales, crop=crop, step=step, thresh=thresh, small=small, level=level, payload=payload)
     targets = {scale: out / lq_name.format(scale=scale) for scale in settings.scales}
     jobs = take(_jobs(source, settings.scales, lq), limit)
     pack_set = PackSet(settings, jobs, out / gt_name, targets)

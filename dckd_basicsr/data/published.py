@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import DatasetError
 from .databases import PackSet, PrepareSummary, pack_databases, take
 from .packing import PhotoJob, pack_settings
+from .payload import Payload
 
 __all__ = ["PreparedParts", "PublishedPart", "pack_parts"]
 
@@ -51,6 +52,7 @@ def pack_parts(
     *,
     workers: int | None = None,
     level: int = 1,
+    payload: Payload = "png",
     overwrite: bool = False,
     verify: bool = False,
     limit: int | None = None,
@@ -61,7 +63,7 @@ def pack_parts(
         source: ends the sentence "Download it from ...".
         parts: at least one must be there.
         out: folder for the databases.
-        workers, level, overwrite, verify, limit: see :func:`prepare_sr`; the limit is for each part.
+        workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`; the limit is for each part.
 
     Raises:
         DatasetError: no part is there, or one is incomplete, and where to get it; or see :func:`prepare_sr`.
@@ -73,7 +75,7 @@ def pack_parts(
         raise DatasetError(f"{'; '.join(problems or missing)}. Download it from {source}")
     sets = [
         PackSet(
-            pack_settings([1], crop=part.crop, step=part.step, level=level),
+            pack_settings([1], crop=part.crop, step=part.step, level=level, payload=payload),
             take(jobs, limit),
             out / part.gt_name,
             {1: out / part.lq_name},

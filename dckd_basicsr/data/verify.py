@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatasetError
-from .images import decode_image
-from .lmdb_reader import REPAIR, LmdbImages, Shape, read_checksums, read_meta_info
+from .lmdb_reader import REPAIR, LmdbImages, read_checksums, read_meta_info
 from .parallel import progress
+from .payload import Payload, Shape, decode
 from .preflight import pair_problems
 
 __all__ = ["LmdbReport", "PairReport", "verify_lmdb", "verify_pair", "verify_set"]
@@ -51,7 +51,7 @@ def verify_lmdb(path: Path) -> LmdbReport:
             try:
                 data = images.get(key)
                 size += len(data)
-                _check(key, data, images.shapes[key], sums)
+                _check(key, data, images.payload, images.shapes[key], sums)
             except DatasetError as error:
                 problems.append(str(error))
             if len(problems) == _MOST_PROBLEMS:
@@ -84,11 +84,11 @@ def verify_set(gt: Path, lqs: Mapping[int, Path]) -> list[PairReport]:
     return [PairReport(report, verify_lmdb(lq), scale) for scale, lq in lqs.items()]
 
 
-def _check(key: str, data: bytes, shape: Shape, sums: dict[str, str] | None) -> None:
+def _check(key: str, data: bytes, payload: Payload, shape: Shape, sums: dict[str, str] | None) -> None:
     if sums is not None and key not in sums:
         raise DatasetError(f"'{key}' has no line in checksums.txt")
     if sums is not None and hashlib.sha256(data).hexdigest() != sums[key]:
         raise DatasetError(f"'{key}' differs from its checksum")
-    height, width = decode_image(data, key).shape[:2]
+    height, width = decode(data, payload, shape, key).shape[:2]
     if (height, width) != shape[:2]:
         raise DatasetError(f"'{key}' is {height}x{width}, meta_info.txt says {shape[0]}x{shape[1]}")
