@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from basicsr.data.data_util import paired_paths_from_folder, paired_paths_from_lmdb
 from basicsr.utils import FileClient, imfrombytes
 from basicsr.utils.registry import DATASET_REGISTRY
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..compat import register
 from ..errors import DatasetError
-from .patches import PatchRequest
+from .images import Image
+from .patches import PatchRequest, Place
+from .reflect import at_least
 
-__all__ = ["PairedPatchDataset"]
-
-Image = NDArray[np.uint8]
+__all__ = ["PairedPatchDataset", "to_tensor"]
 
 
 @register(DATASET_REGISTRY)
@@ -64,7 +61,7 @@ class PairedPatchDataset(Dataset):
             lq, gt = self._patch(lq, gt, request)
         else:
             gt = gt[: lq.shape[0] * self.scale, : lq.shape[1] * self.scale]
-        return {"lq": _tensor(lq), "gt": _tensor(gt), **paths}
+        return {"lq": to_tensor(lq), "gt": to_tensor(gt), **paths}
 
     def _read(self, path: str, which: str) -> Image:
         if self.client is None:
@@ -85,35 +82,24 @@ class PairedPatchDataset(Dataset):
                 f"'{self.paths[request.image]['gt_path']}' is {gt.shape[1]}x{gt.shape[0]}, which is not {self.scale} "
                 f"times its LQ of {width}x{height}"
             )
-        draw = random.Random(request.seed)
-        size = request.gt_size // self.scale
-        lq, gt = _at_least(lq, size), _at_least(gt, size * self.scale)
-        top, left = draw.randint(0, lq.shape[0] - size), draw.randint(0, lq.shape[1] - size)
-        lq = lq[top : top + size, left : left + size]
-        top, left, size = top * self.scale, left * self.scale, size * self.scale
-        gt = gt[top : top + size, left : left + size]
-        hflip, vflip, transpose = (draw.random() < 0.5 for _ in range(3))
-        hflip = hflip and self.opt.get("use_hflip", True)
-        vflip, transpose = vflip and self.opt.get("use_rot", True), transpose and self.opt.get("use_rot", True)
-        return _turn(lq, hflip, vflip, transpose), _turn(gt, hflip, vflip, transpose)
+        place = Place.of(request, lq.shape, self.scale, self.opt)
+        lq = _cut(lq, place.top, place.left, place.size)
+        gt = _cut(gt, *(value * self.scale for value in (place.top, place.left, place.size)))
+        return _turn(lq, place.turn), _turn(gt, place.turn)
 
 
-def _at_least(image: Image, size: int) -> Image:
-    """Reflect at the right and bottom up to ``size``; reflections repeat where one is not enough."""
-    while image.shape[0] < size or image.shape[1] < size:
-        down = min(max(0, size - image.shape[0]), max(1, image.shape[0] - 1))
-        right = min(max(0, size - image.shape[1]), max(1, image.shape[1] - 1))
-        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REFLECT).astype(np.uint8, copy=False)
-    return image
+def _cut(image: Image, top: int, left: int, size: int) -> Image:
+    return at_least(image, size)[top : top + size, left : left + size]
 
 
-def _turn(image: Image, hflip: bool, vflip: bool, transpose: bool) -> Image:
+def _turn(image: Image, turn: int) -> Image:
     """Flip and transpose views; the arrays that were read stay as they are."""
-    image = image[:, ::-1] if hflip else image
-    image = image[::-1] if vflip else image
-    return image.transpose(1, 0, 2) if transpose else image
+    image = image[:, ::-1] if turn & 1 else image
+    image = image[::-1] if turn & 2 else image
+    return image.transpose(1, 0, 2) if turn & 4 else image
 
 
-def _tensor(image: Image) -> Tensor:
+def to_tensor(image: Image) -> Tensor:
+    """Return an image, H x W x 3, BGR uint8, as 3 x H x W, RGB float32 in [0, 1]."""
     rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
     return torch.from_numpy(rgb).float().div_(255.0)

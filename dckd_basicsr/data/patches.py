@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import Sampler
 
 from ..errors import ConfigError
 
-__all__ = ["PatchRequest", "PatchSampler", "Stage", "stages_from"]
+__all__ = ["PatchRequest", "PatchSampler", "Place", "Stage", "stages_from"]
 
 
 class PatchRequest(NamedTuple):
@@ -20,6 +21,37 @@ class PatchRequest(NamedTuple):
     image: int
     gt_size: int
     seed: int
+
+
+class Place(NamedTuple):
+    """Where a patch lies and what is done to it.
+
+    Attributes:
+        top, left, size: in LQ pixels, of the image reflected to ``size`` if it is smaller.
+        turn: 1 for a flip left to right, plus 2 for one upside down, plus 4 for a transposition after them.
+    """
+
+    top: int
+    left: int
+    size: int
+    turn: int
+
+    @classmethod
+    def of(cls, request: PatchRequest, shape: Sequence[int], scale: int, opt: Mapping[str, Any]) -> Place:
+        """Draw the place that a request stands for; the same in every dataset, process and run.
+
+        Args:
+            request: what is asked for.
+            shape: of the LQ image: height, width, and whatever follows.
+            scale: GT pixels per LQ pixel.
+            opt: of the dataset: ``use_hflip`` and ``use_rot``, both on if not given.
+        """
+        draw = random.Random(request.seed)
+        size = request.gt_size // scale
+        top, left = (draw.randint(0, max(size, side) - size) for side in shape[:2])
+        hflip, vflip, transpose = (draw.random() < 0.5 for _ in range(3))
+        allowed = (1 if opt.get("use_hflip", True) else 0) | (6 if opt.get("use_rot", True) else 0)
+        return cls(top, left, size, (hflip | vflip << 1 | transpose << 2) & allowed)
 
 
 @dataclass(frozen=True)

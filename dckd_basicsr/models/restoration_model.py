@@ -19,6 +19,7 @@ from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
 from ..runtime.acceleration import RuntimeSettings, arrange, recompute, region, set_float32
+from ..runtime.augment import images_on
 from ..runtime.budget import shown, step_budget
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.loaders import accumulation, patch_stages
@@ -170,9 +171,10 @@ class RestorationModel(SRModel):
         self.guard.step(self.optimizer_g, current_iter, values.losses, norm, {"lq": self.lq, "gt": self.gt})
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        self.lq = data["lq"].to(self.device, non_blocking=True)
-        if "gt" in data:
-            self.gt = data["gt"].to(self.device, non_blocking=True)
+        images = images_on(data, self.device)
+        self.lq = images["lq"]
+        if "gt" in images:
+            self.gt = images["gt"]
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:

@@ -13,6 +13,7 @@ import torch
 from basicsr.data.prefetch_dataloader import CUDAPrefetcher
 from torch.utils.data import DataLoader, Subset
 
+from ..data.paired_lmdb_dataset import collate
 from ..data.patches import PatchSampler, Stage, stages_from
 from .samples import NamedSamples, is_paired
 
@@ -129,6 +130,7 @@ def _training(dataset: NamedSamples, sampler: PatchSampler, options: Mapping[str
     settings: dict[str, Any] = {
         "batch_sampler": sampler,
         "num_workers": workers,
+        "collate_fn": collate,
         "pin_memory": options.get("pin_memory", False),
         "persistent_workers": workers > 0 and options.get("persistent_workers", False),
         # Else every pass draws from the global stream, and a resumed run has made other passes than a straight one.

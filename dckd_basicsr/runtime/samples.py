@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from basicsr.data.paired_image_dataset import PairedImageDataset
@@ -47,6 +48,13 @@ class NamedSamples(Dataset):
             return self._read(item, item.image)
         with seeded(item.seed):
             return self._read(item.image, item.image)
+
+    def __getitems__(self, items: Sequence[PatchRequest | int]) -> Any:
+        """Read a batch: as one, where the dataset does that, for :func:`~..data.paired_lmdb_dataset.collate`."""
+        whole = getattr(self.dataset, "__getitems__", None)
+        if whole is not None and getattr(self.dataset, "takes_requests", False):
+            return whole(items)
+        return [self[item] for item in items]
 
     def _read(self, item: Any, image: int) -> Any:
         if not is_paired(self.dataset):

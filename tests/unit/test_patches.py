@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dckd_basicsr.data import prepare_sr
-from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset, _at_least
+from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.data.patches import PatchRequest, PatchSampler, Stage, stages_from
+from dckd_basicsr.data.reflect import at_least
 from dckd_basicsr.errors import ConfigError, DatasetError
 from tests.tiny import write_photos
 
@@ -150,7 +151,7 @@ def test_images_smaller_than_the_patch_are_reflected(roots):
     item = dataset(roots)[PatchRequest(0, 200, 3)]
     assert item["gt"].shape == (3, 200, 200)
     row = np.arange(4, dtype=np.uint8).reshape(1, 4, 1).repeat(3, 2)
-    wide = _at_least(row.repeat(2, 0), 11)
+    wide = at_least(row.repeat(2, 0), 11)
     assert wide.shape[:2] == (11, 11)
     assert wide[0, :8, 0].tolist() == [0, 1, 2, 3, 3, 2, 1, 1]
 
