@@ -29,8 +29,8 @@ __all__ = [
 
 T = TypeVar("T", bound=type | Callable[..., Any])
 
-# Open LMDBs by process and path: an environment must not be used on the other side of a fork.
-_ENVIRONMENTS: dict[tuple[int, str], Any] = {}
+# Open LMDBs by path, with their process: an environment must not be used on the other side of a fork.
+_ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
 _RUN_FOLDERS = ("models", "training_states", "log", "visualization")
 
 
@@ -113,10 +113,14 @@ def shared_environment(path: str, **options: Any) -> Any:
     """
     import lmdb
 
-    key = (os.getpid(), os.path.realpath(path))
-    if key not in _ENVIRONMENTS:
-        _ENVIRONMENTS[key] = lmdb.open(path, **options)
-    return _ENVIRONMENTS[key]
+    real = os.path.realpath(path)
+    pid, environment = _ENVIRONMENTS.get(real, (0, None))
+    if environment is None or pid != os.getpid():
+        if environment is not None:
+            environment.close()  # a fork's: not to be used here, and as long as it is there LMDB refuses another
+        environment = lmdb.open(path, **options)
+        _ENVIRONMENTS[real] = (os.getpid(), environment)
+    return environment
 
 
 def _refuse_raw(path: str) -> None:

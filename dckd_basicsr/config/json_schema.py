@@ -24,9 +24,10 @@ from .keys import (
     DIST,
     DISTILLED,
     IGNORED_BY_PATCHES,
+    LMDB_TYPE,
     OWN_MODELS,
     PAIRED_TYPES,
-    PATCH_TYPE,
+    PATCH_TYPES,
     PLAIN,
     SETTINGS,
     TILE,
@@ -165,13 +166,20 @@ def _dataset(complete: bool) -> Schema:
     types = list(_names(dict(iter(registry.DATASET_REGISTRY))))
     ignored: Schema = {key: {"type": "null"} for key in IGNORED_BY_PATCHES}
     paired: Schema = _block(_keys("datasets.NAME"), ["dataroot_gt", "dataroot_lq"] if complete else [])
-    named_patch = {"properties": {"type": {"const": PATCH_TYPE}}, "required": ["type"]}
+    named_patch = {"properties": {"type": {"enum": list(PATCH_TYPES)}}, "required": ["type"]}
+    named_lmdb = {"properties": {"type": {"const": LMDB_TYPE}}, "required": ["type"]}
+    single: Schema = {key: {"type": "string"} for key in ("dataroot_gt", "dataroot_lq")} | {"weights": {"type": "null"}}
+    weights: Schema = {"weights": {"items": {"exclusiveMinimum": 0}}}
+    cases = [
+        {"if": named_patch, "then": {"properties": ignored}},
+        {"if": named_lmdb, "then": {"properties": weights}, "else": {"properties": single}},
+    ]
     return {
         "type": "object",
         "properties": {"type": {"enum": types, "description": DESCRIPTIONS["datasets.NAME"]["type"]}},
         **({"required": ["name", "type"]} if complete else {}),
         "if": {"properties": {"type": {"enum": list(PAIRED_TYPES)}}},
-        "then": {"allOf": [paired, {"if": named_patch, "then": {"properties": ignored}}]},
+        "then": {"allOf": [paired, *cases]},
     }
 
 

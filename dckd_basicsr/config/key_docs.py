@@ -67,9 +67,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "datasets.NAME": {
         "name": "for logs and tables",
-        "type": "PairedImageDataset, or PairedPatchDataset for progressive sizes and images smaller than a patch",
-        "dataroot_gt": "ground truth: a folder of images, or an LMDB",
+        "type": "PairedImageDataset; PairedPatchDataset for progressive sizes and images smaller than a patch; "
+        "PairedLMDBDataset, fastest: these too, lists of LMDBs, raw pixels",
+        "dataroot_gt": "ground truth: a folder of images, or an LMDB; PairedLMDBDataset takes a list of LMDBs",
         "dataroot_lq": "inputs, as dataroot_gt",
+        "weights": "share of the patches from each LMDB of a list, in any unit; by default images come equally often",
         "meta_info_file": "text file of image names, to use these alone; folders only",
         "filename_tmpl": "an input's name for a ground truth's; '{}x4' finds baby.png in babyx4.png",
         "io_backend": "{type: lmdb} or {type: disk}; by default told from the name of the roots",

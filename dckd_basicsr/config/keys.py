@@ -20,11 +20,12 @@ __all__ = [
     "DIST",
     "DISTILLED",
     "IGNORED_BY_PATCHES",
+    "LMDB_TYPE",
     "LOGGER",
     "OWN_MODELS",
     "PAIRED",
     "PAIRED_TYPES",
-    "PATCH_TYPE",
+    "PATCH_TYPES",
     "PATH",
     "PLAIN",
     "SETTINGS",
@@ -135,8 +136,9 @@ LOGGER: Keys = {
 PAIRED: Keys = {
     "name": str,
     "type": str,
-    "dataroot_gt": str,
-    "dataroot_lq": str,
+    "dataroot_gt": str | Sequence[str],
+    "dataroot_lq": str | Sequence[str],
+    "weights": Sequence[float] | None,
     "meta_info_file": str | None,
     "filename_tmpl": str,
     "io_backend": Block,
@@ -162,11 +164,13 @@ PAIRED: Keys = {
 """Keys of a paired dataset; those of other dataset types are their own."""
 
 IGNORED_BY_PATCHES = ("mean", "std", "color", "meta_info_file")
-"""Keys of the stock dataset that ``PairedPatchDataset`` does not have."""
+"""Keys of the stock dataset that :data:`PATCH_TYPES` do not have."""
 
-PAIRED_TYPES = ("PairedImageDataset", "PairedPatchDataset")
-PATCH_TYPE = "PairedPatchDataset"
-"""The dataset that ``progressive`` and images smaller than a patch need."""
+LMDB_TYPE = "PairedLMDBDataset"
+"""The dataset that lists of databases, ``weights`` and raw pixels need."""
+PATCH_TYPES = ("PairedPatchDataset", LMDB_TYPE)
+"""The datasets that ``progressive`` and images smaller than a patch need, the usual one first."""
+PAIRED_TYPES = ("PairedImageDataset", *PATCH_TYPES)
 
 AT_LEAST: dict[str, float] = {
     "scale": 1,

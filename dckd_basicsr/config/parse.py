@@ -113,7 +113,12 @@ def _complete_datasets(opt: dict[str, Any]) -> None:
             dataset["scale"] = opt["scale"]
         for key in ("dataroot_gt", "dataroot_lq"):
             if dataset.get(key) is not None:
-                dataset[key] = os.path.expanduser(dataset[key])  # noqa: PTH111 (keeps a trailing slash as given)
+                roots = dataset[key]
+                dataset[key] = _home(roots) if isinstance(roots, str) else [_home(root) for root in roots]
+
+
+def _home(root: str) -> str:
+    return os.path.expanduser(root)  # noqa: PTH111 (keeps a trailing slash as given)
 
 
 def _resolve_paths(opt: dict[str, Any]) -> None:

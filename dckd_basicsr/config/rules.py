@@ -13,7 +13,7 @@ from ..archs.facts import ArchFacts, facts_from_options
 from ..data.patches import stages_from
 from ..distill.objective import TERM_KEYS
 from ..errors import ConfigError
-from .keys import OWN_MODELS, PATCH_TYPE, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
+from .keys import OWN_MODELS, PATCH_TYPES, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, show, type_of
 from .resources import where_to_get
 
@@ -90,7 +90,7 @@ def _gt_sizes(opt: Mapping[str, Any]) -> dict[str, int]:
     """Patch sizes by where they stand: gt_size, or the rows of progressive."""
     train = block_of(opt, "datasets", "train")
     rows = train.get("progressive")
-    if isinstance(rows, list) and train.get("type") == PATCH_TYPE:
+    if isinstance(rows, list) and train.get("type") in PATCH_TYPES:
         found = {f"datasets.train.progressive[{i}] gt_size": r[1] for i, r in enumerate(rows) if _is_row(r)}
     else:
         found = {"datasets.train.gt_size": train.get("gt_size")}
@@ -108,8 +108,8 @@ def _training_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     train = block_of(opt, "datasets", "train")
     rows, parts = train.get("progressive"), block_of(opt, "train").get("accumulate", 1)
     world = int(os.environ.get("WORLD_SIZE", "1")) if opt.get("dist") is True else 1
-    if rows and train.get("type") != PATCH_TYPE:
-        yield f"datasets.train.progressive needs type: {PATCH_TYPE}, got {show(train.get('type'))}"
+    if rows and train.get("type") not in PATCH_TYPES:
+        yield f"datasets.train.progressive needs type: {PATCH_TYPES[0]}, got {show(train.get('type'))}"
     elif isinstance(rows, list):
         try:
             stages_from(rows, world, parts if isinstance(parts, int) and parts > 0 else 1)

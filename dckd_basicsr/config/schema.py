@@ -14,11 +14,12 @@ from .keys import (
     DIST,
     DISTILLED,
     IGNORED_BY_PATCHES,
+    LMDB_TYPE,
     LOGGER,
     OWN_MODELS,
     PAIRED,
     PAIRED_TYPES,
-    PATCH_TYPE,
+    PATCH_TYPES,
     PATH,
     PLAIN,
     SETTINGS,
@@ -138,9 +139,37 @@ def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> l
         sizes = ["batch_size_per_gpu", *(["gt_size"] if paired else [])]
         needed += [] if paired and dataset.get("progressive") else sizes
     problems = _block(where, dataset, PAIRED, needed, own and paired)
-    if own and dataset.get("type") == PATCH_TYPE:
+    if own and dataset.get("type") in PATCH_TYPES:
         ignored = [key for key in IGNORED_BY_PATCHES if dataset.get(key) is not None]
-        problems += [f"'{key}' in {where} would be ignored by {PATCH_TYPE}; remove it" for key in ignored]
+        problems += [f"'{key}' in {where} would be ignored by {dataset['type']}; remove it" for key in ignored]
+    if own and paired:
+        problems += _mixed(where, dataset, phase)
+    elif dataset.get("type") == LMDB_TYPE and phase == "train":
+        problems.append(f"{where}: {LMDB_TYPE} leaves work to the model, which only {' and '.join(OWN_MODELS)} do")
     if phase == "train" and dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
         problems.append(f"{where}: prefetch_mode 'cuda' needs pin_memory: true")
+    return problems
+
+
+def _mixed(where: str, dataset: Mapping[str, Any], phase: str) -> list[str]:
+    """Lists of databases, and their weights."""
+    roots, weights = [dataset.get(key) for key in ("dataroot_gt", "dataroot_lq")], dataset.get("weights")
+    lists = [root for root in roots if isinstance(root, list | tuple)]
+    if dataset.get("type") != LMDB_TYPE:
+        wrong = (("a list of data sets", bool(lists)), ("weights", weights is not None))
+        return [f"{where}: {what} needs type: {LMDB_TYPE}" for what, is_there in wrong if is_there]
+    problems = []
+    if block_of(dataset, "io_backend").get("type", "lmdb") != "lmdb":
+        problems.append(f"{where}: {LMDB_TYPE} reads LMDBs; set io_backend: {{type: lmdb}}, or leave it out")
+    counts = [len(root) if isinstance(root, list | tuple) else 1 for root in roots]
+    if counts[0] != counts[1] or not all(counts):
+        problems.append(f"{where}: dataroot_gt names {counts[0]} databases and dataroot_lq {counts[1]}; give pairs")
+    if weights is None:
+        return problems
+    if phase != "train":
+        problems.append(f"'weights' in {where} would be ignored: every image is tested once; remove it")
+    elif isinstance(weights, list | tuple) and len(weights) != counts[0]:
+        problems.append(f"'weights' in {where} has {len(weights)} numbers for {counts[0]} databases; give one for each")
+    elif isinstance(weights, list | tuple) and not all(isinstance(w, int | float) and w > 0 for w in weights):
+        problems.append(f"'weights' in {where} must be positive, got {show(weights)}")
     return problems
