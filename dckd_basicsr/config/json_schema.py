@@ -167,12 +167,13 @@ def _dataset(complete: bool) -> Schema:
     ignored: Schema = {key: {"type": "null"} for key in IGNORED_BY_PATCHES}
     paired: Schema = _block(_keys("datasets.NAME"), ["dataroot_gt", "dataroot_lq"] if complete else [])
     named_patch = {"properties": {"type": {"enum": list(PATCH_TYPES)}}, "required": ["type"]}
-    named_lmdb = {"properties": {"type": {"const": LMDB_TYPE}}, "required": ["type"]}
+    others = [name for name in PAIRED_TYPES if name != LMDB_TYPE]
+    named_other = {"properties": {"type": {"enum": others}}, "required": ["type"]}
     single: Schema = {key: {"type": "string"} for key in ("dataroot_gt", "dataroot_lq")} | {"weights": {"type": "null"}}
     weights: Schema = {"weights": {"items": {"exclusiveMinimum": 0}}}
     cases = [
         {"if": named_patch, "then": {"properties": ignored}},
-        {"if": named_lmdb, "then": {"properties": weights}, "else": {"properties": single}},
+        {"if": named_other, "then": {"properties": single}, "else": {"properties": weights}},
     ]
     return {
         "type": "object",

@@ -135,6 +135,16 @@ def test_mistakes(path: tuple[str, ...], value: Any) -> None:
     assert not accepts(opt)
 
 
+def test_only_the_lmdb_dataset_takes_lists_and_weights() -> None:
+    opt = job_options()
+    train = opt["datasets"]["train"]
+    train |= {"type": "PairedLMDBDataset", "dataroot_gt": ["a", "b"], "dataroot_lq": ["c", "d"], "weights": [3, 1]}
+    assert accepts(opt)
+    for change in ({"weights": [3, 0]}, {"weights": 3}, {"color": "y"}, {"type": "PairedPatchDataset"}):
+        assert not accepts({**opt, "datasets": {**opt["datasets"], "train": {**train, **change}}})
+    assert accepts({"_base_": "a.yml", "datasets": {"train": {"dataroot_gt": ["a", "b"], "weights": [3, 1]}}})
+
+
 def test_a_restoration_model_has_no_teacher() -> None:
     opt = load_yaml(FILES["teacher_x4_edsr.yml"])
     assert accepts(opt)
