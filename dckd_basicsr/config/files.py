@@ -44,7 +44,7 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
         missing_file(f"{where}.{key}", text, told)
         for key, texts in roots.items()
         for text in texts
-        if not (is_there(asas_path(text)) or is_there(asas_path(text), folder=True))
+        if not (is_there(as_path(text)) or is_there(as_path(text), folder=True))
     ]
     problems += _raw_problems(where, dataset, [*roots["dataroot_gt"], *roots["dataroot_lq"]])
     pairs = list(zip(roots["dataroot_gt"], roots["dataroot_lq"]))

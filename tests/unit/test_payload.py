@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from dckd_basicsr.compat import shared_environment
 from dckd_basicsr.data import (
     LmdbImages,
     LmdbWriter,
@@ -132,19 +136,22 @@ def test_photos_pack_smaller_than_by_the_plain_level_of_zlib() -> None:
     np.testing.assert_array_equal(decode_image(encode_png(photo, 1), "photo"), photo)
 
 
-def test_environments_are_shared_in_a_process(packed: Path) -> None:
-    from dckd_basicsr.compat import shared_environment
+def png_options(packed: Path) -> dict[str, Any]:
+    roots = {"dataroot_gt": str(packed / "png/GT.lmdb"), "dataroot_lq": str(packed / "png/LQ_x2.lmdb")}
+    return {**roots, "io_backend": {"type": "lmdb"}, "scale": 2, "phase": "val"}
 
+
+def test_environments_are_shared_in_a_process(packed: Path) -> None:
     path = packed / "png/GT.lmdb"
     first = shared_environment(str(path), readonly=True, lock=False)
     assert shared_environment(f"{path}/", readonly=True, lock=False) is first
-    dataset = PairedPatchDataset(
-        {
-            "dataroot_gt": str(path),
-            "dataroot_lq": str(packed / "png/LQ_x2.lmdb"),
-            "io_backend": {"type": "lmdb"},
-            "scale": 2,
-            "phase": "val",
-        }
-    )
-    assert isinstance(dataset[0]["gt"], torch.Tensor)  # reads what is open already
+    assert PairedPatchDataset(png_options(packed))[0]["gt"].shape == (3, 32, 32)  # reads what is open already
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_forked_workers_read_what_their_parent_has_open(packed: Path) -> None:
+    here = PairedPatchDataset(png_options(packed))
+    wanted = here[0]["gt"]
+    loader = DataLoader(PairedPatchDataset(png_options(packed)), num_workers=1, multiprocessing_context="fork")
+    assert torch.equal(next(iter(loader))["gt"][0], wanted)
+    assert torch.equal(here[0]["gt"], wanted)  # the parent's is as it was
