@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from basicsr.data.data_util import paired_paths_from_folder, paired_paths_from_lmdb
