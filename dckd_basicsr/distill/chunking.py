@@ -10,7 +10,7 @@ _CACHED = 5 << 20
 """Bytes of a layer's output that a CPU's cache still holds in the next layer; measured, see docs/performance.md."""
 
 
-def images_at_once(images: Tensor, chunk: int | None, width: int = 64, scale: int = 1) -> int:
+def images_at_once(images: Tensor, chunk: int | None, width: int = 32) -> int:
     """Return ``chunk`` if it is given; else all of them on a GPU, and as many as fit into the cache on a CPU.
 
     Every layer treats samples independently, so this changes the time and (but for rounding) nothing else.
@@ -18,12 +18,11 @@ def images_at_once(images: Tensor, chunk: int | None, width: int = 64, scale: in
     Args:
         images: (N, C, H, W), what will be cut.
         chunk: what the options ask for.
-        width: channels of the network's largest layers.
-        scale: side of these layers / side of the images.
+        width: channels of the layers at the images' own size.
     """
     if chunk:
         return chunk
     if images.device.type != "cpu":
         return max(1, len(images))
-    layer = 4 * width * images.shape[2] * images.shape[3] * scale**2
+    layer = 4 * width * images.shape[2] * images.shape[3]
     return max(1, _CACHED // layer)

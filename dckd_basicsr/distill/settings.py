@@ -96,7 +96,8 @@ class DegradationSettings:
 class NegativesSettings:
     """Negatives of the contrast: ``num`` in total; the clean LQ is one of them if ``include_clean``.
 
-    ``chunk`` bounds memory: at most that many images pass the history model at once (None: all in one batch).
+    ``chunk`` bounds memory: at most that many images pass the history model at once (None: all on a GPU, on a CPU what
+    its cache holds).
     """
 
     num: int = 5
@@ -143,7 +144,8 @@ class EncoderSettings:
     """Frozen VQGAN encoder: images in [0, 1] are mapped to ``input_range`` before it.
 
     The published code feeds ``[0, 1]`` although the VQGAN was trained on ``[-1, 1]``. ``chunk`` bounds memory: at
-    most that many gradient-free images pass the encoder at once (None: all in one batch).
+    most that many gradient-free images pass the encoder at once (None: all on a GPU, on a CPU what its cache
+    holds).
     """
 
     input_range: tuple[float, float] = (-1.0, 1.0)

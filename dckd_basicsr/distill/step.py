@@ -150,7 +150,7 @@ class DistillStep:
 
     def _in_pieces(self, net: nn.Module, images: Tensor, chunk: int | None = None) -> Tensor:
         """Run a frozen network over images; float32, (N, C, H, W)."""
-        count = images_at_once(images, chunk, scale=self.gt.shape[2] // self.lq.shape[2])
+        count = images_at_once(images, chunk)
         return torch.cat([net(piece) for piece in images.split(count)]).float()
 
     @cached_property
