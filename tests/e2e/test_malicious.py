@@ -270,6 +270,7 @@ def test_python_tags_are_refused(job: Path, capsys: Any, tag: str) -> None:
 )
 def test_code_in_overrides_is_text(job: Path, capsys: Any, entry: str) -> None:
     refused(capsys, "train", "-opt", "job.yml", "--force_yml", entry)
+    assert not Path("ran").exists()
 
 
 def laughs(block: str, last: str = "") -> str:
