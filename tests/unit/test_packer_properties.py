@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dckd_basicsr.bicubic import imresize_uint8
+from dckd_basicsr import compat
 from dckd_basicsr.data import LmdbImages, paired_lmdb_problems, prepare_sr, verify_lmdb, verify_pair
 from dckd_basicsr.data.images import Image, decode_image, encode_png
 from dckd_basicsr.data.keys import image_key
@@ -66,8 +67,8 @@ def test_photos_come_back(scratch: Callable[[], Path], photos: dict[str, tuple[i
     options = {"dataroot_gt": str(summary.gt), "dataroot_lq": str(summary.lq[scale]), "scale": scale, "phase": "val"}
     dataset = PairedImageDataset({**options, "io_backend": {"type": "lmdb"}})
     read = {sample["gt_path"]: sample for sample in (dataset[i] for i in range(len(dataset)))}
-    for name in [name for name in dataset.file_client.client._open if name[1].startswith(str(folder.resolve()))]:
-        dataset.file_client.client._open.pop(name).close()  # else BasicSR's reader keeps every example's files open
+    for path in [path for path in compat._ENVIRONMENTS if path.startswith(str(folder.resolve()))]:
+        compat._ENVIRONMENTS.pop(path)[1].close()  # else BasicSR's reader keeps every example's files open
     assert read.keys() == images.keys()
     for key, image in images.items():
         height, width = (side // scale * scale for side in image.shape[:2])
