@@ -18,8 +18,8 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dckd_basicsr.bicubic import imresize_uint8
 from dckd_basicsr import compat
+from dckd_basicsr.bicubic import imresize_uint8
 from dckd_basicsr.data import LmdbImages, paired_lmdb_problems, prepare_sr, verify_lmdb, verify_pair
 from dckd_basicsr.data.images import Image, decode_image, encode_png
 from dckd_basicsr.data.keys import image_key
