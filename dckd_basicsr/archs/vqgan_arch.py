@@ -219,10 +219,12 @@ class VQGAN(nn.Module):
         """
         levels = self.encoder.to_last_tap(x)
         rows = len(x) if logits is True else int(logits)
-        code_logits = None
-        if rows > 0:
-            code_logits = self.quantize.logits(self.quant_conv(self.encoder.from_last_tap(levels[-1][:rows])))
+        code_logits = self.logits_from_last_tap(levels[-1][:rows]) if rows else None
         return Encoding(tuple(levels) if taps else (), code_logits)
+
+    def logits_from_last_tap(self, tap: Tensor) -> Tensor:
+        """Go on from the last tap, (B, C, h, w), to the code logits, (B * h * w, n_embed)."""
+        return self.quantize.logits(self.quant_conv(self.encoder.from_last_tap(tap)))
 
     def encode(self, x: Tensor) -> Tensor:
         """Latent z before quantization, (B, embed_dim, h, w)."""

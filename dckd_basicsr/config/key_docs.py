@@ -111,7 +111,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "negatives": "the degraded inputs",
         "encoder": "how images enter the VQGAN",
         "consistency": "the transforms of consistency_opt",
-        "runtime": "how fast a step runs: precision, memory layout, compilation",
+        "runtime": "how fast a step runs: precision, memory layout, compilation, CUDA graphs",
         "divergence": "what happens when a loss or gradient is not finite",
     },
     "val": {

@@ -34,10 +34,13 @@ def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
 
 def device_problems(opt: Mapping[str, Any]) -> list[str]:
     """Return what the machine cannot give: GPUs."""
-    wanted = opt.get("num_gpu")
+    wanted, has_gpu = opt.get("num_gpu"), torch.cuda.is_available()
+    recorded = block_of(opt, "train", "runtime").get("cuda_graph") is True
+    if recorded and (wanted == 0 or not has_gpu) and opt.get("model_type") in OWN_MODELS:
+        return ["train.runtime.cuda_graph is true, but the run is on a CPU; set it to auto or false"]
     if not isinstance(wanted, int) or wanted <= 0:
         return []
-    if not torch.cuda.is_available():
+    if not has_gpu:
         return [f"num_gpu is {wanted}, but PyTorch finds no usable CUDA device; set num_gpu: auto, or 0 for the CPU"]
     if wanted > 1 and opt.get("model_type") in OWN_MODELS and opt.get("dist") is False:
         return [

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Any
 
-__all__ = ["images_at_once"]
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-_CACHED = 5 << 20
+__all__ = ["images_at_once", "widest_layer"]
+
+_CACHED = 10 << 20
 """Bytes of a layer's output that a CPU's cache still holds in the next layer; measured, see docs/performance.md."""
 
 
-def images_at_once(images: Tensor, chunk: int | None, width: int = 32) -> int:
+def images_at_once(images: Tensor, chunk: int | None, width: float = 32, dtype: torch.dtype = torch.float32) -> int:
     """Return ``chunk`` if it is given; else all of them on a GPU, and as many as fit into the cache on a CPU.
 
     Every layer treats samples independently, so this changes the time and (but for rounding) nothing else.
@@ -18,11 +22,49 @@ def images_at_once(images: Tensor, chunk: int | None, width: int = 32) -> int:
     Args:
         images: (N, C, H, W), what will be cut.
         chunk: what the options ask for.
-        width: channels of the layers at the images' own size.
+        width: numbers that the widest layer gives for each pixel of an image.
+        dtype: of these numbers.
+
+    Returns:
+        at least 1. On a CPU pieces are equal where that costs little, since compiled code is made for each size.
     """
+    count = max(1, len(images))
     if chunk:
         return chunk
     if images.device.type != "cpu":
-        return max(1, len(images))
-    layer = 4 * width * images.shape[2] * images.shape[3]
-    return max(1, _CACHED // layer)
+        return count
+    fitting = int(_CACHED / (dtype.itemsize * width * images.shape[2] * images.shape[3]))
+    limit = min(count, max(1, fitting))
+    equal = max(n for n in range(1, limit + 1) if count % n == 0)
+    return equal if 2 * equal > limit else limit
+
+
+def widest_layer(net: nn.Module, side: int = 64, channels: int = 3) -> float:
+    """Return how many numbers the widest layer of ``net`` gives for each pixel of its input.
+
+    Found with tensors that have no values, so it costs milliseconds. A network that cannot be followed that way
+    counts as 32, a usual width.
+
+    Args:
+        net: a network that is not compiled.
+        side: of a square input that the network takes.
+        channels: of the input.
+    """
+    largest = 0
+
+    def watch(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel())
+
+    handles = [module.register_forward_hook(watch) for module in net.modules() if not list(module.children())]
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+            net(torch.empty(1, channels, side, side, device=device))
+    except Exception:  # somebody else's network
+        largest = 0
+    finally:
+        for handle in handles:
+            handle.remove()
+    return largest / side**2 or 32.0

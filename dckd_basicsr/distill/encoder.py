@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,16 +20,11 @@ class FrozenEncoder(nn.Module):
     Args:
         vqgan: with its weights loaded; its parameters are frozen in place.
         settings: input range and chunk size.
-        dtype: of the encoder's layers; the codebook and what is compared with it stay float32.
     """
 
-    def __init__(
-        self, vqgan: VQGAN, settings: EncoderSettings | None = None, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, vqgan: VQGAN, settings: EncoderSettings | None = None) -> None:
         super().__init__()
-        vqgan.encoder.to(dtype)
-        vqgan.quant_conv.to(dtype)
-        self.dtype = dtype
+        self.dtype = torch.float32
         self.vqgan = vqgan.eval().requires_grad_(False)
         self.settings = settings or EncoderSettings()
 
@@ -52,17 +49,24 @@ class FrozenEncoder(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)  # else the first layers run in the other layout
         return self.vqgan.analyse(x.to(self.dtype), taps=taps, logits=logits)
 
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Let the layers compute in ``dtype``; the codebook and what is compared with it stay float32."""
+        self.vqgan.encoder.to(dtype)
+        self.vqgan.quant_conv.to(dtype)
+        self.dtype = dtype
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the way to the last tap and the way from there, each as a whole: every level is of another shape."""
+        for name in ("to_last_tap", "from_last_tap"):
+            setattr(self.vqgan.encoder, name, torch.compile(getattr(self.vqgan.encoder, name), *args, **options))
+
     @torch.no_grad()
     def reference(self, images: Tensor, *, taps: bool, logits: int | bool) -> Encoding:
         """Encode images that need no gradient, as many at once as :func:`.images_at_once` says."""
-        chunk = images_at_once(images, self.settings.chunk, self.vqgan.config.ch)
         wanted = len(images) if logits is True else int(logits)
-        parts = [
-            self(images[start : start + chunk], taps=taps, logits=max(0, min(chunk, wanted - start)))
-            for start in range(0, len(images) if taps else wanted, chunk)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        levels = tuple(torch.cat(level) for level in zip(*(part.taps for part in parts))) if taps else ()
-        rows = [part.logits for part in parts if part.logits is not None]
-        return Encoding(levels, torch.cat(rows) if rows else None)
+        images = images if taps else images[:wanted]
+        count = images_at_once(images, self.settings.chunk, self.vqgan.config.ch, self.dtype)
+        pieces = [self(piece, taps=True, logits=False).taps for piece in images.split(count)]
+        levels = pieces[0] if len(pieces) == 1 else tuple(torch.cat(level) for level in zip(*pieces))
+        rows = self.vqgan.logits_from_last_tap(levels[-1][:wanted]) if wanted else None
+        return Encoding(levels if taps else (), rows)

@@ -42,6 +42,10 @@ class Generators:
             self._devices[key] = torch.Generator(device=device).manual_seed(self.seed + 1)
         return self._devices[key]
 
+    def of_devices(self) -> list[torch.Generator]:
+        """The generators of devices that have been drawn from."""
+        return list(self._devices.values())
+
     def training_state(self) -> dict[str, Any]:
         """States of all generators, for the training state."""
         states = {key: generator.get_state() for key, generator in self._devices.items()}
@@ -55,9 +59,14 @@ class Generators:
         """
         self.seed = int(state["seed"])  # a stream nobody has drawn from yet still follows from it
         self._host.set_state(state["host"])
-        self._devices.clear()
         kind = torch.device(device).type
+        for each in list(self._devices):  # in place: a recorded step draws from the generators it was recorded with
+            if each != kind:
+                del self._devices[each]
         if kind in state["devices"]:
             self.on(device).set_state(state["devices"][kind])
-        elif state["devices"]:
+            return
+        if kind in self._devices:
+            self._devices[kind].manual_seed(self.seed + 1)
+        if state["devices"]:
             _LOG.warning("no random state for %s in the training state: its noise stream starts from the seed", kind)

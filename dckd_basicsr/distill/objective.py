@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..losses import ContrastiveLoss
@@ -107,6 +108,12 @@ class Objective(nn.Module):
     def needs(self) -> frozenset[str]:
         """All that the terms ask of a step."""
         return frozenset[str]().union(*(_TERMS[key].needs for key in self._losses))
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the contrast, whose terms read whole feature maps; the others read images."""
+        for loss in self._losses.values():
+            if isinstance(loss, ContrastiveLoss):
+                loss.terms = torch.compile(loss.terms, *args, **options)  # type: ignore[method-assign]
 
     def forward(self, step: DistillStep) -> ObjectiveValues:
         """Evaluate every term on one batch."""

@@ -50,6 +50,9 @@ class DistillParts:
         negatives: how many, and how LQ is degraded.
         consistency: how LQ is transformed for the teacher.
         frozen_region: makes the context in which teacher and history model run, for instance one of mixed precision.
+        teacher_width: numbers that the teacher's widest layer gives for each pixel of LQ, see :func:`.widest_layer`; on
+            a CPU this decides how many images pass it at once.
+        history_width: the same of the history model.
     """
 
     generators: Generators
@@ -59,6 +62,14 @@ class DistillParts:
     negatives: NegativesSettings = field(default_factory=NegativesSettings)
     consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
     frozen_region: Callable[[], AbstractContextManager] = nullcontext
+    teacher_width: float = 32.0
+    history_width: float = 32.0
+
+    def negative_inputs(self, lq: Tensor) -> Tensor:
+        """Draw D_j(LQ) for all j, (num * B, C, h, w), one negative after another, the clean LQ last."""
+        degrade = Degradation(self.negatives.degradation, self.generators)
+        inputs = [degrade(lq) for _ in range(self.negatives.num - int(self.negatives.include_clean))]
+        return torch.cat([*inputs, lq] if self.negatives.include_clean else inputs)
 
 
 class DistillStep:
@@ -70,16 +81,24 @@ class DistillStep:
         gt: ground truth in [0, 1], (B, C, scale * h, scale * w).
         student: student output for ``lq``, with its graph.
         needs: all that the terms of this run ask for, see :class:`Need`.
+        degraded: what ``parts.negative_inputs(lq)`` gave, if it was drawn beforehand.
     """
 
     def __init__(
-        self, parts: DistillParts, lq: Tensor, gt: Tensor, student: Tensor, needs: Collection[str] = ()
+        self,
+        parts: DistillParts,
+        lq: Tensor,
+        gt: Tensor,
+        student: Tensor,
+        needs: Collection[str] = (),
+        degraded: Tensor | None = None,
     ) -> None:
         self.parts = parts
         self.lq = lq
         self.gt = gt
         self.student = student
         self.needs = frozenset(needs)
+        self.degraded = degraded
 
     @property
     def teacher(self) -> Tensor:
@@ -98,15 +117,10 @@ class DistillStep:
     @torch.no_grad()
     def negatives(self) -> Tensor:
         """H(D_j(LQ)) for all j, (num * B, C, H, W), the negatives one after another."""
-        settings = self.parts.negatives
-        degrade = Degradation(settings.degradation, self.parts.generators)
-        inputs = [degrade(self.lq) for _ in range(settings.num - int(settings.include_clean))]
-        if settings.include_clean:
-            inputs.append(self.lq)
         history = _part(self.parts.history, "history model")
-        batch = torch.cat(inputs)
+        batch = self.parts.negative_inputs(self.lq) if self.degraded is None else self.degraded
         with self.parts.frozen_region():
-            return self._in_pieces(history, batch, settings.chunk)
+            return self._in_pieces(history, batch, self.parts.history_width, self.parts.negatives.chunk)
 
     @property
     def student_taps(self) -> tuple[Tensor, ...]:
@@ -141,17 +155,20 @@ class DistillStep:
         teacher = _part(self.parts.teacher, "teacher")
         if Need.CONSISTENCY not in self.needs:
             with self.parts.frozen_region():
-                return (self._in_pieces(teacher, self.lq),)
+                return (self._in_pieces(teacher, self.lq, self.parts.teacher_width),)
         transform = draw_transform(len(self.lq), self.parts.consistency, self.parts.generators, self.lq.device)
         both = torch.cat([self.lq, transform(self.lq)])
         with self.parts.frozen_region():
-            plain, transformed = self._in_pieces(teacher, both).chunk(2)
+            plain, transformed = self._in_pieces(teacher, both, self.parts.teacher_width).chunk(2)
         return plain, transform.inverse(transformed)
 
-    def _in_pieces(self, net: nn.Module, images: Tensor, chunk: int | None = None) -> Tensor:
+    def _in_pieces(self, net: nn.Module, images: Tensor, width: float, chunk: int | None = None) -> Tensor:
         """Run a frozen network over images; float32, (N, C, H, W)."""
-        count = images_at_once(images, chunk)
-        return torch.cat([net(piece) for piece in images.split(count)]).float()
+        mixed = torch.is_autocast_enabled(images.device.type)
+        dtype = torch.get_autocast_dtype(images.device.type) if mixed else torch.float32
+        count = images_at_once(images, chunk, width, dtype)
+        outputs = [net(piece) for piece in images.split(count)]
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).float()
 
     @cached_property
     def _student_encoding(self) -> Encoding:

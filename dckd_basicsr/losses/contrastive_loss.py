@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
@@ -34,8 +34,26 @@ class ContrastTerms(NamedTuple):
     negative: Tensor
 
 
-def _distance(a: Tensor, b: Tensor) -> Tensor:
-    return (a.float() - b.float()).abs().mean()
+class _Distances(torch.autograd.Function):
+    """Mean absolute differences of one tensor to several others, with a gradient to that one.
+
+    The backward pass takes the signs anew: autograd would keep a float32 difference for each of the others, which at
+    full resolution is most of a step's memory, and would walk over each of them several times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, one: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(one, *others)
+        exact = one.float()
+        return tuple((exact - other).abs_().mean() for other in others)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        one, *others = ctx.saved_tensors
+        found = torch.zeros_like(one)
+        for other, gradient in zip(others, gradients):
+            found.add_(torch.sub(one, other).sign_().mul_(gradient / one.numel()))
+        return (found, *[None] * len(others))
 
 
 def _check(student: Taps, teacher: Taps, negatives: Sequence[Taps], weights: Sequence[float]) -> None:
@@ -60,8 +78,9 @@ def contrast_terms(
     _check(student_taps, teacher_taps, negative_taps, weights)
     loss = positive = negative = torch.zeros((), device=student_taps[0].device)
     for i, weight in enumerate(weights):
-        to_teacher = _distance(student_taps[i], teacher_taps[i])
-        to_negatives = torch.stack([_distance(student_taps[i], taps[i]) for taps in negative_taps]).sum()
+        references = [taps[i].detach() for taps in (teacher_taps, *negative_taps)]
+        to_teacher, *distances = _Distances.apply(student_taps[i], *references)
+        to_negatives = torch.stack(distances).sum()
         loss = loss + weight * to_teacher / (to_negatives + eps)
         positive = positive + weight * to_teacher.detach()
         negative = negative + weight * to_negatives.detach() / len(negative_taps)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from basicsr.archs import build_network
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
@@ -27,7 +26,7 @@ from ..distill import (
     settings_from,
 )
 from ..errors import ConfigError
-from ..runtime.acceleration import arrange, region
+from ..runtime.acceleration import region
 from .restoration_model import RestorationModel
 
 __all__ = ["DCKDModel"]
@@ -52,8 +51,6 @@ class DCKDModel(RestorationModel):
         if Need.TAPS in needs:
             settings = settings_from(HistorySettings, train_opt.get("history"), "train.history")
             self.history = HistoryModel(self.history_source(settings), settings).to(self.device)
-            facts = facts_of(self.history.net, self.opt["network_g"], int(self.opt.get("scale", 1)))
-            _LOG.info("Runtime: history model %s", arrange(self.history.net, self.runtime, facts))
         return DistillParts(
             generators=self.generators,
             teacher=self._build_teacher() if Need.TEACHER in needs else None,
@@ -104,9 +101,7 @@ class DCKDModel(RestorationModel):
                 "use a teacher of the same scale"
             )
         self.check_patches("network_teacher", facts)
-        teacher = teacher.to(self.device).eval().requires_grad_(False)
-        _LOG.info("Runtime: teacher %s", arrange(teacher, self.runtime, facts))
-        return teacher
+        return teacher.to(self.device).eval().requires_grad_(False)
 
     def _build_encoder(self) -> FrozenEncoder:
         path = self.opt["path"]["pretrain_network_vqgan"]
@@ -119,10 +114,7 @@ class DCKDModel(RestorationModel):
         load_into(vqgan, used, path)
         settings = settings_from(EncoderSettings, self.opt["train"].get("encoder"), "train.encoder")
         self._check_weights_per_tap(vqgan)
-        dtype = torch.bfloat16 if self.runtime.precision.frozen == "bf16" else torch.float32
-        encoder = FrozenEncoder(vqgan, settings, dtype).to(self.device)
-        _LOG.info("Runtime: encoder %s", arrange(encoder.vqgan.encoder, self.runtime))
-        return encoder
+        return FrozenEncoder(vqgan, settings).to(self.device)
 
     def _check_weights_per_tap(self, vqgan: VQGAN) -> None:
         options = self.opt["train"].get("contrastive_opt") or {}

@@ -13,20 +13,22 @@ import torch
 from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts, facts_of
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
-from ..runtime.acceleration import RuntimeSettings, arrange, recompute, region, set_float32
+from ..runtime.acceleration import RuntimeSettings, region, settled
 from ..runtime.augment import images_on
-from ..runtime.budget import shown, step_budget
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.processes import gather
 from ..runtime.run_folder import goes_on_in_place
 from ..runtime.schedules import build_schedule
+from ..runtime.static_step import StaticStep
 from ..runtime.validation_record import ValidationRecord
+from .accelerating import accelerate, draws_on_the_host
 from .checkpointing import apply_changed_options, of_this_process, with_present_flags
 from .restoring import restorer
 from .validation import validate
@@ -84,7 +86,10 @@ class RestorationModel(SRModel):
             self._init_ema()
         self.clip_grad_norm = train_opt.get("clip_grad_norm")
         self.accumulate = accumulation(self.opt)
-        self.runtime = settings_from(RuntimeSettings, train_opt.get("runtime"), "train.runtime")
+        asked = settings_from(RuntimeSettings, train_opt.get("runtime"), "train.runtime")
+        self.runtime = settled(asked, self.device, int(self.opt["world_size"]))
+        self.scaler = self._loss_scale()
+        self.static: StaticStep | None = None
         run, rank = Path(self.opt["path"]["experiments_root"]), int(self.opt["rank"])
         settings = settings_from(DivergenceSettings, train_opt.get("divergence"), "train.divergence")
         self.guard = DivergenceGuard(settings, run / "divergence", rank)
@@ -93,33 +98,11 @@ class RestorationModel(SRModel):
         # Ranks draw their own degradations; the offset keeps their streams apart for any sensible seed.
         self.generators = Generators(int(self.opt["manual_seed"]) + 1_000_003 * int(self.opt["rank"]))
         self.parts = self.build_parts()
-        self._log_budget()
-        self._accelerate()
+        accelerate(self)
         self.values: ObjectiveValues | None = None
         self._batch_shape: torch.Size | None = None
         self.setup_optimizers()
         self.setup_schedulers()
-
-    def _log_budget(self) -> None:
-        """Say where the work of an iteration of this process lies, as far as it can be counted."""
-        stage, scale = patch_stages(self.opt)[0], int(self.opt.get("scale", 1))
-        batch = stage.batch // int(self.opt["world_size"])
-        net = self.get_bare_model(self.net_g)
-        try:
-            budget = step_budget(net, self.parts, self.objective.needs, batch, stage.gt_size // scale, scale)
-        except Exception as error:  # a network of somebody else's that does more than PyTorch's counter follows
-            _LOG.info("Work of an iteration: not counted (%s)", type(error).__name__)
-        else:
-            _LOG.info("Work of an iteration: %s", shown(budget))
-
-    def _accelerate(self) -> None:
-        """Lay out and compile the student, after everything that copies it has done so."""
-        net, options = self.get_bare_model(self.net_g), self.opt["network_g"]
-        set_float32(self.runtime.precision)
-        if self.runtime.recompute:
-            _LOG.info("Runtime: activations of %d blocks of the student are computed again", recompute(net))
-        facts = facts_of(net, options, int(self.opt.get("scale", 1)))
-        _LOG.info("Runtime: student %s", arrange(net, self.runtime, facts))
 
     def build_parts(self) -> DistillParts:
         """What the loss terms may draw on besides student and data; nothing here."""
@@ -145,30 +128,72 @@ class RestorationModel(SRModel):
 
     def _forward_backward(self) -> ObjectiveValues:
         """Leave the gradient of the mean over the batch in place, part by part; return the mean values."""
-        parts = self.accumulate
-        found = []
-        for i, (lq, gt) in enumerate(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True)):
-            later = i + 1 < parts and self.opt["dist"]  # processes average their gradients once, with the last part
-            with self.net_g.no_sync() if later else contextlib.nullcontext():
-                with region(self.runtime.precision.student, self.device):
-                    self.output = self.net_g(lq)
-                self.output = self.output.float()
-                values = self.objective(DistillStep(self.parts, lq, gt, self.output, self.objective.needs))
-                total = values.total / parts if parts > 1 else values.total
-                # 1, or NaN where the loss is infinite with finite derivatives: the guard looks at gradients, which all
-                # processes share.
-                total.backward(1.0 + 0.0 * total.detach())
-            found.append(values)
-        return found[0] if parts == 1 else _mean(found)
+        parts = list(zip(self.lq.chunk(self.accumulate), self.gt.chunk(self.accumulate), strict=True))
+        found = self._replayed(parts) if self.static else None
+        if found is None:
+            found = []
+            for i, (lq, gt) in enumerate(parts):
+                later = i + 1 < len(parts) and self.opt["dist"]  # processes average gradients once, with the last part
+                with self.net_g.no_sync() if later else contextlib.nullcontext():
+                    found.append(self._compute(self.net_g, lq, gt))
+        return found[0] if len(parts) == 1 else _mean(found)
+
+    def compute(self, lq: Tensor, gt: Tensor, degraded: Tensor | None = None) -> ObjectiveValues:
+        """Add one part's gradient to the student's, of this process alone.
+
+        Args:
+            lq: (B, C, h, w) in [0, 1].
+            gt: (B, C, scale * h, scale * w) in [0, 1].
+            degraded: see :class:`DistillStep`.
+        """
+        return self._compute(self.get_bare_model(self.net_g), lq, gt, degraded)
+
+    def _compute(self, net: nn.Module, lq: Tensor, gt: Tensor, degraded: Tensor | None = None) -> ObjectiveValues:
+        with region(self.runtime.precision.student, self.device):
+            output = net(lq)
+        values = self.objective(DistillStep(self.parts, lq, gt, output.float(), self.objective.needs, degraded))
+        total = values.total / self.accumulate if self.accumulate > 1 else values.total
+        # 1, or NaN where the loss is infinite with finite derivatives: the guard looks at gradients, which all
+        # processes share.
+        direction = 1.0 + 0.0 * total.detach()
+        (self.scaler.scale(total) if self.scaler else total).backward(direction)
+        return values
+
+    def _replayed(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[ObjectiveValues] | None:
+        """Compute a batch with the recorded step; None if it cannot be recorded, now and for the rest of the run."""
+        assert self.static is not None
+        inputs: Sequence[tuple[Tensor, ...]] = parts
+        if draws_on_the_host(self):
+            inputs = [(lq, gt, self.parts.negative_inputs(lq)) for lq, gt in parts]
+        try:
+            return self.static(inputs, shared=self.opt["dist"])
+        except RuntimeError as error:
+            _LOG.warning("the step cannot be recorded as a CUDA graph and runs without: %s", str(error).split("\n")[0])
+            self.static = None
+            self.optimizer_g.zero_grad(set_to_none=True)
+            return None
 
     def _step(self, current_iter: int, values: ObjectiveValues) -> None:
         params = [p for p in self.net_g.parameters() if p.grad is not None]
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer_g)
         norm = torch.nn.utils.clip_grad_norm_(params, self.clip_grad_norm) if self.clip_grad_norm else None
-        if not self.guard.settings.check:
+        if self.guard.settings.check:
+            norm = gradient_norm(params) if norm is None else norm
+            scale = self.scaler.scale(norm.new_ones(())) if self.scaler else None
+            batch = {"lq": self.lq, "gt": self.gt}
+            self.guard.step(self.optimizer_g, current_iter, values.losses, norm, batch, scale)
+        elif self.scaler:
+            self.scaler.step(self.optimizer_g)
+        else:
             self.optimizer_g.step()
-            return
-        norm = gradient_norm(params) if norm is None else norm
-        self.guard.step(self.optimizer_g, current_iter, values.losses, norm, {"lq": self.lq, "gt": self.gt})
+        if self.scaler:
+            self.scaler.update()
+
+    def _loss_scale(self) -> torch.amp.GradScaler | None:
+        """Float16 has too few small numbers for the gradients of means over whole images."""
+        half = "fp16" in (self.runtime.precision.student, self.runtime.precision.frozen)
+        return torch.amp.GradScaler(self.device.type) if half else None
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         images = images_on(data, self.device)
@@ -277,11 +302,15 @@ class RestorationModel(SRModel):
         """State outside student, optimizer and scheduler; tensors and plain containers only."""
         generators = gather(self.generators.training_state())
         own = {"generators": generators, "validations": self.record.as_plain(), "skipped": self.guard.skipped}
+        if self.scaler:
+            own["loss_scale"] = self.scaler.state_dict()
         return {"dckd": own}
 
     def load_extra_training_state(self, state: Mapping[str, Any]) -> None:
         """Restore what is under ``dckd`` in the training state."""
         self.guard.skipped = int(state["skipped"])
+        if self.scaler and "loss_scale" in state:
+            self.scaler.load_state_dict(dict(state["loss_scale"]))
         if generators := of_this_process(state["generators"], self.opt):
             self.generators.load_training_state(generators, self.device)
 

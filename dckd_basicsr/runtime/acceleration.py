@@ -1,24 +1,24 @@
-"""How fast a step runs on the machine at hand: precision, memory layout, compilation, recomputed activations."""
+"""How fast a step runs on the machine at hand: precision, memory layout, compilation, CUDA graphs."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from ..archs.facts import ArchFacts
+from ..distill.encoder import FrozenEncoder
+from ..errors import ConfigError
+from .compiling import can_compile, compile_blocks
 
-__all__ = ["PrecisionSettings", "RuntimeSettings", "arrange", "recompute", "region", "set_float32"]
+__all__ = ["PrecisionSettings", "RuntimeSettings", "arrange", "arrange_encoder", "region", "set_float32", "settled"]
 
-Precision = Literal["fp32", "tf32", "bf16"]
-_DTYPES = {"bf16": torch.bfloat16}
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+Switch = bool | Literal["auto"] | None
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class PrecisionSettings:
 
     Attributes:
         student: null leaves float32 as PyTorch has it (on GPUs TF32 in convolutions, not in matrix products); fp32 is
-            exact float32, tf32 TF32 in both, bf16 mixed precision.
+            exact float32, tf32 TF32 in both, bf16 and fp16 mixed precision, the latter with a scaled loss; auto is
+            bf16 where the machine is fast at it, else on older GPUs fp16, else null.
         frozen: the same for teacher, history model and encoder. TF32 is a switch of the process: it is on if either
             asks for it.
     """
@@ -38,20 +39,75 @@ class PrecisionSettings:
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """The block ``train.runtime``.
+    """The block ``train.runtime``. What is not given is off, or auto with ``preset: auto``.
 
     Attributes:
+        preset: auto takes auto for everything that is not given.
         precision: arithmetic inside the networks.
         channels_last: memory layout of convolutional networks; auto takes it where the network's facts say it pays.
-        compile: compile the repeated blocks of all networks with TorchInductor; the first iterations take minutes.
+        compile: compile the repeated blocks of all networks and the encoder with TorchInductor, which takes a minute or
+            more at the start; auto does where a compiler is found.
+        cuda_graph: record forward, losses and backward once for each size of a batch and replay them, so that the GPU
+            never waits for Python; auto does on one GPU, unless recompute is on.
         recompute: do not keep the activations of the student's repeated blocks but compute them again in the backward
             pass: less memory, about a third more work in the student.
     """
 
+    preset: Literal["auto"] | None = None
     precision: PrecisionSettings = field(default_factory=PrecisionSettings)
-    channels_last: bool | Literal["auto"] = False
-    compile: bool = False
+    channels_last: Switch = None
+    compile: Switch = None
+    cuda_graph: Switch = None
     recompute: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cuda_graph is True and self.recompute:
+            raise ValueError("cuda_graph cannot record recomputed activations; switch off cuda_graph or recompute")
+
+
+def settled(settings: RuntimeSettings, device: torch.device, processes: int = 1) -> RuntimeSettings:
+    """Return the settings with every ``auto`` decided for this machine, except that of ``channels_last``.
+
+    Raises:
+        ConfigError: something was asked for that the device has not.
+    """
+    gpu = device.type == "cuda"
+    if settings.cuda_graph is True and not gpu:
+        raise ConfigError("train.runtime.cuda_graph is true, but the run is on a CPU; set it to auto or false")
+    filled = {name: _filled(getattr(settings, name), settings.preset) for name in ("compile", "cuda_graph")}
+    compiled = can_compile(device) if filled["compile"] == "auto" else bool(filled["compile"])
+    graph = gpu and processes == 1 and not settings.recompute
+    precision = {
+        name: _precision(_filled(getattr(settings.precision, name), settings.preset), device, compiled)
+        for name in ("student", "frozen")
+    }
+    return replace(
+        settings,
+        preset=None,
+        precision=PrecisionSettings(**precision),
+        channels_last=_filled(settings.channels_last, settings.preset),
+        compile=compiled,
+        cuda_graph=graph if filled["cuda_graph"] == "auto" else bool(filled["cuda_graph"]),
+    )
+
+
+def _filled(value: Any, preset: str | None) -> Any:
+    return preset if value is None else value
+
+
+def _precision(asked: Precision | None, device: torch.device, compiled: bool) -> Precision | None:
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        major = torch.cuda.get_device_capability(device)[0]
+        return "bf16" if major >= 8 else "fp16" if major >= 7 else None
+    # Without the compiler a CPU loses in bf16's normalisations what it wins in its products.
+    return "bf16" if compiled and _cpu_has_bf16() else None
+
+
+def _cpu_has_bf16() -> bool:
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)
 
 
 def set_float32(precision: PrecisionSettings) -> None:
@@ -72,59 +128,32 @@ def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None =
 
     Args:
         net: the bare network, on its device.
-        settings: what is asked for.
+        settings: what is asked for, as :func:`settled` gives it.
         facts: tell whether channels_last pays; None where that is known to be so.
 
     Returns:
         What was done, for the log.
     """
-    done = []
-    wanted = settings.channels_last
-    if wanted is True or (wanted == "auto" and (facts is None or facts.channels_last)):
-        net.to(memory_format=torch.channels_last)
-        done.append("channels_last")
+    done = ["channels_last"] if _laid_out(net, settings, facts) else []
     if settings.compile:
-        torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning
-        blocks = repeated_blocks(net)
-        for block in blocks:
-            block.compile()
+        blocks = compile_blocks(net)
         done.append(f"{len(blocks)} x {type(blocks[0]).__name__} compiled" if blocks else "nothing repeated to compile")
     return ", ".join(done) or "as it is"
 
 
-def recompute(net: nn.Module) -> int:
-    """Let the repeated blocks of a student compute their activations again in the backward pass; return their number.
-
-    The random streams are put back for that, so drop path and dropout repeat what they did.
-    """
-    blocks = repeated_blocks(net)
-    for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    return len(blocks)
-
-
-def repeated_blocks(net: nn.Module) -> list[nn.Module]:
-    """Return the blocks a network is made of: the class with most instances among those that hold a good part of it.
-
-    Compiling or recomputing block by block keeps the compiler's start short, since equal blocks share their code.
-    """
-    instances: dict[type, list[nn.Module]] = {}
-    for module in _outermost(net):
-        instances.setdefault(type(module), []).append(module)
-    total = sum(p.numel() for p in net.parameters())
-    shares = Counter({kind: sum(p.numel() for m in found for p in m.parameters()) for kind, found in instances.items()})
-    large = [kind for kind, found in instances.items() if len(found) > 1 and shares[kind] >= 0.25 * total]
-    return instances[max(large, key=lambda kind: (len(instances[kind]), shares[kind]))] if large else []
+def arrange_encoder(encoder: FrozenEncoder, settings: RuntimeSettings) -> str:
+    """Lay out, round and compile the encoder in place; its codebook stays float32. Returns what was done."""
+    encoder.round_to(_DTYPES.get(settings.precision.frozen or "", torch.float32))
+    done = ["channels_last"] if _laid_out(encoder.vqgan.encoder, settings, None) else []
+    if settings.compile:
+        compile_blocks(encoder)
+        done.append("compiled")
+    return ", ".join(done) or "as it is"
 
 
-def _outermost(net: nn.Module) -> Iterator[nn.Module]:
-    """Yield modules of the network's own classes, but none inside another one of its class."""
-
-    def walk(module: nn.Module, above: frozenset[type]) -> Iterator[nn.Module]:
-        for child in module.children():
-            own = not type(child).__module__.startswith("torch.nn") and type(child) not in above
-            if own:
-                yield child
-            yield from walk(child, above | {type(child)})
-
-    yield from walk(net, frozenset({type(net)}))
+def _laid_out(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None) -> bool:
+    wanted = settings.channels_last
+    pays = wanted is True or (wanted == "auto" and (facts is None or facts.channels_last))
+    if pays:
+        net.to(memory_format=torch.channels_last)
+    return pays

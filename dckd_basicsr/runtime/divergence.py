@@ -20,6 +20,7 @@ __all__ = ["DivergenceGuard", "DivergenceSettings", "gradient_norm"]
 
 _LOG = logging.getLogger("basicsr")
 _NORM = "gradient norm"
+_SCALE = "loss scale"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class DivergenceGuard:
         losses: Mapping[str, Tensor],
         norm: Tensor,
         batch: Mapping[str, Tensor],
+        scale: Tensor | None = None,
     ) -> None:
         """Take or skip one optimizer step.
 
@@ -98,12 +100,15 @@ class DivergenceGuard:
             losses: scalars by name, of this process.
             norm: of the averaged gradient, the same on all processes, so that all skip together.
             batch: tensors to keep if the step is skipped.
+            scale: by which the loss was multiplied for float16; gradients that overflow only because of it are no
+                divergence.
 
         Raises:
             TrainingDiverged: more than ``max_skipped`` steps were left out.
         """
-        values = torch.stack([*(loss.detach().float() for loss in losses.values()), norm.float()])
-        report = self._report(iteration, (*losses, _NORM), values, batch)
+        scalars = {**losses, _NORM: norm} if scale is None else {**losses, _NORM: norm, _SCALE: scale}
+        values = torch.stack([scalar.detach().float() for scalar in scalars.values()])
+        report = self._report(iteration, tuple(scalars), values, batch)
         if report.arrived is None or not _skips_by_itself(optimizer):
             report.wait()
             if self._is_sound(report):
@@ -139,6 +144,9 @@ class DivergenceGuard:
         values = dict(zip(report.names, report.values.tolist()))
         if math.isfinite(values[_NORM]):
             return True
+        if values.get(_SCALE, 0.0) > 1 and all(math.isfinite(v) for name, v in values.items() if name != _NORM):
+            _LOG.info("iteration %d: float16 overflowed at loss scale %g, halved", report.iteration, values[_SCALE])
+            return False
         self.skipped += 1
         bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
         where = self._keep(report, values)

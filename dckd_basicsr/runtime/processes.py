@@ -6,16 +6,18 @@ import os
 import random
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from ..errors import ConfigError, DCKDError, ProcessError
 
-__all__ = ["DistSettings", "gather", "join", "leave", "lost_process", "same_everywhere"]
+__all__ = ["DistSettings", "average", "gather", "join", "leave", "lost_process", "same_everywhere"]
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST")
@@ -126,6 +128,17 @@ def leave() -> None:
     """Leave the process group, if there is one."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors of one type by their means over the processes, in one exchange."""
+    if not (dist.is_available() and dist.is_initialized()) or not tensors:
+        return
+    whole = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(whole)
+    whole /= dist.get_world_size()
+    pieces = whole.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(list(tensors), [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors)])
 
 
 def gather(value: Any) -> list[Any]:

@@ -11,15 +11,19 @@ from torch import nn
 
 from dckd_basicsr.archs import VQGAN, ArchFacts
 from dckd_basicsr.distill import FrozenEncoder
+from dckd_basicsr.distill.chunking import widest_layer
+from dckd_basicsr.errors import ConfigError
+from dckd_basicsr.runtime import acceleration
 from dckd_basicsr.runtime.acceleration import (
     PrecisionSettings,
     RuntimeSettings,
     arrange,
-    recompute,
+    arrange_encoder,
     region,
-    repeated_blocks,
     set_float32,
+    settled,
 )
+from dckd_basicsr.runtime.compiling import can_compile, recompute, repeated_blocks
 from tests.tiny import LAYOUT, STUDENT
 
 SWINIR = {
@@ -105,7 +109,9 @@ def test_compiled_blocks_keep_names_and_values():
 
 def test_a_bf16_encoder_keeps_its_codebook_and_is_near():
     vqgan = VQGAN(LAYOUT, n_embed=16, embed_dim=6, decoder=False)
-    exact, rough = FrozenEncoder(copy.deepcopy(vqgan)), FrozenEncoder(vqgan, dtype=torch.bfloat16)
+    exact, rough = FrozenEncoder(copy.deepcopy(vqgan)), FrozenEncoder(vqgan)
+    bf16 = RuntimeSettings(precision=PrecisionSettings(frozen="bf16"), channels_last="auto")
+    assert arrange_encoder(rough, bf16) == "channels_last"
     assert rough.vqgan.quantize.embedding.weight.dtype == torch.float32
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
     a, b = (encoder(images, taps=True, logits=True) for encoder in (exact, rough))
@@ -116,6 +122,77 @@ def test_a_bf16_encoder_keeps_its_codebook_and_is_near():
     b.taps[-1].float().mean().backward()
     assert images.grad.dtype == torch.float32
     assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler")
+def test_a_compiled_encoder_gives_the_same_taps_logits_and_gradients():
+    """In both of its modes, for several sizes: PyTorch's own limit would give up compiling without a word."""
+    torch._dynamo.reset()
+    vqgan = VQGAN(LAYOUT, n_embed=16, embed_dim=6, decoder=False)
+    plain, fast = FrozenEncoder(copy.deepcopy(vqgan)), FrozenEncoder(vqgan)
+    assert arrange_encoder(fast, RuntimeSettings(channels_last="auto", compile=True)) == "channels_last, compiled"
+    assert torch._dynamo.config.cache_size_limit >= 256
+    for count in (1, 2):
+        images = torch.rand(count, 3, 32, 32, requires_grad=True)
+        found = []
+        for encoder in (plain, fast):
+            images.grad = None
+            encoding = encoder(images, taps=True, logits=True)
+            sum(tap.square().mean() for tap in (*encoding.taps, encoding.logits)).backward()
+            found.append(
+                (*encoding.taps, encoding.logits, images.grad, *encoder.reference(images, taps=True, logits=1)[0])
+            )
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_auto_is_decided_for_the_machine(monkeypatch):
+    cpu, auto = torch.device("cpu"), RuntimeSettings(preset="auto")
+    for has_bf16, compiler, wanted in ((True, True, "bf16"), (False, True, None), (True, False, None)):
+        monkeypatch.setattr(acceleration, "can_compile", lambda device, compiler=compiler: compiler)
+        monkeypatch.setattr(acceleration, "_cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
+        found = settled(auto, cpu)
+        assert found == RuntimeSettings(
+            precision=PrecisionSettings(wanted, wanted), channels_last="auto", compile=compiler, cuda_graph=False
+        )
+    gpu = torch.device("cuda")
+    for major, precision in ((9, "bf16"), (7, "fp16"), (6, None)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, major=major: (major, 0))
+        assert settled(auto, gpu).precision == PrecisionSettings(precision, precision)
+    assert settled(auto, gpu).cuda_graph is True
+    assert settled(auto, gpu, processes=2).cuda_graph is False
+    assert settled(RuntimeSettings(preset="auto", recompute=True), gpu).cuda_graph is False
+
+
+def test_what_is_given_wins_over_the_preset(monkeypatch):
+    monkeypatch.setattr(acceleration, "can_compile", lambda device: True)
+    monkeypatch.setattr(acceleration, "_cpu_has_bf16", lambda: True)
+    asked = RuntimeSettings(preset="auto", precision=PrecisionSettings(student="fp32"), compile=False)
+    found = settled(asked, torch.device("cpu"))
+    assert (found.precision, found.compile, found.channels_last) == (PrecisionSettings("fp32", None), False, "auto")
+
+
+def test_without_options_nothing_changes():
+    found = settled(RuntimeSettings(), torch.device("cpu"))
+    assert not any((found.compile, found.cuda_graph, found.channels_last, found.recompute))
+    assert found.precision == PrecisionSettings(None, None)
+
+
+def test_a_graph_needs_a_gpu_and_no_recomputation():
+    with pytest.raises(ConfigError, match="cuda_graph is true, but the run is on a CPU"):
+        settled(RuntimeSettings(cuda_graph=True), torch.device("cpu"))
+    with pytest.raises(ValueError, match="cannot record recomputed"):
+        RuntimeSettings(cuda_graph=True, recompute=True)
+
+
+def test_the_widest_layer_is_found_without_computing():
+    net = nn.Sequential(nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(24, 48, 3, padding=1, stride=2), nn.Conv2d(48, 3, 1))
+    assert widest_layer(net) == 24
+    restormer = build_network(dict(RESTORMER))
+    assert widest_layer(restormer, 32) == 2 * int(
+        2.66 * 2 * 8
+    )  # two gates; the last level is twice as wide as the first
+    assert widest_layer(nn.ModuleList()) == 32  # what cannot be run counts as usual
 
 
 def test_precision_is_a_region():

@@ -153,3 +153,39 @@ def test_a_failed_save_raises(build, tmp_path):
     folder.write_text("in the way")
     with pytest.raises(CheckpointError, match=r"net_g_1\.pth' cannot be written"):
         model.save(0, 1)
+
+
+FP16 = "train:runtime={precision: {student: fp16, frozen: fp16}}"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_float16_that_overflows_lowers_its_scale_and_is_no_divergence(build, check):
+    model = build(FP16, f"train:divergence:check={check}", "train:divergence:max_skipped=0")
+    model.scaler.load_state_dict({**model.scaler.state_dict(), "scale": 2.0**100})
+    before = tensors(model)[0]
+    train(model, [1])
+    assert torch.equal(tensors(model)[0], before)
+    assert (model.guard.skipped, model.scaler.get_scale()) == (0, 2.0**99)
+    model.scaler.load_state_dict({**model.scaler.state_dict(), "scale": 2.0**10})
+    train(model, [2])
+    assert not torch.equal(tensors(model)[0], before)
+    assert model.scaler.get_scale() == 2.0**10
+
+
+def test_float16_gradients_come_out_unscaled(build):
+    """What clipping, the log and the optimizer see is the gradient, not 65536 times it."""
+    found = []
+    for options in ((), (FP16,)):
+        torch.manual_seed(5)
+        model = build("train:optim_g={type: SGD, lr: 0.0}", *options)
+        model.feed_data(BATCH)
+        model.optimize_parameters(1)
+        found.append(torch.cat([p.grad.flatten() for p in model.net_g.parameters()]).norm().item())
+    assert found[1] == pytest.approx(found[0], rel=0.1)
+
+
+def test_float16_with_an_infinite_loss_counts_as_divergence(build):
+    model = build(FP16)
+    model.feed_data({"lq": BATCH["lq"], "gt": torch.full((2, 3, 32, 32), float("inf"))})
+    model.optimize_parameters(1)
+    assert model.guard.skipped == 1

@@ -11,7 +11,10 @@ from dckd_basicsr.archs import ArchFacts
 from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.config import parse
 from dckd_basicsr.errors import CheckpointError, ConfigError
+from dckd_basicsr.runtime.compiling import can_compile
 from tests.models import BATCH, tensors, train
+
+needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler")
 
 
 def test_a_resumed_model_goes_on_exactly(build, tmp_path):
@@ -34,6 +37,8 @@ def test_a_resumed_model_goes_on_exactly(build, tmp_path):
     [
         "{channels_last: true, recompute: true}",
         "{precision: {student: bf16, frozen: bf16}, channels_last: auto}",
+        "{precision: {student: fp16, frozen: fp16}}",
+        pytest.param("{compile: true, channels_last: auto}", marks=needs_compiler),
     ],
 )
 def test_a_resumed_model_goes_on_exactly_with_runtime_options(build, tmp_path, runtime):
@@ -56,9 +61,10 @@ def test_runtime_options_stay_near_the_plain_run(build):
     plain = first()
     exact = first("train:runtime={channels_last: true, recompute: true}")
     assert exact == pytest.approx(plain, rel=2e-4)
-    mixed = first("train:runtime={precision: {student: bf16, frozen: bf16}}")
-    assert mixed != plain
-    assert mixed == pytest.approx(plain, rel=0.05)
+    for kind in ("bf16", "fp16"):
+        mixed = first(f"train:runtime={{precision: {{student: {kind}, frozen: {kind}}}}}")
+        assert mixed != plain
+        assert mixed == pytest.approx(plain, rel=0.05)
 
 
 def test_a_stock_state_resumes_with_a_fresh_history(build, tmp_path, caplog):

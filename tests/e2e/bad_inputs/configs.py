@@ -373,6 +373,12 @@ _RULES = (
         "use model_type: DCKDModel",
     ),
     forced(
+        "precision misspelt",
+        "train:runtime:precision:student=bf61",
+        "'student' in train.runtime.precision must be one of 'auto', 'fp32', 'tf32', 'bf16', 'fp16'",
+    ),
+    forced("CUDA graph on a CPU", "train:runtime:cuda_graph=true", "the run is on a CPU; set it to auto or false"),
+    forced(
         "several problems at once",
         "network_g:num_fet=8 scale=3 train:ema_decay=high path:resume_state=no",
         "problems",
