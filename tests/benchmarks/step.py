@@ -1,6 +1,6 @@
 """One DCKD training step against the published algorithm, in pairs, on the machine at hand.
 
-    python -m tests.benchmarks.step [--size small|paper] [--recipes edsr ...] [--rounds 7] [--compile] [--json FILE]
+    python -m tests.benchmarks.step [--size small|paper] [--recipes edsr ...] [--rounds 7] [--no-compile] [--json FILE]
 
 The reference is the published algorithm as described (``published_step.py``): float32, image after image. All variants
 run the same networks on the same batch with the same draws; rounds alternate between them, and the median of each is
@@ -27,11 +27,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import dckd_basicsr  # (before anything of basicsr)
 from dckd_basicsr.archs import VQGAN, facts_of
 from dckd_basicsr.distill import DistillParts, DistillStep, FrozenEncoder, Generators, HistoryModel, Objective
-from dckd_basicsr.runtime.acceleration import PrecisionSettings, RuntimeSettings, arrange, region
+from dckd_basicsr.distill.chunking import widest_layer
+from dckd_basicsr.distill.objective import ObjectiveValues
+from dckd_basicsr.runtime.acceleration import (
+    PrecisionSettings,
+    RuntimeSettings,
+    arrange,
+    arrange_encoder,
+    region,
+    settled,
+)
+from dckd_basicsr.runtime.compiling import compile_blocks
+from dckd_basicsr.runtime.static_step import StaticStep
+from tests.benchmarks.limits import ceilings, rates, work
 from tests.benchmarks.published_step import published_losses
 from tests.benchmarks.recipes import RECIPES, Recipe
 
@@ -60,6 +73,7 @@ class Job:
     settings: RuntimeSettings = field(default_factory=RuntimeSettings)
     published: bool = False
     terms: tuple[str, ...] = tuple(TERMS)
+    static: StaticStep | None = None
 
     def __post_init__(self) -> None:
         self.objective = Objective({key: TERMS[key] for key in self.terms})
@@ -68,16 +82,30 @@ class Job:
     def losses(self) -> dict[str, Tensor]:
         """Forward."""
         torch.manual_seed(0)  # drop path
-        self.parts.generators = Generators(1)
+        self.parts.generators.load_training_state(Generators(1).training_state(), self.lq.device)
+        return self.forward(self.lq, self.gt).losses
+
+    def forward(self, lq: Tensor, gt: Tensor) -> ObjectiveValues:
+        """Compute the terms of a batch."""
         if self.published:
-            return published_losses(self.parts, self.student, self.lq, self.gt, WEIGHTS, consistency=True)
-        with region(self.settings.precision.student, self.lq.device):
-            out = self.student(self.lq)
-        return self.objective(DistillStep(self.parts, self.lq, self.gt, out.float(), self.objective.needs)).losses
+            return ObjectiveValues(published_losses(self.parts, self.student, lq, gt, WEIGHTS, consistency=True), {})
+        with region(self.settings.precision.student, lq.device):
+            out = self.student(lq)
+        return self.objective(DistillStep(self.parts, lq, gt, out.float(), self.objective.needs))
+
+    def compute(self, lq: Tensor, gt: Tensor) -> ObjectiveValues:
+        """Forward and backward, as a recorded step takes it."""
+        values = self.forward(lq, gt)
+        torch.stack(list(values.losses.values())).sum().backward()
+        return values
 
     def step(self) -> dict[str, Tensor]:
         """Forward and backward."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self.static is not None:
+            torch.manual_seed(0)
+            self.parts.generators.load_training_state(Generators(1).training_state(), self.lq.device)
+            return self.static([(self.lq, self.gt)])[0].losses
         losses = self.losses()
         torch.stack(list(losses.values())).sum().backward()
         return losses
@@ -102,19 +130,27 @@ def build(recipe: Recipe, device: torch.device) -> Job:
 
 def variant(base: Job, settings: RuntimeSettings, terms: tuple[str, ...] = tuple(TERMS)) -> Job:
     """Copy a job's networks and arrange them as the training does."""
-    job = Job(base.recipe, copy.deepcopy(base.student), copy.copy(base.parts), base.lq, base.gt, settings, False, terms)
-    parts, scale = job.parts, base.recipe.scale
-    for name, options in (("teacher", base.recipe.teacher), ("history", base.recipe.student)):
-        net = copy.deepcopy(getattr(parts, name))
-        setattr(parts, name, net)
-        inner = net.net if name == "history" else net
-        arrange(inner, settings, facts_of(inner, options, scale))
-    arrange(job.student, settings, facts_of(job.student, base.recipe.student, scale))
-    dtype = torch.bfloat16 if settings.precision.frozen == "bf16" else torch.float32
+    device, recipe = base.lq.device, base.recipe
+    settings = settled(settings, device)
+    parts = copy.copy(base.parts)
+    job = Job(recipe, copy.deepcopy(base.student), parts, base.lq, base.gt, settings, False, terms)
+    parts.generators = Generators(1)
+    parts.teacher, parts.history = copy.deepcopy(base.parts.teacher), copy.deepcopy(base.parts.history)
+    assert isinstance(parts.history, HistoryModel)
+    assert parts.teacher is not None
     assert base.parts.encoder is not None
-    parts.encoder = FrozenEncoder(copy.deepcopy(base.parts.encoder.vqgan), dtype=dtype)
-    arrange(parts.encoder.vqgan.encoder, settings)
-    parts.frozen_region = partial(region, settings.precision.frozen, base.lq.device)
+    side = recipe.gt_size // recipe.scale
+    parts.teacher_width, parts.history_width = widest_layer(parts.teacher, side), widest_layer(parts.history.net, side)
+    nets = ((parts.teacher, recipe.teacher), (parts.history.net, recipe.student), (job.student, recipe.student))
+    for net, options in nets:
+        arrange(net, settings, facts_of(net, options, recipe.scale))
+    parts.encoder = FrozenEncoder(copy.deepcopy(base.parts.encoder.vqgan))
+    arrange_encoder(parts.encoder, settings)
+    if settings.compile:
+        compile_blocks(job.objective)
+    parts.frozen_region = partial(region, settings.precision.frozen, device)
+    if settings.cuda_graph:
+        job.static = StaticStep(job.compute, job.student, parts.generators, device)
     return job
 
 
@@ -183,27 +219,51 @@ def where_it_goes(job: Job, device: torch.device) -> dict[str, float]:
     return {name: round(value, 2) for name, value in parts.items()}
 
 
+def calls(job: Job, device: torch.device) -> int:
+    """Count what a step has the device do: kernels on a GPU, calls of operators from Python and C++ on a CPU."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as record:
+        job.step()
+        settle(device)
+    events = record.events() or []
+    if device.type == "cuda":
+        return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in events)
+    return sum(event.name.startswith("aten::") and event.cpu_parent is None for event in events)
+
+
+def variants(device: torch.device, compiled: bool) -> dict[str, RuntimeSettings]:
+    """The settings that are compared: float32 as it comes, float32 as fast as it goes, and everything on auto."""
+    gpu = device.type == "cuda"
+    found = {
+        "exact": RuntimeSettings(),
+        "channels_last": RuntimeSettings(channels_last="auto"),
+        "bf16": RuntimeSettings(precision=PrecisionSettings("bf16", "bf16"), channels_last="auto"),
+    }
+    if compiled:
+        found["exact, compiled"] = RuntimeSettings(channels_last="auto", compile=True, cuda_graph=gpu)
+        if gpu:
+            found["auto without graph"] = RuntimeSettings(preset="auto", cuda_graph=False)
+        found["auto"] = RuntimeSettings(preset="auto")
+    return found
+
+
 def measure(recipe: Recipe, device: torch.device, rounds: int, compiled: bool) -> dict[str, Any]:
     """Time all variants of a recipe in alternating rounds."""
     base = build(recipe, device)
-    bf16 = RuntimeSettings(PrecisionSettings("bf16", "bf16"), channels_last="auto", compile=compiled)
-    jobs = {
-        "reference": base,
-        "exact": variant(base, RuntimeSettings()),
-        "channels_last": variant(base, RuntimeSettings(channels_last="auto")),
-        "bf16": variant(base, bf16),
-        "plain": variant(base, RuntimeSettings(), ("pixel_opt",)),
-    }
-    if compiled:
-        jobs["compiled"] = variant(base, RuntimeSettings(channels_last="auto", compile=True))
+    jobs = {"reference": base, **{name: variant(base, s) for name, s in variants(device, compiled).items()}}
+    jobs["plain"] = variant(base, RuntimeSettings(), ("pixel_opt",))
+    done = work(jobs["exact"])
     found: dict[str, dict[str, Any]] = {}
     for name, job in jobs.items():
+        start = time.perf_counter()
         loss, gradient = differences(job, base)  # also the warm-up
         found[name] = {"loss_difference": loss, "gradient_difference": gradient}
+        found[name]["start"] = time.perf_counter() - start
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             job.step()
             found[name]["gib"] = torch.cuda.max_memory_allocated() / 2**30
+        found[name]["calls"] = calls(job, device)
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
@@ -212,6 +272,8 @@ def measure(recipe: Recipe, device: torch.device, rounds: int, compiled: bool) -
         found[name]["ms"] = statistics.median(values)
         found[name]["ratio"] = statistics.median(a / b for a, b in zip(times["reference"], values))
         found[name]["parts"] = where_it_goes(jobs[name], device)
+        if name not in ("reference", "plain"):  # these two do other work
+            found[name]["rates"] = rates(found[name]["parts"], done)
     return found
 
 
@@ -230,23 +292,23 @@ def main() -> None:
     parser.add_argument("--size", choices=list(RECIPES), default="paper" if device.type == "cuda" else "small")
     parser.add_argument("--recipes", nargs="+", help="some of them (default: all)")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--compile", action="store_true", help="compiled variants too; their start takes minutes")
+    parser.add_argument("--no-compile", action="store_true", help="leave out what is compiled, which takes minutes")
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
-    results: dict[str, Any] = {"machine": machine(device), "size": options.size}
-    print(results["machine"], flush=True)
+    results: dict[str, Any] = {"machine": machine(device), "size": options.size, "ceilings": ceilings(device)}
+    print(results["machine"], "\nG multiply-adds/s at best:", results["ceilings"], flush=True)
     for name in options.recipes or RECIPES[options.size]:
-        results[name] = measure(RECIPES[options.size][name], device, options.rounds, options.compile)
-        print(f"\n{name}\n| variant | ms | faster | GiB | loss differs by | gradient differs by |")
-        print("|---|---|---|---|---|---|")
+        results[name] = measure(RECIPES[options.size][name], device, options.rounds, not options.no_compile)
+        print(f"\n{name}\n| variant | ms | faster | GiB | calls | start, s | loss differs by | gradient differs by |")
+        print("|---|---|---|---|---|---|---|---|")
         for kind, row in results[name].items():
             memory = f"{row['gib']:.1f}" if "gib" in row else "-"
             print(
-                f"| {kind} | {row['ms']:.1f} | {row['ratio']:.2f}x | {memory} | {row['loss_difference']:.0e} | "
-                f"{row['gradient_difference']:.0e} |"
+                f"| {kind} | {row['ms']:.1f} | {row['ratio']:.2f}x | {memory} | {row['calls']} | {row['start']:.0f} | "
+                f"{row['loss_difference']:.0e} | {row['gradient_difference']:.0e} |"
             )
-        for kind in ("reference", "exact"):
-            print(kind, results[name][kind]["parts"], flush=True)
+        for kind, row in results[name].items():
+            print(kind, "ms:", row["parts"], "G multiply-adds/s:", row.get("rates"), flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

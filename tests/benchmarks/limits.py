@@ -1,0 +1,72 @@
+"""How near a step comes to what the machine can do: multiply-adds per second by part, against the best measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from dckd_basicsr.runtime.budget import step_budget
+
+if TYPE_CHECKING:
+    from .step import Job
+
+__all__ = ["ceilings", "rates", "work"]
+
+
+def ceilings(device: torch.device, repeats: int = 10) -> dict[str, float]:
+    """Return the best G multiply-adds/s of a matrix product and of a 3x3 convolution, and GB/s of a copy."""
+    found: dict[str, float] = {}
+    side = 8192 if device.type == "cuda" else 1536
+    for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        found[f"product, {name}"] = side**3 / _best(lambda a=a, b=b: a @ b, device, repeats) / 1e9
+        width, pixels = (128, 192) if device.type == "cuda" else (64, 48)
+        x = torch.randn(8, width, pixels, pixels, device=device, dtype=dtype).contiguous(
+            memory_format=torch.channels_last
+        )
+        w = torch.randn(width, width, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        seconds = _best(lambda x=x, w=w: F.conv2d(x, w, padding=1), device, repeats)
+        found[f"convolution, {name}"] = 9 * width * x.numel() / seconds / 1e9
+    source = torch.empty(64 << 20 if device.type == "cpu" else 1 << 30, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    found["copy, GB/s"] = 2 * source.numel() / _best(lambda: target.copy_(source), device, repeats) / 1e9
+    return {name: round(value, 1) for name, value in found.items()}
+
+
+def _best(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    seconds = []
+    with torch.no_grad():
+        for _ in range(repeats + 2):
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    return min(seconds[2:])
+
+
+def work(job: Job) -> dict[str, float]:
+    """Return G multiply-adds of a step's parts, under the names of its times. ``job``: not compiled."""
+    recipe = job.recipe
+    side = recipe.gt_size // recipe.scale
+    budget = step_budget(job.student, job.parts, job.objective.needs, recipe.batch, side, recipe.scale)
+    student, own = budget["student"], budget["encoder, student"]
+    parts = {
+        "student": student / 3,
+        "teacher": budget["teacher"],
+        "history": budget["history model"],
+        "encoder": own / 2 + budget["encoder, others"],
+        "backward": 2 * student / 3 + own / 2,
+    }
+    return {name: value / 1e9 for name, value in parts.items()}
+
+
+def rates(parts: Mapping[str, float], done: Mapping[str, float]) -> dict[str, float]:
+    """Return G multiply-adds/s by part from milliseconds and G multiply-adds."""
+    return {name: round(1e3 * done[name] / ms, 1) for name, ms in parts.items() if name in done and ms > 0}
