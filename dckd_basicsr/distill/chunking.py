@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 __all__ = ["images_at_once", "widest_layer"]
 
-_CACHED = 10 << 20
-"""Bytes of a layer's output that a CPU's cache still holds in the next layer; measured, see docs/performance.md."""
+_CACHED = 12 << 20
+"""Bytes of the widest layer's output up to which a CPU gets faster with more images; see docs/performance.md."""
 
 
 def images_at_once(images: Tensor, chunk: int | None, width: float = 32, dtype: torch.dtype = torch.float32) -> int:

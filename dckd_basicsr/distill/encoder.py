@@ -65,7 +65,8 @@ class FrozenEncoder(nn.Module):
         """Encode images that need no gradient, as many at once as :func:`.images_at_once` says."""
         wanted = len(images) if logits is True else int(logits)
         images = images if taps else images[:wanted]
-        count = images_at_once(images, self.settings.chunk, self.vqgan.config.ch, self.dtype)
+        # Unlike in a restoration network, the widest layers follow each other here, with two or three alive at a time.
+        count = images_at_once(images, self.settings.chunk, 2.5 * self.vqgan.config.ch, self.dtype)
         pieces = [self(piece, taps=True, logits=False).taps for piece in images.split(count)]
         levels = pieces[0] if len(pieces) == 1 else tuple(torch.cat(level) for level in zip(*pieces))
         rows = self.vqgan.logits_from_last_tap(levels[-1][:wanted]) if wanted else None

@@ -1,12 +1,14 @@
 """One DCKD training step against the published algorithm, in pairs, on the machine at hand.
 
-    python -m tests.benchmarks.step [--size small|paper] [--recipes edsr ...] [--rounds 7] [--no-compile] [--json FILE]
+    python -m tests.benchmarks.step [--size small|paper] [--recipes edsr ...] [--variants auto ...] [--rounds 7]
+        [--json FILE]
 
-The reference is the published algorithm as described (``published_step.py``): float32, image after image. All variants
-run the same networks on the same batch with the same draws; rounds alternate between them, and the median of each is
-compared. ``plain`` is the same student trained on the ground truth alone. The first table gives milliseconds, the ratio
-to the reference, memory (GPU only) and the largest difference of losses and gradients from the reference; the second
-says where the time of a step goes.
+The reference is the published algorithm as described (``published_step.py``): float32, image after image. Every variant
+runs the same networks on the same batch with the same draws, in a process that it shares with the reference alone: what
+other variants leave in a CPU's heap changes the times of all. Rounds alternate between the two, and the median of the
+ratios within rounds is given. ``plain`` is the same student trained on the ground truth alone. The table gives
+milliseconds of both, the ratio, memory (GPU only), calls of operators (of kernels, on a GPU), the first step, and the
+largest difference of losses and gradients from the reference; below it, where the time of a step goes.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -231,50 +235,52 @@ def calls(job: Job, device: torch.device) -> int:
     return sum(event.name.startswith("aten::") and event.cpu_parent is None for event in events)
 
 
-def variants(device: torch.device, compiled: bool) -> dict[str, RuntimeSettings]:
-    """The settings that are compared: float32 as it comes, float32 as fast as it goes, and everything on auto."""
-    gpu = device.type == "cuda"
+def variants(device: torch.device) -> dict[str, tuple[RuntimeSettings, tuple[str, ...]]]:
+    """Settings and terms of what is compared: float32 as it comes, as fast as it goes, and everything on auto."""
+    gpu, every = device.type == "cuda", tuple(TERMS)
     found = {
         "exact": RuntimeSettings(),
         "channels_last": RuntimeSettings(channels_last="auto"),
-        "bf16": RuntimeSettings(precision=PrecisionSettings("bf16", "bf16"), channels_last="auto"),
+        "exact, compiled": RuntimeSettings(channels_last="auto", compile=True, cuda_graph=gpu),
+        "bf16, not compiled": RuntimeSettings(precision=PrecisionSettings("bf16", "bf16"), channels_last="auto"),
+        **({"auto without graph": RuntimeSettings(preset="auto", cuda_graph=False)} if gpu else {}),
+        "auto": RuntimeSettings(preset="auto"),
     }
-    if compiled:
-        found["exact, compiled"] = RuntimeSettings(channels_last="auto", compile=True, cuda_graph=gpu)
-        if gpu:
-            found["auto without graph"] = RuntimeSettings(preset="auto", cuda_graph=False)
-        found["auto"] = RuntimeSettings(preset="auto")
-    return found
+    return {**{name: (settings, every) for name, settings in found.items()}, "plain": (found["exact"], ("pixel_opt",))}
 
 
-def measure(recipe: Recipe, device: torch.device, rounds: int, compiled: bool) -> dict[str, Any]:
-    """Time all variants of a recipe in alternating rounds."""
+def measure(recipe: Recipe, name: str, rounds: int) -> dict[str, Any]:
+    """Time a variant of a recipe and the reference in alternating rounds."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = build(recipe, device)
-    jobs = {"reference": base, **{name: variant(base, s) for name, s in variants(device, compiled).items()}}
-    jobs["plain"] = variant(base, RuntimeSettings(), ("pixel_opt",))
-    done = work(jobs["exact"])
-    found: dict[str, dict[str, Any]] = {}
-    for name, job in jobs.items():
-        start = time.perf_counter()
-        loss, gradient = differences(job, base)  # also the warm-up
-        found[name] = {"loss_difference": loss, "gradient_difference": gradient}
-        found[name]["start"] = time.perf_counter() - start
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            job.step()
-            found[name]["gib"] = torch.cuda.max_memory_allocated() / 2**30
-        found[name]["calls"] = calls(job, device)
-    times: dict[str, list[float]] = {name: [] for name in jobs}
+    done = work(variant(base, RuntimeSettings()))
+    job = variant(base, *variants(device)[name])
+    start = time.perf_counter()
+    loss, gradient = differences(job, base)  # also the warm-up
+    row: dict[str, Any] = {"loss_difference": loss, "gradient_difference": gradient}
+    row["start"] = time.perf_counter() - start
+    for each, label in ((base, "reference_gib"), (job, "gib")) if device.type == "cuda" else ():
+        torch.cuda.reset_peak_memory_stats()
+        each.step()
+        row[label] = torch.cuda.max_memory_allocated() / 2**30
+    row["calls"], row["reference_calls"] = calls(job, device), calls(base, device)
+    times: dict[str, list[float]] = {"reference": [], name: []}
     for _ in range(rounds):
-        for name, job in jobs.items():
-            times[name].append(timed(job.step, device))
-    for name, values in times.items():
-        found[name]["ms"] = statistics.median(values)
-        found[name]["ratio"] = statistics.median(a / b for a, b in zip(times["reference"], values))
-        found[name]["parts"] = where_it_goes(jobs[name], device)
-        if name not in ("reference", "plain"):  # these two do other work
-            found[name]["rates"] = rates(found[name]["parts"], done)
-    return found
+        times["reference"].append(timed(base.step, device))
+        times[name].append(timed(job.step, device))
+    row["rounds"] = times
+    row["ms"], row["reference_ms"] = statistics.median(times[name]), statistics.median(times["reference"])
+    row["ratio"] = statistics.median(a / b for a, b in zip(times["reference"], times[name]))
+    row["parts"], row["reference_parts"] = where_it_goes(job, device), where_it_goes(base, device)
+    if name != "plain":  # which does other work
+        row["rates"] = rates(row["parts"], done)
+    return row
+
+
+def apart(size: str, recipe: str, name: str, rounds: int) -> dict[str, Any]:
+    """Run :func:`measure` in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, RECIPES[size][recipe], name, rounds).result()
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -290,27 +296,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=list(RECIPES), default="paper" if device.type == "cuda" else "small")
-    parser.add_argument("--recipes", nargs="+", help="some of them (default: all)")
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES["small"]), default=list(RECIPES["small"]))
+    parser.add_argument("--variants", nargs="+", choices=list(variants(device)), default=list(variants(device)))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--no-compile", action="store_true", help="leave out what is compiled, which takes minutes")
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
     results: dict[str, Any] = {"machine": machine(device), "size": options.size, "ceilings": ceilings(device)}
     print(results["machine"], "\nG multiply-adds/s at best:", results["ceilings"], flush=True)
-    for name in options.recipes or RECIPES[options.size]:
-        results[name] = measure(RECIPES[options.size][name], device, options.rounds, not options.no_compile)
-        print(f"\n{name}\n| variant | ms | faster | GiB | calls | start, s | loss differs by | gradient differs by |")
-        print("|---|---|---|---|---|---|---|---|")
-        for kind, row in results[name].items():
-            memory = f"{row['gib']:.1f}" if "gib" in row else "-"
+    for recipe in options.recipes:
+        print(
+            f"\n{recipe}\n| variant | reference, ms | ms | faster | GiB | calls | start, s | loss, gradient differ by |"
+        )
+        print("|---|---|---|---|---|---|---|---|", flush=True)
+        rows = results[recipe] = {}
+        for name in options.variants:
+            row = rows[name] = apart(options.size, recipe, name, options.rounds)
+            memory = f"{row['gib']:.1f} of {row['reference_gib']:.1f}" if "gib" in row else "-"
             print(
-                f"| {kind} | {row['ms']:.1f} | {row['ratio']:.2f}x | {memory} | {row['calls']} | {row['start']:.0f} | "
-                f"{row['loss_difference']:.0e} | {row['gradient_difference']:.0e} |"
+                f"| {name} | {row['reference_ms']:.0f} | {row['ms']:.1f} | {row['ratio']:.2f}x | {memory} | "
+                f"{row['calls']} of {row['reference_calls']} | {row['start']:.0f} | "
+                f"{row['loss_difference']:.0e}, {row['gradient_difference']:.0e} |",
+                flush=True,
             )
-        for kind, row in results[name].items():
-            print(kind, "ms:", row["parts"], "G multiply-adds/s:", row.get("rates"), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        for name, row in rows.items():
+            print(name, "ms:", row["parts"], "G multiply-adds/s:", row.get("rates"))
+        print("reference", "ms:", rows[options.variants[0]]["reference_parts"], flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
