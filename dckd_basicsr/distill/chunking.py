@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ..archs.valueless import without_values
 
 __all__ = ["images_at_once", "widest_layer"]
 
@@ -60,7 +61,7 @@ def widest_layer(net: nn.Module, side: int = 64, channels: int = 3) -> float:
     handles = [module.register_forward_hook(watch) for module in net.modules() if not list(module.children())]
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+        with without_values(net):
             net(torch.empty(1, channels, side, side, device=device))
     except Exception:  # somebody else's network
         largest = 0

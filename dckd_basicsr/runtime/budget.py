@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..archs.valueless import without_values
 from ..distill.step import DistillParts, Need
 
 __all__ = ["multiply_adds", "shown", "step_budget"]
@@ -26,7 +26,7 @@ def multiply_adds(net: nn.Module, shape: tuple[int, ...], run: Callable[[Any, An
     # counter knows attention's matrix products and its GPU kernels, but takes its CPU kernel for nothing.
     math = sdpa_kernel(SDPBackend.MATH)
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), math, counter:
+    with without_values(net), math, counter:
         x = torch.empty(shape, device=device)
         _ = net(x) if run is None else run(net, x)
     flops = counter.get_total_flops()

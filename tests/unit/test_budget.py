@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from basicsr.archs import build_network
 from torch import nn
 
 from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.distill import DistillParts, FrozenEncoder, Generators, HistoryModel, Need, NegativesSettings
+from dckd_basicsr.distill.chunking import widest_layer
 from dckd_basicsr.runtime.budget import multiply_adds, shown, step_budget
 from tests.tiny import LAYOUT
 
@@ -39,3 +42,17 @@ def test_a_step_by_hand():
 def test_a_line_of_the_log():
     line = shown({"student": 3_000_000_000, "teacher": 1_000_000_000})
     assert line == "4 G multiply-adds: student 75 %, teacher 25 %"
+
+
+@pytest.mark.parametrize("kind", ["EDSR", "RCAN"])
+def test_counting_leaves_the_network_as_it_was(kind):
+    """Their mean moves to the input's type and device, on a GPU with the first input: it must not lose its values."""
+    sizes = {"num_feat": 16, "num_block": 1, "upscale": 2}
+    groups = {"num_group": 1} if kind == "RCAN" else {}
+    net = build_network({"type": kind, "num_in_ch": 3, "num_out_ch": 3, **sizes, **groups})
+    net.mean = net.mean.double()  # as far from its first input as the CPU is from a GPU
+    before = net.mean
+    assert multiply_adds(net, (1, 3, 8, 8)) > 0
+    assert widest_layer(net) > 0
+    assert net.mean is before
+    assert torch.isfinite(net(torch.rand(1, 3, 8, 8))).all()

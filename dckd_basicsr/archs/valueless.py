@@ -1,0 +1,28 @@
+"""Running a built network without values: shapes come out, nothing is computed, and the network stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+__all__ = ["without_values"]
+
+
+@contextmanager
+def without_values(net: nn.Module) -> Iterator[None]:
+    """Let ``net`` run on tensors that have shape, type and device, but no values, inside the block.
+
+    Tensors that are plain attributes are put back afterwards: BasicSR's EDSR, RCAN and SwinIR keep their ``mean`` on
+    their input's device (``self.mean = self.mean.type_as(x)``), and would be left with one that has no values.
+    """
+    kept = [(module, {k: v for k, v in vars(module).items() if isinstance(v, Tensor)}) for module in net.modules()]
+    try:
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        for module, tensors in kept:
+            vars(module).update(tensors)
