@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 __all__ = ["without_values"]
@@ -16,13 +16,15 @@ __all__ = ["without_values"]
 def without_values(net: nn.Module) -> Iterator[None]:
     """Let ``net`` run on tensors that have shape, type and device, but no values, inside the block.
 
-    Tensors that are plain attributes are put back afterwards: BasicSR's EDSR, RCAN and SwinIR keep their ``mean`` on
-    their input's device (``self.mean = self.mean.type_as(x)``), and would be left with one that has no values.
+    Attributes and buffers are put back afterwards: BasicSR's EDSR, RCAN and SwinIR keep their ``mean`` on their input's
+    device (``self.mean = self.mean.type_as(x)``), others keep masks, and would be left with ones that have no values.
     """
-    kept = [(module, {k: v for k, v in vars(module).items() if isinstance(v, Tensor)}) for module in net.modules()]
+    kept = [(module, dict(vars(module)), dict(module._buffers)) for module in net.modules()]
     try:
         with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
             yield
     finally:
-        for module, tensors in kept:
-            vars(module).update(tensors)
+        for module, attributes, buffers in kept:
+            for store, before in ((vars(module), attributes), (module._buffers, buffers)):
+                store.clear()
+                store.update(before)

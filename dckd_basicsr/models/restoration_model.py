@@ -26,7 +26,7 @@ from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.processes import gather
 from ..runtime.run_folder import goes_on_in_place
 from ..runtime.schedules import build_schedule
-from ..runtime.static_step import StaticStep
+from ..runtime.static_step import NotRecordable, StaticStep
 from ..runtime.validation_record import ValidationRecord
 from .accelerating import accelerate, draws_on_the_host
 from .checkpointing import apply_changed_options, of_this_process, with_present_flags
@@ -167,8 +167,8 @@ class RestorationModel(SRModel):
             inputs = [(lq, gt, self.parts.negative_inputs(lq)) for lq, gt in parts]
         try:
             return self.static(inputs, shared=self.opt["dist"])
-        except RuntimeError as error:
-            _LOG.warning("the step cannot be recorded as a CUDA graph and runs without: %s", str(error).split("\n")[0])
+        except NotRecordable as error:
+            _LOG.warning("the step cannot be recorded as a CUDA graph and runs without: %s", error)
             self.static = None
             self.optimizer_g.zero_grad(set_to_none=True)
             return None

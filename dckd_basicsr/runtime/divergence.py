@@ -100,8 +100,8 @@ class DivergenceGuard:
             losses: scalars by name, of this process.
             norm: of the averaged gradient, the same on all processes, so that all skip together.
             batch: tensors to keep if the step is skipped.
-            scale: by which the loss was multiplied for float16; gradients that overflow only because of it are no
-                divergence.
+            scale: by which the loss was multiplied for float16, the same on all processes; while it is above 1,
+                gradients that are not finite are taken for its overflow, which lowers it, and for no divergence.
 
         Raises:
             TrainingDiverged: more than ``max_skipped`` steps were left out.
@@ -144,11 +144,11 @@ class DivergenceGuard:
         values = dict(zip(report.names, report.values.tolist()))
         if math.isfinite(values[_NORM]):
             return True
-        if values.get(_SCALE, 0.0) > 1 and all(math.isfinite(v) for name, v in values.items() if name != _NORM):
-            _LOG.info("iteration %d: float16 overflowed at loss scale %g, halved", report.iteration, values[_SCALE])
+        bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
+        if values.get(_SCALE, 0.0) > 1:  # not by the losses, which are this process's alone: all must count alike
+            _LOG.info("iteration %d: %s at loss scale %g, which is halved", report.iteration, bad, values[_SCALE])
             return False
         self.skipped += 1
-        bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
         where = self._keep(report, values)
         message = f"iteration {report.iteration}: {bad}; the step was left out{where}"
         if self.skipped <= self.settings.max_skipped:

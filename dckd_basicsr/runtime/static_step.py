@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..distill.generators import Generators
 from ..distill.objective import ObjectiveValues
-from .processes import average
+from .processes import average, gather
 from .random_state import random_state, restore_random_state
 
-__all__ = ["Record", "StaticStep", "record_cuda_graph"]
+__all__ = ["NotRecordable", "Record", "StaticStep", "record_cuda_graph"]
 
 _LOG = logging.getLogger("basicsr")
 _WARM_UPS = 3  # autotuning, compilation and lazy initialisation must be over; PyTorch's manual says three
@@ -35,6 +35,10 @@ def record_cuda_graph(run: Callable[[], Any], generators: Sequence[torch.Generat
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = run()
     return result, graph.replay
+
+
+class NotRecordable(Exception):
+    """A step cannot be recorded; the message says why."""
 
 
 @dataclass
@@ -89,11 +93,12 @@ class StaticStep:
             shared: average the gradients over the processes.
 
         Raises:
-            RuntimeError: the step cannot be recorded. Parameters, buffers and random streams are as they were.
+            NotRecordable: on this process or, if ``shared``, on any other one, so that all of them go on alike.
+                Parameters, buffers and random streams are as they were.
         """
         if self._recorded is None or not self._recorded.fits(parts[0]):
             self._recorded = None  # frees its memory first
-            self._recorded = self._recording(parts[0])
+            self._recorded = self._agreed_recording(parts[0], shared)
         recorded, found = self._recorded, []
         total: list[Tensor] = []
         for part in parts:
@@ -110,6 +115,17 @@ class StaticStep:
         for parameter, gradient in zip(recorded.gradients, gradients, strict=True):
             parameter.grad = gradient
         return found
+
+    def _agreed_recording(self, like: Sequence[Tensor], shared: bool) -> _Recorded:
+        recorded, problem = None, ""
+        try:
+            recorded = self._recording(like)
+        except RuntimeError as error:
+            problem = str(error).split("\n")[0] or type(error).__name__
+        problems = [each for each in (gather(problem) if shared else [problem]) if each]
+        if problems or recorded is None:
+            raise NotRecordable(problems[0])
+        return recorded
 
     def _recording(self, like: Sequence[Tensor]) -> _Recorded:
         inputs = tuple(x.clone() for x in like)

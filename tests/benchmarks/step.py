@@ -85,9 +85,12 @@ class Job:
 
     def losses(self) -> dict[str, Tensor]:
         """Forward."""
+        self._start_streams()
+        return self.forward(self.lq, self.gt).losses
+
+    def _start_streams(self) -> None:
         torch.manual_seed(0)  # drop path
         self.parts.generators.load_training_state(Generators(1).training_state(), self.lq.device)
-        return self.forward(self.lq, self.gt).losses
 
     def forward(self, lq: Tensor, gt: Tensor) -> ObjectiveValues:
         """Compute the terms of a batch."""
@@ -106,13 +109,9 @@ class Job:
     def step(self) -> dict[str, Tensor]:
         """Forward and backward."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.static is not None:
-            torch.manual_seed(0)
-            self.parts.generators.load_training_state(Generators(1).training_state(), self.lq.device)
-            return self.static([(self.lq, self.gt)])[0].losses
-        losses = self.losses()
-        torch.stack(list(losses.values())).sum().backward()
-        return losses
+        self._start_streams()
+        values = self.static([(self.lq, self.gt)])[0] if self.static else self.compute(self.lq, self.gt)
+        return values.losses
 
 
 def build(recipe: Recipe, device: torch.device) -> Job:

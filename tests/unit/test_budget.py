@@ -56,3 +56,26 @@ def test_counting_leaves_the_network_as_it_was(kind):
     assert widest_layer(net) > 0
     assert net.mean is before
     assert torch.isfinite(net(torch.rand(1, 3, 8, 8))).all()
+
+
+class Caching(nn.Module):
+    """Keeps a mask from its first input on, and replaces a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not hasattr(self, "mask"):
+            self.mask = torch.ones_like(x)
+        self.seen = self.seen + 1
+        return self.conv(x * self.mask)
+
+
+def test_counting_leaves_no_cache_behind():
+    net = Caching()
+    assert multiply_adds(net, (1, 3, 8, 8)) == 9 * 64
+    assert not hasattr(net, "mask")
+    assert net.seen.item() == 0
+    assert torch.isfinite(net(torch.rand(1, 3, 8, 8))).all()

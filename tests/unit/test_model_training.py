@@ -184,8 +184,15 @@ def test_float16_gradients_come_out_unscaled(build):
     assert found[1] == pytest.approx(found[0], rel=0.1)
 
 
-def test_float16_with_an_infinite_loss_counts_as_divergence(build):
+def test_float16_counts_divergence_once_the_scale_has_come_down(build):
+    """By the averaged gradient and the scale alone, which all processes share; losses are each process's own."""
     model = build(FP16)
+    model.scaler.load_state_dict({**model.scaler.state_dict(), "scale": 2.0})
     model.feed_data({"lq": BATCH["lq"], "gt": torch.full((2, 3, 32, 32), float("inf"))})
-    model.optimize_parameters(1)
-    assert model.guard.skipped == 1
+    before = tensors(model)[0]
+    counts = []
+    for i in range(1, 4):
+        model.optimize_parameters(i)
+        counts.append((model.guard.skipped, model.scaler.get_scale()))
+    assert counts == [(0, 1.0), (1, 0.5), (2, 0.25)]
+    assert torch.equal(tensors(model)[0], before)
