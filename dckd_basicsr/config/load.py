@@ -18,6 +18,7 @@ _CONSTRUCTION_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeEr
 
 
 _MOST_NODES = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,15 +29,36 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         lines: dict[Hashable, int] = {}
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
                 continue
-            identity = (key.tag, key.value)
+            identity = _identity(key)
             if identity in lines:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key '{key.value}' is given twice, first in line {lines[identity]}", key.start_mark
                 )
             lines[identity] = key.start_mark.line + 1
         return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Mix in what ``<<`` names: a key of the mapping's own wins, then the first of several sources.
+
+        PyYAML's own is not used: in 6.0.4 the value of an overridden key comes back where an alias is merged again.
+        """
+        merged: list[list[tuple[yaml.Node, yaml.Node]]] = []
+        for key, value in node.value:
+            if key.tag != _MERGE:
+                continue
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode):
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "'<<' takes a mapping or a list of mappings", source.start_mark
+                    )
+                self.flatten_mapping(source)
+                merged.append(source.value)
+        if merged:
+            own = [pair for pair in node.value if pair[0].tag != _MERGE]
+            last = {_identity(key): (key, value) for pairs in (*reversed(merged), own) for key, value in pairs}
+            node.value = list(last.values())
 
     def get_single_node(self) -> yaml.Node | None:
         """Refuse aliases that spell out to more than any option file holds, before anything is made of them."""
@@ -46,6 +68,10 @@ class _Loader(yaml.SafeLoader):
                 None, None, f"aliases spell out to more than {_MOST_NODES} values", node.start_mark
             )
         return node
+
+
+def _identity(key: yaml.Node) -> Hashable:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 def _spelt_out(node: yaml.Node, known: dict[int, int]) -> int:

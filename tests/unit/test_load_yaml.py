@@ -59,6 +59,17 @@ def test_merge_keys_may_be_overridden(tmp_path: Path) -> None:
     assert options["c"] == {"x": 3, "y": 4}
 
 
+def test_the_first_of_several_merged_mappings_wins(tmp_path: Path) -> None:
+    """With keys longer than a letter, which PyYAML 6.0.4 takes for different ones."""
+    text = "a: &a {width: 1, depth: 2}\nb: &b {width: 3, heads: 4}\nc: {heads: 5, <<: [*a, *b]}\n"
+    assert load_yaml(write(tmp_path, text))["c"] == {"width": 1, "depth": 2, "heads": 5}
+
+
+def test_only_mappings_can_be_merged(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="line 1, column 10: '<<' takes a mapping or a list of mappings"):
+        load_yaml(write(tmp_path, "c: {<<: [1, {a: 2}]}\n"))
+
+
 def test_duplicate_key_names_both_lines(tmp_path: Path) -> None:
     path = write(tmp_path, "name: a\ntrain:\n  lr: 1\n  ema_decay: 0\n  lr: 2\n")
     with pytest.raises(ConfigError, match=r"options\.yml', line 5, column 3: key 'lr' is given twice, first in line 3"):
