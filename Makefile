@@ -1,11 +1,12 @@
 # make demo    set up .venv, distil a small student on real photos, show the result (minutes, no GPU needed)
-# make test    set up .venv, run the test suite
+# make test    set up .venv, run the test suite in two processes (another number: make test JOBS=8)
 # make lint    ruff and mypy            make format   ruff format, with what ruff can fix
 #
 # Another torch: make demo TORCH="torch==2.9.1 torchvision==0.24.1"
 # The torch you already have: make demo TORCH=system   (.venv then sees the packages of $(PYTHON))
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
@@ -32,8 +33,9 @@ endif
 demo: setup
 	$(VENV)/bin/basicsr demo --out demo
 
+# A file of tests stays in one process, which shares its fixtures; one thread each, or the processes are in each other's way.
 test: setup
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -52,6 +52,7 @@ setup(
             "mypy==2.4.*",
             "pre-commit",
             "pytest",
+            "pytest-xdist",
             "ruff==0.17.*",
             "scikit-image",
             "types-PyYAML",
