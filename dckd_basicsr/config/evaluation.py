@@ -67,7 +67,7 @@ def single_problems(where: str, folder: Path) -> Iterator[str]:
     if others:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         yield (
-            f"{where}.dataroot_lq: '{folder}' holds {len(others)} files that are no images ({shown}), and every file "
+            f"{where}.dataroot_lq: '{folder}' holds files that are no images ({shown}), and every file "
             "of the folder is read; move them away"
         )
 

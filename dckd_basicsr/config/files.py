@@ -58,6 +58,8 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
         if not problems and not roots.get("meta_info_file"):
             for gt, lq in pairs:
                 problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale)
+        elif not problems:
+            problems += _list_problems(where, roots["meta_info_file"][0])
     return problems
 
 
@@ -72,6 +74,19 @@ def _evaluated(where: str, dataset: Mapping[str, Any], opt: Mapping[str, Any]) -
     metrics = block_of(opt, "val", "metrics")
     roots = [as_path(root) for root in _texts(dataset.get("dataroot_gt"))]
     return [text for root in roots for text in size_problems(where, root, names, scale, metrics)]
+
+
+def _list_problems(where: str, meta_info_file: str) -> list[str]:
+    """BasicSR takes the input of a listed image from ``dataroot_lq`` itself, whatever folder the list has before it."""
+    seen: dict[str, str] = {}
+    for name in _listed(as_path(meta_info_file)):
+        if name != seen.setdefault(Path(name).name, name):
+            return [
+                f"{where}.meta_info_file: '{meta_info_file}' lists '{seen[Path(name).name]}' and '{name}', and BasicSR "
+                "reads one input for both; give every image a file name of its own, or pack the pairs with "
+                "`basicsr prepare paired`"
+            ]
+    return []
 
 
 def _listed(meta_info_file: Path) -> list[str]:
