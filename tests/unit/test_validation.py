@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import threading
+from pathlib import Path
 
 import cv2
 import pytest
@@ -295,3 +296,24 @@ def test_the_benchmark_times_every_way(tmp_path, monkeypatch, capsys):
     assert rows["batches of 4"]["psnr"] == pytest.approx(rows["one by one"]["psnr"], abs=1e-3)
     assert figures["machine"]["torch"] == torch.__version__
     assert f"torch {torch.__version__}" in capsys.readouterr().out
+
+
+def test_a_validation_without_ground_truth_is_seen_once_and_not_made_up_for(build, caplog):
+    model = build()
+    with logged(caplog):
+        for iteration in (3, 6):
+            model.nondist_validation(image_loader([(20, 30)] * 2, gt=False), iteration, None, False)
+    assert [(e.iteration, e.dataset, e.metrics) for e in model.record.entries] == [
+        (3, "held_out", {}),
+        (6, "held_out", {}),
+    ]
+    assert model.metric_results == {}
+    assert caplog.text.count("held_out: 2 of 2 images have no ground truth") == 1
+    assert "Validation held_out" not in caplog.text
+    pictures = Path(model.opt["path"]["visualization"])
+    written = {path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png")}
+    assert written == {f"held_out/img{i:02}/img{i:02}_{n}.png" for i in (0, 1) for n in (3, 6)}
+    with logged(caplog):
+        model.nondist_validation(image_loader([(20, 30)] * 2), 9, None, False)
+    assert model.record.best("held_out", "psnr").iteration == 9
+    assert "Validation held_out" in caplog.text
