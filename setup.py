@@ -35,6 +35,7 @@ setup(
         "lmdb",
         "numpy",
         "opencv-python",
+        "pillow",
         "pyyaml",
         "safetensors",
         "scipy",

@@ -18,17 +18,27 @@ __all__ = ["HeldOut", "image_loader", "trained"]
 
 
 class HeldOut(Dataset):
-    """Smooth random pairs, x2. ``sizes``: height and width of each LQ image; names are img00, img01, ..."""
+    """Smooth random pairs, x2, named img00, img01, ...
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], gt: bool = True) -> None:
-        self.opt = {"name": "held_out"}
+    Args:
+        sizes: height and width of each LQ image.
+        gt: for all of them or none, or for each.
+        paths: ``lq_path`` of each image, instead of those below the set's root.
+    """
+
+    def __init__(
+        self, sizes: Sequence[tuple[int, int]], gt: bool | Sequence[bool] = True, paths: Sequence[str] = ()
+    ) -> None:
+        self.opt = {"name": "held_out", "dataroot_lq": "somewhere"}
         generator = torch.Generator().manual_seed(0)
         self.samples: list[dict[str, Any]] = []
         for i, (height, width) in enumerate(sizes):
             coarse = torch.rand(1, 3, height // 4 + 2, width // 4 + 2, generator=generator)
             image = F.interpolate(coarse, (2 * height, 2 * width), mode="bicubic").clamp(0, 1)
-            sample = {"lq": F.avg_pool2d(image, 2)[0], "lq_path": f"somewhere/img{i:02}.png"}
-            self.samples.append({**sample, "gt": image[0]} if gt else sample)
+            path = paths[i] if paths else f"somewhere/img{i:02}.png"
+            sample = {"lq": F.avg_pool2d(image, 2)[0], "lq_path": path}
+            has_gt = gt if isinstance(gt, bool) else gt[i]
+            self.samples.append({**sample, "gt": image[0]} if has_gt else sample)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -37,9 +47,11 @@ class HeldOut(Dataset):
         return self.samples[index]
 
 
-def image_loader(sizes: Sequence[tuple[int, int]], gt: bool = True) -> DataLoader:
-    """Return the set's images one by one, in order."""
-    return DataLoader(HeldOut(sizes, gt), batch_size=1)
+def image_loader(
+    sizes: Sequence[tuple[int, int]], gt: bool | Sequence[bool] = True, paths: Sequence[str] = ()
+) -> DataLoader:
+    """Return the set's images one by one, in order; see :class:`HeldOut`."""
+    return DataLoader(HeldOut(sizes, gt, paths), batch_size=1)
 
 
 def trained(folder: Path, network: Mapping[str, Any] = STUDENT, **val: Any) -> RestorationModel:

@@ -9,7 +9,8 @@ from typing import Any
 from ..data import paired_folder_problems, paired_lmdb_problems, read_meta
 from ..data.payload import RAW
 from ..errors import DatasetError
-from .keys import LMDB_TYPE, OWN_MODELS, PAIRED_TYPES, PATCH_TYPES
+from .evaluation import is_evaluated, single_problems, size_problems
+from .keys import LMDB_TYPE, OWN_MODELS, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
 from .problems import block_of
 from .resources import as_path, is_there, missing_file
 from .weights import resume_problems, weight_problems
@@ -24,7 +25,10 @@ def file_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     problems = [*weight_problems(opt, is_train, told), *resume_problems(opt)]
     for name, dataset in block_of(opt, "datasets").items():
         if isinstance(dataset, Mapping):
-            problems += _dataset(f"datasets.{name}", dataset, opt.get("scale"), own, told)
+            found = _dataset(f"datasets.{name}", dataset, opt.get("scale"), own, told)
+            if own and not found and is_evaluated(str(name)):
+                found = _evaluated(f"datasets.{name}", dataset, opt)
+            problems += found
     return problems
 
 
@@ -33,7 +37,8 @@ def is_lmdb(dataset: Mapping[str, Any]) -> bool:
     if dataset.get("type") == LMDB_TYPE:
         return True
     backend = block_of(dataset, "io_backend").get("type")
-    return backend == "lmdb" if backend else str(dataset.get("dataroot_gt")).rstrip("/").endswith(".lmdb")
+    root = dataset.get("dataroot_gt", dataset.get("dataroot_lq"))
+    return backend == "lmdb" if backend else str(root).rstrip("/").endswith(".lmdb")
 
 
 def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told: set[str]) -> list[str]:
@@ -53,7 +58,42 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
         if not problems and not roots.get("meta_info_file"):
             for gt, lq in pairs:
                 problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale)
+        elif not problems:
+            problems += _list_problems(where, roots["meta_info_file"][0])
     return problems
+
+
+def _evaluated(where: str, dataset: Mapping[str, Any], opt: Mapping[str, Any]) -> list[str]:
+    """Look at the images of a validation or test set with which nothing else is wrong."""
+    scale, lists = opt.get("scale"), _texts(dataset.get("meta_info_file"))
+    if dataset.get("type") == SINGLE_TYPE and not is_lmdb(dataset) and not lists:
+        return [text for root in _texts(dataset.get("dataroot_lq")) for text in single_problems(where, as_path(root))]
+    if dataset.get("type") not in PAIRED_TYPES or not isinstance(scale, int) or scale < 1:
+        return []
+    names = _listed(as_path(lists[0])) if lists and not is_lmdb(dataset) else None
+    metrics = block_of(opt, "val", "metrics")
+    roots = [as_path(root) for root in _texts(dataset.get("dataroot_gt"))]
+    return [text for root in roots for text in size_problems(where, root, names, scale, metrics)]
+
+
+def _list_problems(where: str, meta_info_file: str) -> list[str]:
+    """BasicSR takes the input of a listed image from ``dataroot_lq`` itself, whatever folder the list has before it."""
+    seen: dict[str, str] = {}
+    for name in _listed(as_path(meta_info_file)):
+        if name != seen.setdefault(Path(name).name, name):
+            return [
+                f"{where}.meta_info_file: '{meta_info_file}' lists '{seen[Path(name).name]}' and '{name}', and BasicSR "
+                "reads one input for both; give every image a file name of its own, or pack the pairs with "
+                "`basicsr prepare paired`"
+            ]
+    return []
+
+
+def _listed(meta_info_file: Path) -> list[str]:
+    """Return the image names that BasicSR takes from a list: what comes before the first space."""
+    if not meta_info_file.is_file():
+        return []
+    return [line.split(" ")[0] for line in meta_info_file.read_text("utf-8", errors="replace").splitlines()]
 
 
 def _texts(value: Any) -> list[str]:

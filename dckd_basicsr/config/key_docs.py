@@ -66,9 +66,9 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("models", "training_states", "log", "visualization", "results_root"), _RUN),
     },
     "datasets.NAME": {
-        "name": "for logs and tables",
+        "name": "for logs, tables and the folder of the pictures; no two validation or test sets share one",
         "type": "PairedImageDataset; PairedPatchDataset for progressive sizes and images smaller than a patch; "
-        "PairedLMDBDataset, fastest: these too, lists of LMDBs, raw pixels",
+        "PairedLMDBDataset, fastest: these too, lists of LMDBs, raw pixels; SingleImageDataset: inputs alone",
         "dataroot_gt": "ground truth: a folder of images, or an LMDB; PairedLMDBDataset takes a list of LMDBs",
         "dataroot_lq": "inputs, as dataroot_gt",
         "weights": "share of the patches from each LMDB of a list, in any unit; by default images come equally often",
@@ -116,7 +116,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "val": {
         "val_freq": "iterations between validations; training only",
-        "save_img": "write the restored images",
+        "save_img": "write the restored images; those without ground truth are always written",
         "suffix": "appended to their names",
         "metrics": "any names, each with the type of a metric and its arguments; better: higher or lower",
         "pbar": "show progress",

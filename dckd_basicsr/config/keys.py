@@ -29,6 +29,7 @@ __all__ = [
     "PATH",
     "PLAIN",
     "SETTINGS",
+    "SINGLE_TYPE",
     "TAUGHT_TERMS",
     "TILE",
     "TOP",
@@ -171,6 +172,8 @@ LMDB_TYPE = "PairedLMDBDataset"
 PATCH_TYPES = ("PairedPatchDataset", LMDB_TYPE)
 """The datasets that ``progressive`` and images smaller than a patch need, the usual one first."""
 PAIRED_TYPES = ("PairedImageDataset", *PATCH_TYPES)
+SINGLE_TYPE = "SingleImageDataset"
+"""BasicSR's dataset of inputs without ground truth: restored, not measured."""
 
 AT_LEAST: dict[str, float] = {
     "scale": 1,

@@ -13,6 +13,7 @@ from ..archs.facts import ArchFacts, facts_from_options
 from ..data.patches import stages_from
 from ..distill.objective import TERM_KEYS
 from ..errors import ConfigError
+from .evaluation import evaluation_rules
 from .keys import OWN_MODELS, PATCH_TYPES, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, show, type_of
 from .resources import where_to_get
@@ -26,7 +27,7 @@ def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     """Return contradictions between blocks; only the package's own models have these rules."""
     if opt.get("model_type") not in OWN_MODELS:
         return []
-    problems = list(_scale_rules(opt, is_train))
+    problems = [*_scale_rules(opt, is_train), *evaluation_rules(opt)]
     if is_train:
         problems += [*_training_rules(opt), *_checkpoint_rules(opt), *_term_rules(opt), *_network_rules(opt)]
     return problems

@@ -23,6 +23,7 @@ from .keys import (
     PATH,
     PLAIN,
     SETTINGS,
+    SINGLE_TYPE,
     TILE,
     TOP,
     TRAIN,
@@ -135,6 +136,8 @@ def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> l
     paired = dataset.get("type") in PAIRED_TYPES
     if paired:
         needed += ["dataroot_gt", "dataroot_lq"]
+    elif dataset.get("type") == SINGLE_TYPE:
+        needed += ["dataroot_lq"]
     if phase == "train":
         sizes = ["batch_size_per_gpu", *(["gt_size"] if paired else [])]
         needed += [] if paired and dataset.get("progressive") else sizes

@@ -49,6 +49,8 @@ class RestorationModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
+        self.said_without_gt: set[str] = set()
+        """Sets of which the log told that they hold images without ground truth."""
         self.facts = facts_of(self.get_bare_model(self.net_g), opt["network_g"], int(opt.get("scale", 1)))
         if self.facts.scale != int(opt.get("scale", self.facts.scale)):
             raise ConfigError(

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..data.paired_lmdb_dataset import collate
 from ..data.patches import PatchSampler, Stage, stages_from
-from .samples import NamedSamples, is_paired
+from .samples import NamedSamples, names_images
 
 __all__ = ["Loaders", "accumulation", "create_loaders", "patch_stages", "share_of"]
 
@@ -121,8 +121,8 @@ def share_of(loader: DataLoader, rank: int, world_size: int) -> DataLoader:
 
 
 def _named(dataset: Any) -> Any:
-    """Wrap paired datasets, so that errors name the image; others may be asked for attributes of their own."""
-    return NamedSamples(dataset) if is_paired(dataset) else dataset
+    """Wrap datasets of files, so that errors name the image; others may be asked for attributes of their own."""
+    return NamedSamples(dataset) if names_images(dataset) else dataset
 
 
 def _training(dataset: NamedSamples, sampler: PatchSampler, options: Mapping[str, Any]) -> DataLoader:

@@ -10,19 +10,19 @@ from typing import Any
 from ..checkpoint import atomic_write
 from ..errors import DatasetError
 
-__all__ = ["RESULTS_FILE", "add_results", "read_results"]
+__all__ = ["RESULTS_FILE", "add_results", "mean_values", "read_results"]
 
 RESULTS_FILE = "metrics.json"
 
 PerImage = Mapping[str, Mapping[str, float]]
-"""Image name -> metric -> value."""
+"""Image name, with its folders -> metric -> value."""
 
 
 def add_results(folder: Path, dataset: str, images: PerImage) -> None:
     """Add one dataset's values to ``folder/metrics.json``: means first, then every image."""
     path = folder / RESULTS_FILE
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    results[dataset] = {"count": len(images), "mean": _mean(images), "images": images}
+    results[dataset] = {"count": len(images), "mean": mean_values(images), "images": images}
     text = json.dumps(results, indent=1)
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -35,6 +35,10 @@ def read_results(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _mean(images: PerImage) -> dict[str, float]:
-    names = next(iter(images.values()), {})
-    return {name: sum(values[name] for values in images.values()) / len(images) for name in names}
+def mean_values(images: PerImage) -> dict[str, float]:
+    """Return each metric's mean over the images that have a value of it."""
+    found: dict[str, list[float]] = {}
+    for values in images.values():
+        for metric, value in values.items():
+            found.setdefault(metric, []).append(value)
+    return {metric: sum(values) / len(values) for metric, values in found.items()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.single_image_dataset import SingleImageDataset
 from torch.utils.data import Dataset
 
 from ..data.paired_patch_dataset import PairedPatchDataset
@@ -13,12 +14,12 @@ from ..data.patches import PatchRequest
 from ..errors import DatasetError
 from .random_state import seeded
 
-__all__ = ["NamedSamples", "is_paired"]
+__all__ = ["NamedSamples", "names_images"]
 
 
-def is_paired(dataset: Any) -> bool:
-    """Whether this is a dataset of LQ and GT files, whose failures on an image can be told."""
-    return isinstance(dataset, PairedImageDataset | PairedPatchDataset)
+def names_images(dataset: Any) -> bool:
+    """Whether this is a dataset that lists its files, so that a failure on an image can be told."""
+    return isinstance(dataset, PairedImageDataset | PairedPatchDataset | SingleImageDataset)
 
 
 class NamedSamples(Dataset):
@@ -31,7 +32,7 @@ class NamedSamples(Dataset):
         dataset: a map-style dataset with BasicSR's ``opt``.
 
     Raises:
-        DatasetError: from indexing, when a paired dataset fails on an image; names both.
+        DatasetError: from indexing, when a dataset that lists its files fails on an image; names both.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -57,15 +58,19 @@ class NamedSamples(Dataset):
         return [self[item] for item in items]
 
     def _read(self, item: Any, image: int) -> Any:
-        if not is_paired(self.dataset):
+        if not names_images(self.dataset):
             return self.dataset[item]  # how other datasets fail is theirs to say
         try:
             return self.dataset[item]
         except DatasetError:
             raise
         except Exception as error:  # an image that does not decode reaches OpenCV and NumPy as None
+            entry = self.dataset.paths[image]
+            where, cause = f"dataset '{self.opt['name']}': image", f"({type(error).__name__}: {error})"
+            if isinstance(entry, str):
+                raise DatasetError(f"{where} '{entry}' cannot be read {cause}; replace or remove it") from error
             roots = f"'{self.opt['dataroot_gt']}' and '{self.opt['dataroot_lq']}'"
             raise DatasetError(
-                f"dataset '{self.opt['name']}': image '{self.dataset.paths[image]['gt_path']}' cannot be read "
-                f"({type(error).__name__}: {error}); look at {roots} with `basicsr prepare verify`, and pack them again"
+                f"{where} '{entry['gt_path']}' cannot be read {cause}; look at {roots} with `basicsr prepare verify`, "
+                "and pack them again"
             ) from error

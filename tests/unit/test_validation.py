@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import sys
 import threading
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
-from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.models import validation
+from dckd_basicsr.errors import ConfigError, DatasetError
+from dckd_basicsr.models import measuring, validation
 from tests.benchmarks.validation import WAYS, main
 from tests.held_out import HeldOut, image_loader, trained
+from tests.tiny import METRICS
 
 SIZES = [(20, 30), (18, 25), (20, 30), (30, 20), (20, 30), (18, 25), (20, 30)]
+
+
+@contextlib.contextmanager
+def logged(caplog):
+    """Let ``caplog`` see BasicSR's log, which does not reach the root logger."""
+    log = logging.getLogger("basicsr")
+    level = log.level
+    log.addHandler(caplog.handler)
+    log.setLevel(logging.INFO)
+    yield
+    log.removeHandler(caplog.handler)
+    log.setLevel(level)
 
 
 def table(folder, sizes=SIZES, **val):
@@ -98,6 +114,101 @@ def test_images_are_written_under_their_own_names(tmp_path):
         assert (one != four).mean() < 1e-3
 
 
+SCENES = [f"GOPR0384_11_{scene}/{frame:06}" for scene in ("00", "05", "10") for frame in (1, 2)]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_frame_numbers_that_repeat_over_scenes_are_images_of_their_own(tmp_path, caplog, batch):
+    """An LMDB's keys, as `basicsr prepare gopro` writes them."""
+    sizes = [(20, 30)] * 6
+    model = trained(tmp_path, batch=batch)
+    with logged(caplog):
+        model.nondist_validation(image_loader(sizes, paths=SCENES), "measured", None, True)
+    assert "held_out, 6 images: psnr" in caplog.text
+    found = json.loads((tmp_path / "metrics.json").read_text())["held_out"]
+    assert list(found["images"]) == SCENES
+    assert found["count"] == 6
+    assert len({values["psnr"] for values in found["images"].values()}) == 6
+    assert found["mean"]["psnr"] == pytest.approx(sum(v["psnr"] for v in found["images"].values()) / 6)
+    pictures = tmp_path / "images/held_out"
+    written = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
+    assert written == sorted(f"{name}_measured.png" for name in SCENES)
+
+
+def test_two_images_of_one_name_are_an_error(tmp_path):
+    model = trained(tmp_path)
+    loader = image_loader([(20, 30)] * 3, paths=["a.png", "b.png", "a.png"])
+    with pytest.raises(DatasetError, match="dataset 'held_out': images 1 and 3 are both called 'a'"):
+        model.nondist_validation(loader, "measured", None, False)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_images_without_ground_truth_are_written_and_the_others_measured(tmp_path, caplog):
+    gt = [True, False, True, False]
+    model = trained(tmp_path, batch=2)
+    with logged(caplog):
+        for _ in range(2):
+            model.nondist_validation(image_loader([(20, 30)] * 4, gt), "measured", None, False)
+    found = json.loads((tmp_path / "metrics.json").read_text())["held_out"]
+    assert list(found["images"]) == ["img00", "img02"]
+    assert found["count"] == 2
+    assert model.metric_results == found["mean"]
+    assert {path.name for path in (tmp_path / "images/held_out").iterdir()} == {
+        "img01_measured.png",
+        "img03_measured.png",
+    }
+    said = "held_out: 2 of 4 images have no ground truth; psnr, ssim cannot be measured of them, their restored images"
+    assert caplog.text.count(said) == 1
+
+
+def test_a_metric_that_needs_no_ground_truth_is_measured_without(tmp_path):
+    metrics = {**METRICS, "niqe": {"type": "calculate_niqe", "crop_border": 0}}
+    model = trained(tmp_path, metrics=metrics)
+    model.nondist_validation(image_loader([(100, 100)] * 2, [True, False]), "measured", None, False)
+    found = json.loads((tmp_path / "metrics.json").read_text())["held_out"]
+    assert [sorted(values) for values in found["images"].values()] == [["niqe", "psnr", "ssim"], ["niqe"]]
+    assert found["mean"]["psnr"] == found["images"]["img00"]["psnr"]
+    assert found["mean"]["niqe"] == pytest.approx(sum(v["niqe"] for v in found["images"].values()) / 2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "size", "says"),
+    [
+        ("psnr", (2, 9), "image 'img01' has 4x18 px, and val.metrics.psnr (calculate_psnr, crop_border 2) needs at"),
+        ("ssim", (7, 9), "image 'img01' has 14x18 px, and val.metrics.ssim (calculate_ssim, crop_border 2) needs at"),
+    ],
+)
+def test_an_image_too_small_to_be_measured_is_named(tmp_path, metric, size, says):
+    model = trained(tmp_path, metrics={metric: METRICS[metric]})
+    with pytest.raises(DatasetError) as caught:
+        model.nondist_validation(image_loader([(20, 30), size, (20, 30)]), "measured", None, False)
+    assert says in str(caught.value)
+    assert "take small images out of the set, or lower crop_border" in str(caught.value)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_value_that_is_no_number_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "calculate_metric", lambda pair, options: float("nan"))
+    with pytest.raises(DatasetError, match=r"'img00' \(40x60 px\): val\.metrics\.psnr .* is not a number; look at"):
+        table(tmp_path)
+
+
+def test_a_ground_truth_of_another_size_is_named(tmp_path):
+    loader = image_loader([(20, 30)])
+    loader.dataset.samples[0]["gt"] = loader.dataset.samples[0]["gt"][:, :38]
+    with pytest.raises(DatasetError, match="image 'img00' is restored to 40x60 px, but its ground truth has 38x60"):
+        trained(tmp_path).nondist_validation(loader, "measured", None, False)
+
+
+def test_what_a_metric_refuses_is_named(tmp_path, monkeypatch):
+    def refuse(pair, options):
+        raise DatasetError("the rounded Y channel is of uint8 images")
+
+    monkeypatch.setattr(measuring, "calculate_metric", refuse)
+    with pytest.raises(DatasetError, match=r"dataset 'held_out': image 'img00': val\.metrics\.psnr: the rounded Y"):
+        table(tmp_path)
+
+
 def test_without_ground_truth_images_are_written_and_nothing_is_measured(tmp_path):
     model = trained(tmp_path, metrics=None, batch=2)
     model.nondist_validation(image_loader(SIZES, gt=False), "measured", None, True)
@@ -112,7 +223,7 @@ def test_measuring_runs_beside_the_network_and_its_errors_surface(tmp_path, monk
         threads.add(threading.current_thread())
         raise ValueError("no such pair")
 
-    monkeypatch.setattr(validation, "calculate_metric", failing)
+    monkeypatch.setattr(measuring, "calculate_metric", failing)
     with pytest.raises(ValueError, match="no such pair"):
         table(tmp_path)
     assert len(threads) == 1
@@ -135,7 +246,7 @@ def test_an_image_is_measured_while_the_next_is_restored(tmp_path, monkeypatch):
         return 1.0
 
     model.net_g.register_forward_pre_hook(count)
-    monkeypatch.setattr(validation, "calculate_metric", patient)
+    monkeypatch.setattr(measuring, "calculate_metric", patient)
     model.nondist_validation(image_loader([(8, 8)] * 3), "measured", None, False)
     assert all(waited)
     assert len(waited) == 3 * 2  # two metrics
@@ -185,3 +296,24 @@ def test_the_benchmark_times_every_way(tmp_path, monkeypatch, capsys):
     assert rows["batches of 4"]["psnr"] == pytest.approx(rows["one by one"]["psnr"], abs=1e-3)
     assert figures["machine"]["torch"] == torch.__version__
     assert f"torch {torch.__version__}" in capsys.readouterr().out
+
+
+def test_a_validation_without_ground_truth_is_seen_once_and_not_made_up_for(build, caplog):
+    model = build()
+    with logged(caplog):
+        for iteration in (3, 6):
+            model.nondist_validation(image_loader([(20, 30)] * 2, gt=False), iteration, None, False)
+    assert [(e.iteration, e.dataset, e.metrics) for e in model.record.entries] == [
+        (3, "held_out", {}),
+        (6, "held_out", {}),
+    ]
+    assert model.metric_results == {}
+    assert caplog.text.count("held_out: 2 of 2 images have no ground truth") == 1
+    assert "Validation held_out" not in caplog.text
+    pictures = Path(model.opt["path"]["visualization"])
+    written = {path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png")}
+    assert written == {f"held_out/img{i:02}/img{i:02}_{n}.png" for i in (0, 1) for n in (3, 6)}
+    with logged(caplog):
+        model.nondist_validation(image_loader([(20, 30)] * 2), 9, None, False)
+    assert model.record.best("held_out", "psnr").iteration == 9
+    assert "Validation held_out" in caplog.text

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from .configs import CONFIGS
 from .databases import DATABASES
+from .evaluation import EVALUATION
 from .files import FILES
 from .photos import PHOTOS
 from .row import BadInput
@@ -21,6 +22,7 @@ GROUPS: Mapping[str, Sequence[BadInput]] = {
     "Option files and overrides": CONFIGS,
     "Files that an option file names": FILES,
     "Databases": DATABASES,
+    "Validation and test sets": EVALUATION,
     "Photos and `basicsr prepare`": PHOTOS,
     "Weights": WEIGHTS,
     "Runs, checkpoints, processes": RUNS,
