@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import paired_folder_problems, paired_lmdb_problems, read_meta
+from ..data import pack_problems, paired_folder_problems, paired_lmdb_problems, read_meta
 from ..data.payload import RAW
 from ..errors import DatasetError
 from .keys import LMDB_TYPE, OWN_MODELS, PAIRED_TYPES, PATCH_TYPES
@@ -53,6 +53,8 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
         if not problems and not roots.get("meta_info_file"):
             for gt, lq in pairs:
                 problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale)
+    elif is_lmdb(dataset):
+        problems += [f"{where}: {line}" for gt, lq in pairs for line in pack_problems(as_path(gt), as_path(lq))]
     return problems
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from dckd_basicsr.data import (
     verify_pair,
 )
 from dckd_basicsr.data.images import Image, encode_png
+from dckd_basicsr.disk import Owner
 from dckd_basicsr.errors import DatasetError
 
 KEYS = ["b", "a/2", "a/10"]
@@ -145,7 +147,8 @@ def test_exception_midway_leaves_nothing(tmp_path: Path, error: type[BaseExcepti
     def interrupted() -> None:
         with LmdbWriter(tmp_path / "x.lmdb", commit_bytes=1) as writer:
             writer.put("a", encode_png(noise(0)), (24, 32, 3))
-            assert names(tmp_path) == [f".x.lmdb.partial-{os.getpid()}"]
+            (partial,) = names(tmp_path)
+            assert re.fullmatch(rf"\.x\.lmdb\.partial-.*-{os.getpid()}-[0-9a-f]{{8}}", partial)
             raise error
 
     with pytest.raises(error):
@@ -256,15 +259,16 @@ def test_a_folder_that_is_no_database_is_never_overwritten(tmp_path: Path) -> No
 
 
 def test_leftovers_of_dead_processes_are_cleared_live_ones_kept(tmp_path: Path) -> None:
-    dead = dead_pid()
+    dead, alive = Owner(pid=dead_pid()), Owner(pid=os.getppid())
     mine = pack(tmp_path / "x.lmdb")
     mine.rename(tmp_path / f".x.lmdb.replaced-{dead}")  # killed between the two renames of an overwrite
     (tmp_path / f".x.lmdb.partial-{dead}").mkdir()
-    (tmp_path / f".x.lmdb.partial-{os.getppid()}").mkdir()
+    (tmp_path / f".x.lmdb.partial-{alive}").mkdir()
+    (tmp_path / f".x.lmdb.partial-{Owner()}").mkdir()  # an earlier process with our number
     (tmp_path / f".y.lmdb.partial-{dead}").mkdir()
     with pytest.raises(DatasetError, match="exists"):
         LmdbWriter(mine)
-    assert names(tmp_path) == sorted(["x.lmdb", f".x.lmdb.partial-{os.getppid()}", f".y.lmdb.partial-{dead}"])
+    assert names(tmp_path) == sorted(["x.lmdb", f".x.lmdb.partial-{alive}", f".y.lmdb.partial-{dead}"])
     assert verify_lmdb(mine).images == 3
 
 
