@@ -32,7 +32,7 @@ class Owner:
         token: eight random hex digits.
     """
 
-    host: str = field(default_factory=lambda: re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:32])
+    host: str = field(default_factory=lambda: re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:32])
     system: str = field(default_factory=lambda: _system())
     pid: int = field(default_factory=os.getpid)
     token: str = field(default_factory=lambda: secrets.token_hex(4))

@@ -54,7 +54,8 @@ def pack_databases(
     Args:
         sets: all with the same payload and PNG level.
         workers: processes; None for one per core, 0 for none.
-        overwrite: replace existing databases, at the end; a set is replaced as a whole.
+        overwrite: replace existing databases, at the end; refused if others that were packed together with them would
+            stay.
         verify: read everything again before the databases appear.
 
     Returns:

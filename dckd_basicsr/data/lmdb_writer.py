@@ -271,7 +271,11 @@ def _publish(writers: Sequence[LmdbWriter]) -> None:
         for writer in writers:
             with writer._disk_errors():
                 writer._renaming = True
-                writer.folder.rename(writer.path)
+                try:
+                    writer.folder.rename(writer.path)
+                except OSError:
+                    writer._renaming = False  # what is at the target now is somebody else's
+                    raise
     except BaseException:
         _take_back(writers)
         raise

@@ -28,7 +28,6 @@ from dckd_basicsr.data import (
     verify_pair,
 )
 from dckd_basicsr.data.images import Image, encode_png
-from dckd_basicsr.disk import Owner
 from dckd_basicsr.errors import DatasetError
 
 KEYS = ["b", "a/2", "a/10"]
@@ -59,12 +58,6 @@ def pack_group(
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def dead_pid() -> int:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
 
 
 @pytest.fixture
@@ -256,20 +249,6 @@ def test_a_folder_that_is_no_database_is_never_overwritten(tmp_path: Path) -> No
     with pytest.raises(DatasetError, match="not an LMDB"):
         LmdbWriter(tmp_path / "x.lmdb", overwrite=True)
     assert names(tmp_path / "x.lmdb") == ["thesis.txt"]
-
-
-def test_leftovers_of_dead_processes_are_cleared_live_ones_kept(tmp_path: Path) -> None:
-    dead, alive = Owner(pid=dead_pid()), Owner(pid=os.getppid())
-    mine = pack(tmp_path / "x.lmdb")
-    mine.rename(tmp_path / f".x.lmdb.replaced-{dead}")  # killed between the two renames of an overwrite
-    (tmp_path / f".x.lmdb.partial-{dead}").mkdir()
-    (tmp_path / f".x.lmdb.partial-{alive}").mkdir()
-    (tmp_path / f".x.lmdb.partial-{Owner()}").mkdir()  # an earlier process with our number
-    (tmp_path / f".y.lmdb.partial-{dead}").mkdir()
-    with pytest.raises(DatasetError, match="exists"):
-        LmdbWriter(mine)
-    assert names(tmp_path) == sorted(["x.lmdb", f".x.lmdb.partial-{alive}", f".y.lmdb.partial-{dead}"])
-    assert verify_lmdb(mine).images == 3
 
 
 def test_unusable_puts_are_refused(tmp_path: Path) -> None:

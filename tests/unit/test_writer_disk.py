@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from dckd_basicsr.checkpoint import atomic_write, save_state
 from dckd_basicsr.data import LmdbImages, LmdbWriter, lmdb_writers
+from dckd_basicsr.disk import Owner
 from dckd_basicsr.errors import DatasetError
 
 
@@ -32,12 +34,19 @@ def write(paths: list[Path], data: bytes) -> None:
             writer.put("k", data, (1, 1, 3))
 
 
+def dead_pid() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 # --- a full disk
 
 _FULL = """
 import resource, sys
 from pathlib import Path
 from dckd_basicsr.data import LmdbWriter, lmdb_writers
+from dckd_basicsr.disk import Owner
 from dckd_basicsr.errors import DatasetError
 out, kind, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -123,7 +132,23 @@ def test_a_file_system_that_cannot_flush_folders_is_no_error(tmp_path: Path, mon
     assert len(refused) > 3
 
 
-# --- two machines, one target
+# --- several processes, several machines, one target
+
+
+def test_leftovers_of_dead_processes_are_cleared_live_ones_kept(tmp_path: Path) -> None:
+    dead, alive = Owner(pid=dead_pid()), Owner(pid=os.getppid())
+    mine = tmp_path / "x.lmdb"
+    write([mine], b"old")
+    mine.rename(tmp_path / f".x.lmdb.replaced-{dead}")  # killed between the two renames of an overwrite
+    (tmp_path / f".x.lmdb.partial-{dead}").mkdir()
+    (tmp_path / f".x.lmdb.partial-{alive}").mkdir()
+    (tmp_path / f".x.lmdb.partial-{Owner()}").mkdir()  # an earlier process with our number
+    (tmp_path / f".y.lmdb.partial-{dead}").mkdir()
+    with pytest.raises(DatasetError, match="exists"):
+        LmdbWriter(mine)
+    assert names(tmp_path) == sorted(["x.lmdb", f".x.lmdb.partial-{alive}", f".y.lmdb.partial-{dead}"])
+    assert content(mine) == b"old"
+
 
 _OTHER = """
 import os, socket, sys
@@ -185,10 +210,11 @@ def test_what_another_machine_was_replacing_is_named_and_kept(tmp_path: Path, ca
     assert content(kept) == b"old"
 
 
+@pytest.mark.parametrize("cleared", [False, True])
 def test_a_database_that_appeared_meanwhile_is_not_taken_for_ones_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cleared: bool
 ) -> None:
-    """Another machine's rename comes just before ours: theirs stays, ours goes, and nothing of theirs is put back."""
+    """Another machine's rename comes just before ours, or somebody even cleared our hidden folder: theirs stays."""
     path = tmp_path / "x.lmdb"
     write([tmp_path / "theirs.lmdb"], b"theirs")
     rename = Path.rename
@@ -196,6 +222,8 @@ def test_a_database_that_appeared_meanwhile_is_not_taken_for_ones_own(
     def beaten(self: Path, target: Path) -> Path:
         if ".partial-" in self.name:
             rename(tmp_path / "theirs.lmdb", path)
+            if cleared:
+                shutil.rmtree(self)
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", beaten)
