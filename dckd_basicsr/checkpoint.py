@@ -228,7 +228,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         flush_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
         raise CheckpointError(
-            f"'{path}' cannot be written ({str(error).splitlines()[0]}; {free_mib(path)} MiB free there); "
+            f"'{path}' cannot be written ({str(error).splitlines()[0]}; {free_mib(path.parent)} MiB free there); "
             "make room or check the folder's permissions; what was there is unchanged"
         ) from error
     finally:

@@ -74,10 +74,10 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def free_mib(path: Path) -> int:
-    """Return the free space in MiB where ``path`` is or is to be; 0 if it cannot be told."""
+def free_mib(folder: Path) -> int:
+    """Return a folder's free space in MiB; 0 if it cannot be told."""
     with contextlib.suppress(OSError):
-        return shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free >> 20
+        return shutil.disk_usage(folder).free >> 20 if folder.is_dir() else 0
     return 0
 
 

@@ -213,7 +213,7 @@ class LmdbWriter:
         try:
             yield
         except (OSError, lmdb.Error) as error:
-            free = free_mib(self.path)  # LMDB calls a full disk an input/output error
+            free = free_mib(self.path.parent)  # LMDB calls a full disk an input/output error
             raise DatasetError(
                 f"cannot write '{self.path}': {error} ({free} MiB free there); make room or check permissions"
             ) from error
