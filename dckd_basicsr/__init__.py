@@ -20,7 +20,7 @@ from .errors import (  # noqa: E402
 )
 from .version import __version__  # noqa: E402
 
-compat.prepare_lmdb_backend()
+compat.prepare_lmdb_backend(data.refuse_two_packs)
 compat.prepare_pipelines()
 compat.replace_parse_options(config.parse_options)
 compat.replace_train_pipeline(training.train_pipeline)

@@ -8,7 +8,7 @@ import logging
 import os
 import pickle
 import re
-import shutil
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from .disk import flush_folder, free_mib
 from .errors import CheckpointError, near_miss
 
 __all__ = [
@@ -217,33 +218,22 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         CheckpointError: the file cannot be written: no space, no permission, no such folder.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")  # containers share process numbers
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
-        free = shutil.disk_usage(path.parent).free >> 20 if path.parent.is_dir() else 0
         raise CheckpointError(
-            f"'{path}' cannot be written ({str(error).splitlines()[0]}; {free} MiB free there); "
+            f"'{path}' cannot be written ({str(error).splitlines()[0]}; {free_mib(path.parent)} MiB free there); "
             "make room or check the folder's permissions; what was there is unchanged"
         ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """A rename survives a power cut only once its folder is on disk; some network file systems cannot say so."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def save_state(state: Mapping[str, Any], path: Path | str) -> None:

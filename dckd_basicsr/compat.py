@@ -59,12 +59,16 @@ def prepare_pipelines() -> None:
         module.make_exp_dirs = make_exp_dirs
 
 
-def prepare_lmdb_backend() -> None:
-    """Let several datasets of one process read one LMDB, and name a missing key.
+def prepare_lmdb_backend(check_pair: Callable[[Path, Path], None]) -> None:
+    """Let several datasets of one process read one LMDB, check pairs, and name a missing key.
 
     py-lmdb refuses to open a database twice in a process, which BasicSR's backend does when, for instance, two
     validation sets share one or training reads without workers what validation reads too. And ``get`` returns None
     for a missing key, on which OpenCV fails later without a name.
+
+    Args:
+        check_pair: called with the paths of a GT and an LQ database that are opened together; raises where they do not
+            belong together.
     """
     from basicsr.utils.file_client import FileClient, LmdbBackend
 
@@ -86,6 +90,9 @@ def prepare_lmdb_backend() -> None:
             paths = [db_paths] if isinstance(db_paths, str) else [str(path) for path in db_paths]
             clients = [client_keys] if isinstance(client_keys, str) else list(client_keys)
             self.db_paths, self._client = paths, {}
+            named = dict(zip(clients, paths))
+            if "gt" in named and "lq" in named:
+                check_pair(Path(named["gt"]), Path(named["lq"]))
             for client, path in zip(clients, paths, strict=True):
                 _refuse_raw(path)
                 options = {"readonly": readonly, "lock": lock, "readahead": readahead, **kwargs}

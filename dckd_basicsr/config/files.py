@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import paired_folder_problems, paired_lmdb_problems, read_meta
+from ..data import pack_problems, paired_folder_problems, paired_lmdb_problems, read_meta
 from ..data.payload import RAW
 from ..errors import DatasetError
 from .evaluation import is_evaluated, single_problems, size_problems
@@ -60,6 +60,8 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
                 problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale)
         elif not problems:
             problems += _list_problems(where, roots["meta_info_file"][0])
+    elif is_lmdb(dataset):
+        problems += [f"{where}: {line}" for gt, lq in pairs for line in pack_problems(as_path(gt), as_path(lq))]
     return problems
 
 

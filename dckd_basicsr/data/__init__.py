@@ -10,6 +10,7 @@ from .commands import add_prepare_parser
 from .databases import PrepareSummary
 from .lmdb_reader import LmdbImages, read_meta
 from .lmdb_writer import LmdbWriter, lmdb_writers
+from .pack_id import pack_problems, refuse_two_packs
 from .preflight import paired_folder_problems, paired_lmdb_problems
 from .prepare_div2k import prepare_div2k
 from .prepare_gopro import prepare_gopro
@@ -28,6 +29,7 @@ __all__ = [
     "PreparedParts",
     "add_prepare_parser",
     "lmdb_writers",
+    "pack_problems",
     "paired_folder_problems",
     "paired_lmdb_problems",
     "prepare_div2k",
@@ -36,6 +38,7 @@ __all__ = [
     "prepare_rain13k",
     "prepare_sr",
     "read_meta",
+    "refuse_two_packs",
     "verify_lmdb",
     "verify_pair",
 ]

@@ -35,7 +35,7 @@ def add_shared(parser: argparse.ArgumentParser, *, crop: int = 480) -> None:
         default="png",
         help="png, or raw pixels: more disk, no decoding, for PairedLMDBDataset alone (png)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing databases, at the end")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing set, whole, at the end")
     parser.add_argument("--verify", action="store_true", help="read everything again before the databases appear")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
 

@@ -111,7 +111,8 @@ def _run_verify(options: argparse.Namespace) -> int:
     _print_report(pair.gt)
     _print_report(pair.lq)
     ratio = "as large as" if pair.scale == 1 else f"{pair.scale} times"
-    print(f"keys match, and every GT image is {ratio} its LQ image")
+    pack = "both were packed together" if pair.packed_together else "there is no pack id to compare"
+    print(f"keys match, every GT image is {ratio} its LQ image, and {pack}")
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DatasetError
-from .lmdb_writer import LmdbWriter, lmdb_writers
+from .lmdb_writer import LmdbWriter, lmdb_writers, seal
 from .packing import PackSettings, PhotoJob, pack_photo
 from .parallel import default_workers, ordered_map, progress
 from .payload import Payload
@@ -54,7 +54,8 @@ def pack_databases(
     Args:
         sets: all with the same payload and PNG level.
         workers: processes; None for one per core, 0 for none.
-        overwrite: replace existing databases, at the end.
+        overwrite: replace existing databases, at the end; refused if others that were packed together with them would
+            stay.
         verify: read everything again before the databases appear.
 
     Returns:
@@ -98,8 +99,7 @@ def _pack(pack_set: PackSet, writers: Sequence[LmdbWriter], workers: int, verify
             f"all {len(jobs)} photos, '{jobs[0]}' first, are smaller than the crop of {pack_set.settings.crop} pixels; "
             "choose a smaller --crop (and --step), or --small keep"
         )
-    for writer in writers:  # frees what each still holds in memory; a set may be followed by others
-        writer.finish()
+    seal(writers)  # frees what each still holds in memory; a set may be followed by others
     if verify:
         verify_set(writers[0].folder, {scale: writer.folder for scale, writer in zip(scales, writers[1:])})
     seconds, payload = time.monotonic() - started, pack_set.settings.payload

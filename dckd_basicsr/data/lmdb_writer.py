@@ -1,37 +1,47 @@
 """Writing image databases in BasicSR's LMDB layout, whole or not at all.
 
 ``NAME.lmdb/`` holds ``data.mdb``, ``lock.mdb``, ``meta_info.txt`` (a line ``key.png (h,w,c) level`` for each image,
-which is what BasicSR's datasets read; ``key.raw (h,w,3) 0`` where raw pixels are stored) and ``checksums.txt`` (a line
-``<sha256 of the stored bytes>  key``).
+which is what BasicSR's datasets read; ``key.raw (h,w,3) 0`` where raw pixels are stored), ``checksums.txt`` (a line
+``<sha256 of the stored bytes>  key``) and, in a set of databases, ``pack_id.txt`` (see ``pack_id.py``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 import lmdb
 
+from ..disk import Owner, flush_folder, free_mib
 from ..errors import DatasetError
 from .keys import check_key
+from .pack_id import PACK_ID, make_pack_id, refuse_to_split
 from .payload import RAW, Payload, check_payload
+from .unfinished import PARTIAL, REPLACED, clear_leftovers, hidden
 
-__all__ = ["LmdbWriter", "lmdb_writers"]
+__all__ = ["LmdbWriter", "lmdb_writers", "seal"]
 
-# Folders being written by this process. A process id alone is not enough: a container gives the same one again.
-_ACTIVE: set[Path] = set()
+_LOG = logging.getLogger("basicsr")
+
+#: What LMDB needs of ``lock.mdb``.
+_LOCK_BYTES = 8192
+
+# The databases being written by this process, each with the token of its writer.
+_ACTIVE: dict[Path, str] = {}
 
 
 class LmdbWriter:
     """Write one database; use as a context manager, or several at once through :func:`lmdb_writers`.
 
-    Everything goes to a hidden folder beside the target, ``.NAME.lmdb.partial-<pid>``, renamed on a clean exit and
-    removed on any exception. What a killed process left behind is removed by the next writer of the same target.
+    Everything goes to a hidden folder beside the target, ``.NAME.lmdb.partial-<machine>-<pid>-<random>``, renamed on a
+    clean exit and removed on any exception. What a killed process of this machine left behind is removed by the next
+    writer of the same target; folders of other machines are left alone and named in the log.
 
     Args:
         path: the target; its name must end in ``.lmdb``, BasicSR insists.
@@ -58,32 +68,40 @@ class LmdbWriter:
         if path.suffix != ".lmdb":
             raise DatasetError(f"database name '{path}' must end in '.lmdb' (BasicSR refuses others); rename it")
         check_payload(payload)
+        owner = Owner()
         self.path = path
-        self.folder = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        self.folder = hidden(path, PARTIAL, owner)
         self.count = 0
-        self._old = path.with_name(f".{path.name}.replaced-{os.getpid()}")
+        self.pack_id: str | None = None
+        self._target = path.absolute()
+        self._old = hidden(path, REPLACED, owner)
         self._ending, self._overwrite = (".raw", 0) if payload == RAW else (".png", level), overwrite
         self._map_size, self._commit_bytes = map_size, commit_bytes
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
-        self._open = False
-        if self.folder in _ACTIVE:
+        self._digest = hashlib.sha256()
+        self._opened = ExitStack()
+        self._finished = self._renaming = False
+        if self._target in _ACTIVE:
             raise DatasetError(f"'{path}' is already being written by this process; finish that writer first")
         with self._disk_errors():
-            _clean_up_after_dead(path)
+            clear_leftovers(path, set(_ACTIVE.values()))
             self._check_target()
-        with self._disk_errors():
             self._made = [parent for parent in path.parents if not parent.exists()]  # innermost first
             _check_parent(path.parent)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir()
-            _ACTIVE.add(self.folder)
+            _ACTIVE[self._target] = owner.token
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir()
+                _reserve_lock(self.folder)
                 # Not synced at each commit: a crash loses the hidden folder anyway, and finish() syncs once.
-                self._env = lmdb.open(str(self.folder), map_size=map_size, sync=False, metasync=False)
-                self._meta = (self.folder / "meta_info.txt").open("w", encoding="ascii", newline="\n")
-                self._sums = (self.folder / "checksums.txt").open("w", encoding="ascii", newline="\n")
-                self._open = True
+                self._env = self._opened.enter_context(
+                    lmdb.open(str(self.folder), map_size=map_size, sync=False, metasync=False)
+                )
+                self._meta, self._sums = (
+                    self._opened.enter_context((self.folder / name).open("w", encoding="ascii", newline="\n"))
+                    for name in ("meta_info.txt", "checksums.txt")
+                )
             except BaseException:
                 self.discard()
                 raise
@@ -98,8 +116,13 @@ class LmdbWriter:
         height, width, channels = shape
         with self._disk_errors():
             ending, level = self._ending
-            self._meta.write(f"{key}{ending} ({height},{width},{channels}) {level}\n")
-            self._sums.write(f"{hashlib.sha256(data).hexdigest()}  {key}\n")
+            lines = (
+                f"{key}{ending} ({height},{width},{channels}) {level}\n",
+                f"{hashlib.sha256(data).hexdigest()}  {key}\n",
+            )
+            for file, line in zip((self._meta, self._sums), lines):
+                file.write(line)
+                self._digest.update(line.encode("ascii"))
         self._pending.append((key.encode("ascii"), data))
         self._pending_bytes += len(data)
         self.count += 1
@@ -112,7 +135,7 @@ class LmdbWriter:
         Raises:
             DatasetError: no image was put, or the disk refuses.
         """
-        if not self._open:
+        if self._finished:
             return
         if not self.count:
             raise DatasetError(f"'{self.path}': no image was put, and an empty database is of no use; check the source")
@@ -122,18 +145,21 @@ class LmdbWriter:
             for file in (self._meta, self._sums):
                 file.flush()
                 os.fsync(file.fileno())
-            self._close()
-            _sync_folder(self.folder)
+            self._opened.close()
+            flush_folder(self.folder)
+        self._finished = True
 
     def discard(self) -> None:
         """Close and remove the hidden folder, and what was made to hold it; does nothing after the rename."""
-        if self._open:
-            self._close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        _ACTIVE.discard(self.folder)
-        with suppress(OSError):  # folders made for a database that did not come about; not if anything is in them
-            for parent in self._made:
-                parent.rmdir()
+        try:
+            with suppress(OSError, lmdb.Error):  # closing writes what is left: on a full disk it fails once more
+                self._opened.close()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            _ACTIVE.pop(self._target, None)
+            with suppress(OSError):  # folders made for a database that did not come about; not if anything is in them
+                for parent in self._made:
+                    parent.rmdir()
 
     def __enter__(self) -> LmdbWriter:
         return self
@@ -165,11 +191,14 @@ class LmdbWriter:
                     self._pending.clear()
                     self._pending_bytes = 0
 
-    def _close(self) -> None:
-        self._open = False
-        self._env.close()
-        self._meta.close()
-        self._sums.close()
+    def _write_id(self, pack_id: str) -> None:
+        with self._disk_errors():
+            with (self.folder / PACK_ID).open("w", encoding="ascii", newline="\n") as file:
+                file.write(f"{pack_id}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            flush_folder(self.folder)
+        self.pack_id = pack_id
 
     def _check_target(self) -> None:
         if not (self.path.exists() or self.path.is_symlink()):
@@ -184,7 +213,10 @@ class LmdbWriter:
         try:
             yield
         except (OSError, lmdb.Error) as error:
-            raise DatasetError(f"cannot write '{self.path}': {error}; check free space and permissions") from error
+            free = free_mib(self.path.parent)  # LMDB calls a full disk an input/output error
+            raise DatasetError(
+                f"cannot write '{self.path}': {error} ({free} MiB free there); make room or check permissions"
+            ) from error
 
 
 @contextmanager
@@ -193,56 +225,84 @@ def lmdb_writers(
 ) -> Iterator[list[LmdbWriter]]:
     """Write several databases that belong together: at the end all of them appear, or none does.
 
+    Those that :func:`seal` has not been called for get one pack id.
+
     Raises:
-        DatasetError: see LmdbWriter; whatever else the block raises passes through, and nothing stays behind.
+        DatasetError: see LmdbWriter; replacing would leave databases of the same set behind; whatever else the block
+            raises passes through. Nothing stays behind.
     """
     writers: list[LmdbWriter] = []
     try:
         for path in paths:
             writers.append(LmdbWriter(path, level=level, payload=payload, overwrite=overwrite))
+        refuse_to_split(paths)
         yield writers
-        for writer in writers:
-            writer.finish()
+        seal([writer for writer in writers if writer.pack_id is None])
+        refuse_to_split(paths)  # others may have come while we packed
         _publish(writers)
     finally:
-        for writer in reversed(writers):  # the first made the folder they share, so it goes last
-            writer.discard()
+        with ExitStack() as discards:  # every one, whatever becomes of another
+            for writer in writers:  # the first made the folder they share; the stack ends with it
+                discards.callback(writer.discard)
+
+
+def seal(writers: Sequence[LmdbWriter]) -> None:
+    """Finish the databases of a set and give all of them its pack id; one alone has nothing to be paired with.
+
+    Raises:
+        DatasetError: see :meth:`LmdbWriter.finish`.
+    """
+    for writer in writers:
+        writer.finish()
+    if len(writers) > 1:
+        pack_id = make_pack_id(writer._digest.hexdigest() for writer in writers)
+        for writer in writers:
+            writer._write_id(pack_id)
 
 
 def _publish(writers: Sequence[LmdbWriter]) -> None:
     """Rename every finished folder to its target; if one cannot be, put all of them back as they were."""
     try:
-        for writer in writers:
+        for writer in writers:  # all old ones go before the first new one comes: a kill leaves no new beside an old one
             with writer._disk_errors():
                 writer._check_target()  # it may have appeared while we packed
                 if writer.path.exists():
                     writer.path.rename(writer._old)
-                writer.folder.rename(writer.path)
+        for writer in writers:
+            with writer._disk_errors():
+                writer._renaming = True
+                try:
+                    writer.folder.rename(writer.path)
+                except OSError:
+                    writer._renaming = False  # what is at the target now is somebody else's
+                    raise
     except BaseException:
-        for writer in writers:  # told from the disk, not from memory: an interrupt can come between two lines
-            if writer.path.exists() and not writer.folder.exists():
-                writer.path.rename(writer.folder)
-            if writer._old.exists():
-                writer._old.rename(writer.path)
+        _take_back(writers)
         raise
     for writer in writers:
-        _sync_folder(writer.path.parent)
+        flush_folder(writer.path.parent)
         shutil.rmtree(writer._old, ignore_errors=True)
 
 
-def _clean_up_after_dead(path: Path) -> None:
-    """Remove what killed writers of ``path`` left, and bring a database back that one was just replacing."""
-    if not path.parent.is_dir():
-        return
-    for folder in path.parent.iterdir():
-        for kind in ("partial", "replaced"):
-            pid = folder.name.removeprefix(f".{path.name}.{kind}-")
-            if not pid.isdecimal() or folder in _ACTIVE or _alive(int(pid)):
-                continue
-            if kind == "replaced" and not path.exists():
-                folder.rename(path)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
+def _take_back(writers: Sequence[LmdbWriter]) -> None:
+    """Undo the renames; how many there were is told from the disk: an interrupt can come between two lines."""
+    for writer in writers:
+        try:
+            if writer._renaming and writer.path.exists() and not writer.folder.exists():
+                writer.path.rename(writer.folder)
+            if writer._old.exists():
+                writer._old.rename(writer.path)
+        except OSError as error:
+            _LOG.warning(
+                "'%s' could not be put back (%s); the database that was there is '%s'", writer.path, error, writer._old
+            )
+
+
+def _reserve_lock(folder: Path) -> None:
+    """Give ``lock.mdb`` its bytes: LMDB makes a hole of that size and writes to it through memory, and on a full disk
+    that kills the process (SIGBUS) where a write fails."""
+    with (folder / "lock.mdb").open("xb") as file:
+        file.write(bytes(_LOCK_BYTES))
 
 
 def _check_parent(folder: Path) -> None:
@@ -250,24 +310,3 @@ def _check_parent(folder: Path) -> None:
     first = next(parent for parent in (folder, *folder.parents) if parent.exists() or parent == parent.parent)
     if not first.is_dir():
         raise DatasetError(f"'{first}' is a file, and the databases need a folder; choose another output folder")
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # ours, but not active: an earlier process had the same number
-    try:
-        os.kill(pid, 0)  # signal 0 only asks
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # somebody else's process
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's entries: a rename survives a power cut only once they are on disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,6 +16,7 @@ from ..compat import register
 from ..errors import DatasetError
 from .lmdb_patches import LmdbPatches
 from .mixing import Mixture
+from .pack_id import refuse_two_packs
 from .paired_patch_dataset import to_tensor
 from .patches import PatchRequest, Place
 from .preflight import pair_problems
@@ -127,6 +128,7 @@ class _Pair:
             problems = pair_problems(gt, lq, scale, self.gt.shapes, self.lq.shapes)
             if problems:
                 raise DatasetError("; ".join(problems))
+        refuse_two_packs(gt, lq)
 
 
 def _refuse_equal_names(pairs: Sequence[_Pair]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset
 from ..compat import register
 from ..errors import DatasetError
 from .images import Image
+from .pack_id import refuse_two_packs
 from .patches import PatchRequest, Place
 from .reflect import at_least
 
@@ -44,6 +46,7 @@ class PairedPatchDataset(Dataset):
         self.backend = dict(opt["io_backend"])
         roots = [opt["dataroot_lq"], opt["dataroot_gt"]]
         if self.backend["type"] == "lmdb":
+            refuse_two_packs(Path(opt["dataroot_gt"]), Path(opt["dataroot_lq"]))
             self.backend |= {"db_paths": roots, "client_keys": ["lq", "gt"]}
             self.paths = paired_paths_from_lmdb(roots, ["lq", "gt"])
         else:

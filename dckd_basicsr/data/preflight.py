@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import DatasetError
 from .images import read_image
 from .lmdb_reader import LmdbImages, read_meta_info
+from .pack_id import pack_problems
 from .payload import Shape
 
 __all__ = ["pair_problems", "paired_folder_problems", "paired_lmdb_problems"]
@@ -19,7 +20,7 @@ _SHOWN = 3
 
 
 def paired_lmdb_problems(gt: Path, lq: Path, scale: int, gt_size: int | None = None) -> list[str]:
-    """Check two databases by their ``meta_info.txt`` and the size of ``data.mdb``.
+    """Check two databases by their ``meta_info.txt``, their pack ids and the size of ``data.mdb``.
 
     Args:
         gt: ``dataroot_gt``.
@@ -42,7 +43,7 @@ def paired_lmdb_problems(gt: Path, lq: Path, scale: int, gt_size: int | None = N
                 problems.append(f"{role}: {error}")
     if problems:
         return problems
-    problems = pair_problems(gt, lq, scale, *shapes)
+    problems = pair_problems(gt, lq, scale, *shapes) or pack_problems(gt, lq)
     small = next((key for key, shape in shapes[0].items() if min(shape[:2]) < (gt_size or 0)), None)
     if small is not None:
         problems.append(

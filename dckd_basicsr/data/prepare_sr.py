@@ -54,7 +54,8 @@ def prepare_sr(
         workers: processes; None for one per core, 0 for none.
         level: PNG compression, 0 to 9. Changes size and time, never pixels.
         payload: ``png``, which BasicSR's datasets read too, or ``raw`` pixels for ``PairedLMDBDataset`` alone.
-        overwrite: replace existing databases, at the end.
+        overwrite: replace existing databases, at the end; refused if databases of other scales, which were packed
+            together with them, would stay.
         verify: read everything again before the databases appear.
         limit: take only the first photos.
         gt_name: name of the GT database.

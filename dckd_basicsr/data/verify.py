@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from .lmdb_reader import REPAIR, LmdbImages, read_checksums, read_meta_info
+from .pack_id import pack_problems, read_pack_id
 from .parallel import progress
 from .payload import Payload, Shape, decode
 from .preflight import pair_problems
@@ -30,11 +31,15 @@ class LmdbReport:
 
 @dataclass(frozen=True)
 class PairReport:
-    """Two databases found sound, each GT image ``scale`` times as high and wide as its LQ image."""
+    """Two databases found sound, each GT image ``scale`` times as high and wide as its LQ image.
+
+    ``packed_together`` tells whether both have the same pack id; otherwise neither has one.
+    """
 
     gt: LmdbReport
     lq: LmdbReport
     scale: int
+    packed_together: bool
 
 
 def verify_lmdb(path: Path) -> LmdbReport:
@@ -63,7 +68,7 @@ def verify_lmdb(path: Path) -> LmdbReport:
 
 
 def verify_pair(gt: Path, lq: Path, scale: int) -> PairReport:
-    """Verify two databases, then that they hold the same keys and GT is ``scale`` times LQ in height and width.
+    """Verify two databases, and that they were packed together, with the same keys and GT ``scale`` times LQ.
 
     Raises:
         DatasetError: names the database or key, and the first problems.
@@ -77,11 +82,11 @@ def verify_set(gt: Path, lqs: Mapping[int, Path]) -> list[PairReport]:
         raise DatasetError(f"scale must be 1 or more, got {min(lqs)}")
     gt_shapes = read_meta_info(gt)
     for scale, lq in lqs.items():
-        problems = pair_problems(gt, lq, scale, gt_shapes, read_meta_info(lq))
+        problems = pair_problems(gt, lq, scale, gt_shapes, read_meta_info(lq)) or pack_problems(gt, lq)
         if problems:  # seen in a moment, so before the long reading
             raise DatasetError("; ".join(problems))
-    report = verify_lmdb(gt)
-    return [PairReport(report, verify_lmdb(lq), scale) for scale, lq in lqs.items()]
+    report, known = verify_lmdb(gt), read_pack_id(gt) is not None
+    return [PairReport(report, verify_lmdb(lq), scale, known) for scale, lq in lqs.items()]
 
 
 def _check(key: str, data: bytes, payload: Payload, shape: Shape, sums: dict[str, str] | None) -> None:

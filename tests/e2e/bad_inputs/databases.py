@@ -31,6 +31,12 @@ def _rescaled() -> None:
     shutil.move("new/LQ_x4.lmdb", "data/LQ_x2.lmdb")
 
 
+def _repacked() -> None:
+    prepare_sr(Path("photos"), Path("new"), [2], crop=32, step=16, workers=0, level=9)
+    shutil.rmtree("data/LQ_x2.lmdb")
+    shutil.move("new/LQ_x2.lmdb", "data/LQ_x2.lmdb")
+
+
 def _exchange(key: str, new: bytes | None) -> Callable[[], object]:
     """Store other bytes under a key, or delete it."""
 
@@ -80,6 +86,27 @@ _BEFORE_TRAINING = (
         TRAIN,
         ("'photo0_s001' is 32x32 in 'data/GT.lmdb' and 8x8 in 'data/LQ_x2.lmdb', not 2 times smaller",),
         _rescaled,
+    ),
+    BadInput(
+        "GT and LQ of two packings",
+        TRAIN,
+        (
+            "'data/GT.lmdb' and 'data/LQ_x2.lmdb' were not packed together (their pack_id.txt differ)",
+            "pack both together again with `basicsr prepare`",
+        ),
+        _repacked,
+    ),
+    BadInput(
+        "GT packed before there were ids, LQ after",
+        TRAIN,
+        ("were not packed together ('data/GT.lmdb' has no pack_id.txt and the other has one)", "remove pack_id.txt"),
+        drop("data/GT.lmdb/pack_id.txt"),
+    ),
+    BadInput(
+        "pack_id.txt damaged",
+        TRAIN,
+        ("'data/GT.lmdb/pack_id.txt' is damaged, 64 hex digits were expected; pack it again",),
+        alter("data/GT.lmdb/pack_id.txt", lambda old: old[:9]),
     ),
     BadInput(
         "GT and LQ with other keys",
@@ -211,6 +238,12 @@ _VERIFIED = (
         "verify: wrong scale",
         "prepare verify data/GT.lmdb data/LQ_x2.lmdb --scale 4",
         ("'photo0_s001' is 32x32 in 'data/GT.lmdb' and 16x16 in 'data/LQ_x2.lmdb', not 4 times smaller",),
+    ),
+    BadInput(
+        "verify: GT and LQ of two packings",
+        "prepare verify data/GT.lmdb data/LQ_x2.lmdb --scale 2",
+        ("'data/GT.lmdb' and 'data/LQ_x2.lmdb' were not packed together",),
+        _repacked,
     ),
     BadInput(
         "verify: scale 0", "prepare verify data/GT.lmdb data/LQ_x2.lmdb --scale 0", ("scale must be 1 or more, got 0",)

@@ -108,6 +108,14 @@ PHOTOS = (
         ("'data/GT.lmdb' exists; choose another folder, or replace it with --overwrite",),
     ),
     BadInput(
+        "pack: a set replaced in part",
+        "prepare sr photos data --scale 4 --crop 32 --workers 0 --overwrite",
+        (
+            "'data/GT.lmdb' belongs to one set with 'LQ_x2.lmdb', which would stay beside images of another packing",
+            "pack the whole set again (all its scales at once), remove or move away what would stay, or choose another",
+        ),
+    ),
+    BadInput(
         "pack: the output folder is a file",
         "prepare sr photos job.yml --scale 2 --crop 32 --workers 0",
         ("'job.yml' is a file, and the databases need a folder; choose another output folder",),

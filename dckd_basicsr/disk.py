@@ -1,0 +1,91 @@
+"""What whoever writes files has to know about disks: names of one's own beside a target, and flushing a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Owner", "flush_folder", "free_mib"]
+
+_OWNER = re.compile(r"(.*)-([0-9a-f]{8})-([0-9]{1,10})-([0-9a-f]{8})")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who writes something that is not finished yet; ``str()`` goes into its name, so that nobody else takes it.
+
+    A process number alone is not enough: containers and machines that share a folder give the same ones.
+
+    Attributes:
+        host: the machine's name as far as it fits a file name; for people.
+        system: eight hex digits for what process numbers count in: this machine since it was started, and the
+            container in it. Two that are equal can see whether the other's process is alive.
+        pid: the process.
+        token: eight random hex digits.
+    """
+
+    host: str = field(default_factory=lambda: re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:32])
+    system: str = field(default_factory=lambda: _system())
+    pid: int = field(default_factory=os.getpid)
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @classmethod
+    def parse(cls, text: str) -> Owner | None:
+        """Return the owner that ``str()`` wrote, or None for any other text."""
+        match = _OWNER.fullmatch(text)
+        return None if match is None else cls(match[1], match[2], int(match[3]), match[4])
+
+    def __str__(self) -> str:
+        return f"{self.host}-{self.system}-{self.pid}-{self.token}"
+
+    def is_near(self) -> bool:
+        """Tell whether this process can see if the owner's process is alive."""
+        return self.system == _system()
+
+    def is_alive(self) -> bool:
+        """Tell whether the owner's process number is in use; call it if :meth:`is_near` alone."""
+        try:
+            os.kill(self.pid, 0)  # signal 0 only asks
+        except (ProcessLookupError, OverflowError):
+            return False
+        except OSError:
+            return True  # somebody else's process
+        return True
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries: a rename survives a power cut only once they are on disk.
+
+    Some file systems cannot (EINVAL on some SMB and FUSE mounts) and need no error for it: what was renamed is there.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def free_mib(folder: Path) -> int:
+    """Return a folder's free space in MiB; 0 if it cannot be told."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free >> 20 if folder.is_dir() else 0
+    return 0
+
+
+def _system() -> str:
+    # The kernel's number of this start and the numbers of the container, where there are any; else the network card.
+    parts = [socket.gethostname()]
+    try:
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    except OSError:
+        parts.append(str(uuid.getnode()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
