@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import cv2
 import numpy as np
 import pytest
@@ -46,6 +48,49 @@ def test_an_epoch_shows_every_image_equally_often():
     sampler.set_epoch(2)
     counts = np.bincount([request.image for batch in sampler for request in batch])
     assert counts.tolist() == [3] * 5
+
+
+def test_every_pass_of_an_epoch_shows_every_image_once():
+    sampler = PatchSampler(5, [Stage(1, 8, 1)], ratio=3)
+    images = [request.image for batch in sampler for request in batch]
+    passes = [images[i : i + 5] for i in (0, 5, 10)]
+    assert all(sorted(one) == list(range(5)) for one in passes)
+    assert len(set(map(tuple, passes))) == 3
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_at_ratio_1_the_order_is_that_of_version_0_1(seed):
+    sampler = PatchSampler(37, [Stage(1, 8, 1)], seed=seed)
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(37, generator=generator).tolist()
+        seeds = torch.randint(2**62, (37,), generator=generator).tolist()
+        assert [batch[0] for batch in sampler] == [PatchRequest(i, 8, s) for i, s in zip(order, seeds, strict=True)]
+
+
+def test_a_longer_epoch_reads_the_same_in_the_same_order():
+    short, long = (PatchSampler(12, [Stage(1, 8, 4)], ratio=ratio, seed=5) for ratio in (1, 4))
+    assert run_epochs(short, 24) == run_epochs(long, 24)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("ratio", [1, 3])
+def test_no_image_is_left_out_when_the_processes_cannot_share_evenly(world, ratio):
+    shared = [
+        run_epochs(PatchSampler(11, [Stage(1, 8, world)], rank=rank, world_size=world, ratio=ratio), 100)
+        for rank in range(world)
+    ]
+    drawn = [request for batches in shared for batch in batches for request in batch]
+    assert {request.image for request in drawn} == set(range(11))
+    assert len({request.seed for request in drawn}) == len(drawn)  # no patch twice, on no process
+
+
+def test_the_length_of_an_epoch_takes_no_memory():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sampler = PatchSampler(50_000, [Stage(1, 8, 16)], ratio=100)
+    assert len(next(iter(sampler))) == 16
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
 def test_epochs_and_seeds_differ():
