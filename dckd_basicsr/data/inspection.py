@@ -12,13 +12,12 @@ from ..errors import DatasetError
 from .headers import Header, read_header
 from .images import claims_too_much, not_an_image
 from .keys import check_key
-from .packing import PackSettings, PhotoJob, common_size, is_small
+from .packing import LEAVE_OUT, PackSettings, PhotoJob, common_size, is_small
 from .subimages import subimage_key
 
 __all__ = ["header_of", "unusable_photos", "unusable_report"]
 
 _SHOWN = 50
-_ADVICE = "`basicsr prepare sr` and `paired` leave such photos out with --skip-unusable"
 
 
 def unusable_photos(settings: PackSettings, jobs: Sequence[PhotoJob]) -> Iterator[str | None]:
@@ -39,10 +38,10 @@ def unusable_photos(settings: PackSettings, jobs: Sequence[PhotoJob]) -> Iterato
 def unusable_report(reasons: Sequence[str], photos: int) -> DatasetError:
     """Return the error for one or several reasons of :func:`unusable_photos`, out of so many photos."""
     if len(reasons) == 1:
-        return DatasetError(f"{reasons[0]} ({_ADVICE})")
+        return DatasetError(f"{reasons[0]} ({LEAVE_OUT})")
     lines = [f"\n  - {reason}" for reason in reasons[:_SHOWN]]
     more = f"\n  - and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-    return DatasetError(f"{len(reasons)} of {photos} photos cannot be used:{''.join(lines)}{more}\n{_ADVICE}")
+    return DatasetError(f"{len(reasons)} of {photos} photos cannot be used:{''.join(lines)}{more}\n{LEAVE_OUT}")
 
 
 def header_of(path: Path) -> Header | None:

@@ -17,6 +17,9 @@ from .subimages import check_crop, crop_grid, subimage_key
 
 __all__ = ["PackSettings", "PackedPhoto", "PhotoJob", "pack_photo", "pack_settings"]
 
+#: What else can be done about photos that cannot be used, for messages.
+LEAVE_OUT = "`basicsr prepare sr` and `paired` leave such photos out with --skip-unusable"
+
 #: The stored bytes and the image's shape.
 Encoded = tuple[bytes, Shape]
 
@@ -121,7 +124,7 @@ def pack_photo(settings: PackSettings, job: PhotoJob) -> PackedPhoto:
     except DatasetError as error:
         if settings.skip_unusable:
             return PackedPhoto(job.key, unusable=str(error))
-        raise
+        raise DatasetError(f"{error} ({LEAVE_OUT})") from error
     gt = gt[:height, :width]
     crop = settings.crop
     small = crop is not None and min(height, width) < crop

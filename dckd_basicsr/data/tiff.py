@@ -42,13 +42,15 @@ def without_orientation(data: bytes) -> bytes:
 
 
 def strips_are_sound(data: bytes) -> bool:
-    """Tell whether strips compressed with Deflate match their checksums, which OpenCV passes over. Others have none."""
+    """Tell whether compressed strips lie in the file, and those of Deflate match their checksums. Others have none.
+
+    OpenCV passes over checksums that do not match.
+    """
     tags = _tags(data)
-    if not tags.get(_COMPRESSION) or tags[_COMPRESSION][0] not in _DEFLATE:
-        return True
-    for starts, lengths in _PLACES:
+    compression = (tags.get(_COMPRESSION) or [1])[0]
+    for starts, lengths in _PLACES if compression != 1 else ():
         for start, length in zip(tags.get(starts, []), tags.get(lengths, [])):
-            if not _inflates(data[start : start + length]):
+            if start + length > len(data) or (compression in _DEFLATE and not _inflates(data[start : start + length])):
                 return False
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,10 @@ def test_bytes_after_the_picture_are_left_alone(kind: str) -> None:
     np.testing.assert_array_equal(decode_image(KINDS[kind] + FILM, kind), decode_image(KINDS[kind], kind))
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "progressive jpeg", "jpeg with a preview"])
+CUT = ["png", "jpeg", "progressive jpeg", "jpeg with a preview", "tiff", "tiff lzw", "tiff deflate", "tiff of OpenCV"]
+
+
+@pytest.mark.parametrize("kind", CUT)
 @pytest.mark.parametrize("part", [0.999, 0.9, 0.6])
 def test_pictures_cut_short_are_refused(kind: str, part: float) -> None:
     data = KINDS[kind][: int(part * len(KINDS[kind]))]
@@ -115,6 +119,15 @@ def test_damage_inside_a_picture_with_checksums_is_refused(kind: str, seed: int)
     data[place] ^= 1 << seed % 8
     with pytest.raises(DatasetError, match=f"'{kind}' is damaged"):
         decode_image(bytes(data), kind)
+
+
+@pytest.mark.parametrize("kind", ["tiff lzw", "tiff deflate"])
+def test_strips_outside_a_tiff_are_refused(kind: str) -> None:
+    data = KINDS[kind]
+    entry = data.index(struct.pack("<HHII", 273, 4, 1, 8))  # its one strip begins after the header
+    moved = data[:entry] + struct.pack("<HHII", 273, 4, 1, len(data) - 50) + data[entry + 12 :]
+    with pytest.raises(DatasetError, match=f"'{kind}' is damaged"):
+        decode_image(moved, kind)
 
 
 def test_a_remark_with_a_wrong_checksum_does_no_harm() -> None:
