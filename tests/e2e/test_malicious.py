@@ -291,6 +291,16 @@ def test_compressed_bombs_are_not_unpacked(job: Path) -> None:
     assert time.monotonic() - started < 1
 
 
+def test_weights_that_repeat_one_number_to_gigabytes(job: Path, capsys: Any) -> None:
+    torch.save({"params": {"conv.weight": torch.ones(1).half().expand(2**28)}}, "evil.pth")
+    assert Path("evil.pth").stat().st_size < 2000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=r"evil\.pth' has \d+ bytes and describes tensors of 536870912"):
+        load_weights("evil.pth")
+    assert "evil.pth" in refused(capsys, *PLACES["student"])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
 def safetensors(header: Any, data: bytes = bytes(16), size: int | None = None) -> bytes:
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text) if size is None else size) + text + data
