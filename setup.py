@@ -35,7 +35,6 @@ setup(
         "lmdb",
         "numpy",
         "opencv-python",
-        "pillow",
         "pyyaml",
         "safetensors",
         "scipy",

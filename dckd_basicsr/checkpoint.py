@@ -35,6 +35,7 @@ __all__ = [
 
 _LOG = logging.getLogger("basicsr")
 _SHOWN = 4
+_COPIES = 8  # tensors may share storages (tied weights, views): they may be so many times the file's size together
 # How torch.load begins some of its reasons, and how it names what it refuses ("... GLOBAL builtins.exec was not ...").
 _ENFORCED = re.compile(r"\[enforce fail at [^\]]*\][ .]*")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -120,10 +121,16 @@ def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
     state = _unwrap(load_state(path, what="weight file"), path, param_key)
-    tensors = {str(k).removeprefix("module."): _float32(v) for k, v in state.items() if isinstance(v, Tensor)}
+    tensors = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(f"weight file '{path}' holds no tensors; a network's state dict was expected")
-    return Weights(tensors)
+    size, described = path.stat().st_size, sum(v.numel() * v.element_size() for v in tensors.values())
+    if described > _COPIES * size:  # strides of 0, which become memory when the tensors are converted
+        raise CheckpointError(
+            f"weight file '{path}' has {size} bytes and describes tensors of {described}; it is damaged or made to "
+            "harm, download it again"
+        )
+    return Weights({k: _float32(v) for k, v in tensors.items()})
 
 
 def _load_safetensors(path: Path) -> Weights:

@@ -59,7 +59,8 @@ def convert_vqgan(source: Path, target: Path, *, decoder: bool = False, overwrit
 def _tensors(source: Path) -> dict[str, Tensor]:
     loaded = read_foreign_checkpoint(source)
     inner = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
-    tensors = {str(k): v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
+    entries = inner.items() if isinstance(inner, Mapping) else ()
+    tensors = {k: v for k, v in entries if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(f"'{source}' holds no tensors at its top or under 'state_dict'; a VQGAN's were expected")
     return tensors

@@ -25,8 +25,10 @@ def file_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     problems = [*weight_problems(opt, is_train, told), *resume_problems(opt)]
     for name, dataset in block_of(opt, "datasets").items():
         if isinstance(dataset, Mapping):
-            found = _dataset(f"datasets.{name}", dataset, opt.get("scale"), own, told)
-            if own and not found and is_evaluated(str(name)):
+            evaluated = is_evaluated(str(name))
+            # A remainder of a GT image is what only training cannot do with.
+            found = _dataset(f"datasets.{name}", dataset, opt.get("scale"), own, told, rest=evaluated)
+            if own and not found and evaluated:
                 found = _evaluated(f"datasets.{name}", dataset, opt)
             problems += found
     return problems
@@ -41,7 +43,7 @@ def is_lmdb(dataset: Mapping[str, Any]) -> bool:
     return backend == "lmdb" if backend else str(root).rstrip("/").endswith(".lmdb")
 
 
-def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told: set[str]) -> list[str]:
+def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told: set[str], rest: bool) -> list[str]:
     # With an LMDB, BasicSR reads the list of images from the LMDB and leaves meta_info_file alone.
     keys = ["dataroot_gt", "dataroot_lq", *([] if is_lmdb(dataset) else ["meta_info_file"])]
     roots = {key: _texts(dataset.get(key)) for key in keys}
@@ -57,7 +59,7 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
         problems += _backend_problems(where, dataset, roots)
         if not problems and not roots.get("meta_info_file"):
             for gt, lq in pairs:
-                problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale)
+                problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale, rest)
         elif not problems:
             problems += _list_problems(where, roots["meta_info_file"][0])
     elif is_lmdb(dataset):
@@ -133,17 +135,17 @@ def _backend_problems(where: str, dataset: Mapping[str, Any], roots: Mapping[str
     ]
 
 
-def _content_problems(where: str, dataset: Mapping[str, Any], gt: Path, lq: Path, scale: Any) -> list[str]:
+def _content_problems(where: str, dataset: Mapping[str, Any], gt: Path, lq: Path, scale: Any, rest: bool) -> list[str]:
     size, template = dataset.get("gt_size"), dataset.get("filename_tmpl", "{}")
     if dataset.get("type") in PATCH_TYPES:
         size = None  # smaller images are reflected to the patch size
     if not isinstance(scale, int) or scale < 1:
         return []
     if is_lmdb(dataset):
-        found = paired_lmdb_problems(gt, lq, scale, size if isinstance(size, int) else None)
+        found = paired_lmdb_problems(gt, lq, scale, size if isinstance(size, int) else None, rest=rest)
     else:
         try:
-            found = paired_folder_problems(gt, lq, scale, str(template))
+            found = paired_folder_problems(gt, lq, scale, str(template), rest=rest)
         except (KeyError, IndexError, ValueError):
             found = [f"filename_tmpl '{template}' must hold one {{}}, which stands for the GT name without extension"]
     return [f"{where}: {problem}" for problem in found]

@@ -85,7 +85,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "color": "y: luma alone; PairedImageDataset only",
         "num_worker_per_gpu": "processes that read, per training process",
         "batch_size_per_gpu": "patches per batch of each process",
-        "dataset_enlarge_ratio": "length of an epoch in data sets; workers restart after each",
+        "dataset_enlarge_ratio": "length of an epoch in passes over the images; workers restart after each",
         "prefetch_mode": "cpu or cuda: fetch batches ahead",
         "num_prefetch_queue": "batches ahead, for prefetch_mode: cpu",
         "pin_memory": "page-locked batches: faster to a GPU; prefetch_mode: cuda needs it",

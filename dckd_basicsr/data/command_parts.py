@@ -8,7 +8,7 @@ from typing import Any
 from .databases import PrepareSummary
 from .payload import PAYLOADS, RAW
 
-__all__ = ["add_kind", "add_shared", "print_summary", "shared_options"]
+__all__ = ["add_kind", "add_selection", "add_shared", "print_summary", "shared_options"]
 
 
 def add_kind(kinds: Any, name: str, description: str, summary: str, func: Any) -> argparse.ArgumentParser:
@@ -40,6 +40,20 @@ def add_shared(parser: argparse.ArgumentParser, *, crop: int = 480) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
 
 
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which photos are packed, and how much of them."""
+    parser.add_argument(
+        "--small",
+        choices=["keep", "skip"],
+        default="skip",
+        help="photos smaller than the crop, or of whole photos than the scale (skip)",
+    )
+    parser.add_argument(
+        "--skip-unusable", action="store_true", help="leave out and list photos that are damaged, 16-bit, or do not fit"
+    )
+    parser.add_argument("--thresh", type=int, default=0, help="pixels that may be left over at the far borders (0)")
+
+
 def shared_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of :func:`add_shared` as keyword arguments."""
     names = ("workers", "level", "payload", "overwrite", "verify", "limit")
@@ -53,7 +67,14 @@ def print_summary(summary: PrepareSummary) -> None:
     print(f"packed {summary.images} pairs from {summary.photos} photos in {summary.seconds:.0f} s{verified}")
     if summary.skipped:
         names = ", ".join(summary.skipped[:5]) + (", ..." if len(summary.skipped) > 5 else "")
-        print(f"skipped {len(summary.skipped)} photos smaller than the crop: {names} (--small keep packs them whole)")
+        print(
+            f"skipped {len(summary.skipped)} photos smaller than the crop, or than the scale: {names} "
+            "(--small keep packs whole what is no smaller than the scale)"
+        )
+    if summary.unusable:
+        print(f"left out {len(summary.unusable)} photos that cannot be used:")
+        for reason in summary.unusable:
+            print(f"  {reason}")
     print("for the option file:")
     for scale, lq in summary.lq.items():
         print(f"  # scale {scale}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DCKDError
-from .command_parts import add_kind, add_shared, print_summary, shared_options
+from .command_parts import add_kind, add_selection, add_shared, print_summary, shared_options
 from .paired_commands import add_paired_kinds
 from .prepare_div2k import DIV2K_PAGE, prepare_div2k
 from .prepare_sr import prepare_sr
@@ -55,8 +55,7 @@ def add_prepare_parser(subparsers: Any) -> None:
     sr.add_argument("out", type=Path, metavar="OUT", help="folder for the databases")
     sr.add_argument("--scale", type=int, nargs="+", required=True, help="one or several scales, such as 4 or 2 3 4")
     sr.add_argument("--lq", type=Path, metavar="DIR", help="ready-made LQ photos (DIR or DIR/X<scale>, 0001x4.png)")
-    sr.add_argument("--small", choices=["keep", "skip"], default="skip", help="photos smaller than the crop (skip)")
-    sr.add_argument("--thresh", type=int, default=0, help="pixels that may be left over at the far borders (0)")
+    add_selection(sr)
     add_shared(sr)
 
     div2k = add_kind(kinds, "div2k", _DIV2K, "DIV2K's training photos as published", _run_div2k)
@@ -91,7 +90,7 @@ def run_script(kind: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_sr(options: argparse.Namespace) -> int:
-    extra = {"lq": options.lq, "small": options.small, "thresh": options.thresh}
+    extra = {name: getattr(options, name) for name in ("lq", "small", "skip_unusable", "thresh")}
     print_summary(prepare_sr(options.photos, options.out, options.scale, **extra, **shared_options(options)))
     return 0
 

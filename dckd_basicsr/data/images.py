@@ -5,16 +5,18 @@ Images are uint8, H x W x 3, BGR (OpenCV's and BasicSR's order), values 0 to 255
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
+from .headers import Header, picture_end, read_header
+from .tiff import is_tiff, strips_are_sound, without_orientation
 
-__all__ = ["Image", "decode_image", "encode_png", "read_image"]
+__all__ = ["Image", "claims_too_much", "decode_image", "encode_png", "not_an_image", "read_image"]
 
 Image = NDArray[np.uint8]
 
@@ -37,8 +39,13 @@ def read_image(path: Path) -> Image:
 def decode_image(data: bytes, name: str) -> Image:
     """Decode an image file's bytes to uint8, H x W x 3, BGR.
 
-    A gray image is repeated to three channels, transparency is dropped, EXIF rotation is not applied (an LQ photo
-    beside it may carry none). 16-bit and float images are refused: how to bring them to 8 bits is the user's choice.
+    A gray image is repeated to three channels, transparency is dropped. The pixels are those that are stored, of every
+    format: orientation tags are not applied (an LQ photo beside it may carry none). What follows the picture in the
+    file is left alone. 16-bit and float images are refused: how to bring them to 8 bits is the user's choice.
+
+    Damage is told by the checksums of PNG and of TIFF with Deflate, a missing end of PNG and JPEG, and whatever the
+    decoder stumbles over. Changed bytes inside the picture of a JPEG, or of a TIFF with LZW or without compression,
+    have no checksum: they give another picture, and nobody can tell.
 
     Args:
         data: the whole file.
@@ -47,16 +54,9 @@ def decode_image(data: bytes, name: str) -> Image:
     Raises:
         DatasetError: damaged, cut short, no image format OpenCV reads, or not 8-bit.
     """
-    try:
-        image = (
-            None
-            if _cut_short(data) or _claims_too_much(data)
-            else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        )
-    except cv2.error:
-        image = None
+    image = _decode(data)
     if image is None:
-        raise DatasetError(f"'{name}' is damaged, cut short or not an image ({len(data)} bytes); replace or remove it")
+        raise not_an_image(name, len(data))
     if image.dtype != np.uint8:
         raise DatasetError(
             f"'{name}' holds {image.dtype} values, 8-bit images are expected; convert it to 8 bits first"
@@ -83,19 +83,28 @@ def encode_png(image: Image, level: int = 1) -> bytes:
     return bytes(buffer.data)
 
 
-def _claims_too_much(data: bytes) -> bool:
-    """Tell a PNG whose header claims more pixels than its bytes can unpack to: OpenCV would allocate all of them."""
-    if not data.startswith(b"\x89PNG") or len(data) < 24:
-        return False
-    width, height = struct.unpack(">II", data[16:24])
-    return width * height > 8 * _DEFLATE_MOST * len(data)  # a pixel takes a bit at least
+def not_an_image(name: str, size: int) -> DatasetError:
+    """Return the error for a file of ``size`` bytes that does not decode."""
+    return DatasetError(f"'{name}' is damaged, cut short or not an image ({size} bytes); replace or remove it")
 
 
-def _cut_short(data: bytes) -> bool:
-    """Tell an empty file, or a PNG or JPEG without its end marker: some OpenCV versions fill the rest with gray."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-64:]
-    if data.startswith(b"\xff\xd8"):
-        # Embedded previews have an end marker too, so the last one must follow the last start of a scan.
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return not data
+def claims_too_much(header: Header | None, size: int) -> bool:
+    """Tell a header that claims more pixels than ``size`` bytes of PNG can unpack to: OpenCV would allocate them."""
+    return (
+        header is not None and header.width * header.height > 8 * _DEFLATE_MOST * size
+    )  # a pixel takes a bit at least
+
+
+def _decode(data: bytes) -> Any:
+    end = picture_end(data)
+    if end is None or (data.startswith(b"\x89PNG") and claims_too_much(read_header(data), end)):
+        return None
+    data = data[:end]  # a slice of everything is no copy
+    if is_tiff(data):
+        if not strips_are_sound(data):
+            return None
+        data = without_orientation(data)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None

@@ -17,6 +17,9 @@ from .subimages import check_crop, crop_grid, subimage_key
 
 __all__ = ["PackSettings", "PackedPhoto", "PhotoJob", "pack_photo", "pack_settings"]
 
+#: What else can be done about photos that cannot be used, for messages.
+LEAVE_OUT = "`basicsr prepare sr` and `paired` leave such photos out with --skip-unusable"
+
 #: The stored bytes and the image's shape.
 Encoded = tuple[bytes, Shape]
 
@@ -32,11 +35,17 @@ class PackSettings:
     keep_small: bool
     level: int
     payload: Payload = "png"
+    skip_unusable: bool = False
 
     @property
     def multiple(self) -> int:
         """GT height and width are cut to a multiple of this, so that every LQ is exact."""
         return math.lcm(*self.scales)
+
+    @property
+    def least(self) -> int:
+        """Photos of a smaller height or width are small: they give no crop, or no whole pixel of an LQ."""
+        return self.crop or self.multiple
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,15 @@ class PhotoJob:
 
 @dataclass(frozen=True)
 class PackedPhoto:
-    """A photo's images: for each key, the encoded GT followed by one LQ per scale. Skipped if smaller than the crop."""
+    """A photo's images: for each key, the encoded GT followed by one LQ per scale.
+
+    None if it is small and small ones are skipped, or (``unusable`` says why) if it cannot be used.
+    """
 
     key: str
-    images: tuple[tuple[str, tuple[Encoded, ...]], ...]
+    images: tuple[tuple[str, tuple[Encoded, ...]], ...] = ()
     skipped: bool = False
+    unusable: str | None = None
 
 
 def pack_settings(
@@ -69,6 +82,7 @@ def pack_settings(
     small: str = "skip",
     level: int = 1,
     payload: Payload = "png",
+    skip_unusable: bool = False,
 ) -> PackSettings:
     """Check the options of :func:`dckd_basicsr.data.prepare_sr` that concern a photo.
 
@@ -86,23 +100,34 @@ def pack_settings(
         raise DatasetError(f"thresh must be 0 or more pixels, got {thresh}")
     if crop is not None:
         check_crop(crop, crop if step is None else step, scales)
-    return PackSettings(tuple(scales), crop, step or crop or 0, thresh, small == "keep", level, payload)
+    return PackSettings(tuple(scales), crop, step or crop or 0, thresh, small == "keep", level, payload, skip_unusable)
+
+
+def is_small(settings: PackSettings, size: tuple[int, int]) -> bool:
+    """Tell whether a photo of this height and width is skipped as small."""
+    return not settings.keep_small and min(size) < settings.least
 
 
 def pack_photo(settings: PackSettings, job: PhotoJob) -> PackedPhoto:
     """Turn one photo into everything the databases store of it.
 
     Raises:
-        DatasetError: a photo is damaged or too small, an LQ photo has the wrong size, or a key is too long.
+        DatasetError: a key is too long; or, unless such photos are skipped, a photo is damaged or too small, or an LQ
+            photo has the wrong size.
     """
-    gt = read_image(job.path)
-    lqs = None if job.lq is None else [read_image(path) for path in job.lq]
-    height, width = _common_size(settings, job, gt, lqs)
+    try:
+        gt = read_image(job.path)
+        if is_small(settings, _size(gt)):
+            return PackedPhoto(job.key, skipped=True)
+        lqs = [read_image(path) for path in job.lq or ()]
+        height, width = common_size(settings, job, _size(gt), [_size(lq) for lq in lqs])
+    except DatasetError as error:
+        if settings.skip_unusable:
+            return PackedPhoto(job.key, unusable=str(error))
+        raise DatasetError(f"{error} ({LEAVE_OUT})") from error
+    gt = gt[:height, :width]
     crop = settings.crop
     small = crop is not None and min(height, width) < crop
-    if small and not settings.keep_small:
-        return PackedPhoto(job.key, (), skipped=True)
-    gt = gt[:height, :width]
     # Shrunk whole, then cut: the pixels at a sub-image's border know their true neighbours.
     versions = [gt, *(lqs or [imresize_uint8(gt, Fraction(1, scale)) for scale in settings.scales])]
     divisors = (1, *settings.scales)
@@ -119,13 +144,25 @@ def pack_photo(settings: PackSettings, job: PhotoJob) -> PackedPhoto:
     return PackedPhoto(job.key, tuple(images))
 
 
-def _common_size(settings: PackSettings, job: PhotoJob, gt: Image, lqs: Sequence[Image] | None) -> tuple[int, int]:
-    """Return the largest GT height and width that are a multiple of every scale and covered by every LQ."""
-    height, width = gt.shape[:2]
-    for scale, path, lq in zip(settings.scales, job.lq or (), lqs or ()):
-        if lq.shape[:2] != (height // scale, width // scale):
+def common_size(
+    settings: PackSettings, job: PhotoJob, gt: tuple[int, int], lqs: Sequence[tuple[int, int] | None]
+) -> tuple[int, int]:
+    """Return the largest GT height and width that are a multiple of every scale and covered by every LQ.
+
+    Args:
+        settings: of the packing.
+        job: for messages.
+        gt: height and width of the photo.
+        lqs: those of its LQ photos, in the order of the scales, if it has any; None if not known.
+
+    Raises:
+        DatasetError: the photo is too small, or an LQ photo has the wrong size.
+    """
+    height, width = gt
+    for scale, path, lq in zip(settings.scales, job.lq or (), lqs):
+        if lq is not None and lq != (height // scale, width // scale):
             raise DatasetError(
-                f"LQ photo '{path}' is {lq.shape[0]}x{lq.shape[1]}, but '{job.path}' is {height}x{width}, so at scale "
+                f"LQ photo '{path}' is {lq[0]}x{lq[1]}, but '{job.path}' is {height}x{width}, so at scale "
                 f"{scale} {height // scale}x{width // scale} was expected; check that they belong together"
             )
     multiple = settings.multiple
@@ -134,6 +171,10 @@ def _common_size(settings: PackSettings, job: PhotoJob, gt: Image, lqs: Sequence
             f"photo '{job.path}' is {height}x{width}, at least {multiple}x{multiple} is needed; remove it"
         )
     return height // multiple * multiple, width // multiple * multiple
+
+
+def _size(image: Image) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
 
 
 def _cut(image: Image, box: tuple[int, int, int, int], divisor: int, settings: PackSettings) -> Encoded:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .command_parts import add_kind, add_shared, print_summary, shared_options
+from .command_parts import add_kind, add_selection, add_shared, print_summary, shared_options
 from .prepare_gopro import GOPRO_PAGE, prepare_gopro
 from .prepare_paired import prepare_paired
 from .prepare_rain13k import RAIN13K_PAGE, prepare_rain13k
@@ -52,8 +52,7 @@ def add_paired_kinds(kinds: Any) -> None:
     )
     paired.add_argument("--gt-template", default="{}", metavar="T", help="GT file name without extension")
     paired.add_argument("--scale", type=int, default=1, help="GT size / LQ size (1)")
-    paired.add_argument("--small", choices=["keep", "skip"], default="skip", help="photos smaller than the crop (skip)")
-    paired.add_argument("--thresh", type=int, default=0, help="pixels that may be left over at the far borders (0)")
+    add_selection(paired)
     add_shared(paired, crop=0)
 
     gopro = add_kind(kinds, "gopro", _GOPRO, "GoPro deblurring as published", _run_gopro)
@@ -69,7 +68,8 @@ def add_paired_kinds(kinds: Any) -> None:
 
 
 def _run_paired(options: argparse.Namespace) -> int:
-    extra = {name: getattr(options, name) for name in ("template", "gt_template", "scale", "small", "thresh")}
+    names = ("template", "gt_template", "scale", "small", "skip_unusable", "thresh")
+    extra = {name: getattr(options, name) for name in names}
     print_summary(prepare_paired(options.gt, options.lq, options.out, **extra, **shared_options(options)))
     return 0
 

@@ -124,10 +124,10 @@ class _Pair:
     def __init__(self, gt: Path, lq: Path, scale: int, exact: bool) -> None:
         self.gt, self.lq = LmdbPatches(gt), LmdbPatches(lq)
         self.keys = sorted(self.lq.shapes)
-        if self.gt.shapes.keys() != self.lq.shapes.keys() or exact:  # test images may have a rest, which is cut off
-            problems = pair_problems(gt, lq, scale, self.gt.shapes, self.lq.shapes)
-            if problems:
-                raise DatasetError("; ".join(problems))
+        # Test images may have a rest, which is cut off.
+        problems = pair_problems(gt, lq, scale, self.gt.shapes, self.lq.shapes, rest=not exact)
+        if problems:
+            raise DatasetError("; ".join(problems))
         refuse_two_packs(gt, lq)
 
 

@@ -11,7 +11,7 @@ from .keys import keyed_photos
 from .packing import PhotoJob
 from .templates import Template, padding_differs, suggest_templates
 
-__all__ = ["pair_photos"]
+__all__ = ["first_names", "pair_photos", "relative_names"]
 
 _SHOWN = 3
 
@@ -33,8 +33,8 @@ def pair_photos(
     """
     gt_form, lq_form = Template.parse(gt_template), Template.parse(template)
     photos = keyed_photos(gt)
-    names = _names(gt, photos)
-    found = _names(lq, keyed_photos(lq))
+    names = relative_names(gt, photos)
+    found = relative_names(lq, keyed_photos(lq))
     wanted = {name: None if (core := gt_form.core_of(name)) is None else lq_form.fill(core) for name in names}
     if set(wanted.values()) != set(found):
         raise DatasetError(_report(gt, lq, wanted, found, (gt_form, lq_form)))
@@ -43,7 +43,7 @@ def pair_photos(
     ]
 
 
-def _names(folder: Path, photos: Mapping[str, Path]) -> dict[str, Path]:
+def relative_names(folder: Path, photos: Mapping[str, Path]) -> dict[str, Path]:
     """Return photos by relative path without extension, in the one Unicode form that the keys use too."""
     return {
         unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix()): path
@@ -63,9 +63,9 @@ def _report(
         f"{paired} of {len(wanted)} GT and {len(found)} LQ photos do"
     ]
     if alone:
-        parts.append(f"{len(alone)} GT photos have no LQ photo: {_first(alone)}{_wish(alone[0], wanted)}")
+        parts.append(f"{len(alone)} GT photos have no LQ photo: {first_names(alone)}{_wish(alone[0], wanted)}")
     if over:
-        parts.append(f"{len(over)} LQ photos have no GT photo: {_first(over)}")
+        parts.append(f"{len(over)} LQ photos have no GT photo: {first_names(over)}")
     return "; ".join([*parts, _advice(list(wanted), list(found), forms, paired)])
 
 
@@ -84,7 +84,8 @@ def _advice(gt: Sequence[str], lq: Sequence[str], forms: tuple[Template, Templat
     return "no template pairs them; check that the folders belong together and have the same sub-folders"
 
 
-def _first(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """Return the first few names, quoted, for a message."""
     return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 

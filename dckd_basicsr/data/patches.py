@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -89,17 +90,18 @@ def stages_from(progressive: Sequence[Sequence[int]], world_size: int, accumulat
 class PatchSampler(Sampler[list[PatchRequest]]):
     """Batches of patch requests of one process.
 
-    Every epoch is a permutation of the images (each ``ratio`` times), dealt out to the processes. The size of a batch
-    and of its patches follow from the iteration. Each patch has a seed from (run seed, epoch, place in the epoch), so
-    what is read does not depend on worker scheduling, and a run that starts at ``start_iteration`` goes on where it
-    stopped.
+    An epoch is ``ratio`` passes over the images, each in an order of its own, dealt out to the processes; what the
+    processes cannot share, or is less than a batch, is left out at its end. The size of a batch and of its patches
+    follow from the iteration. Order and the patches' seeds follow from (run seed, number of the pass), so what is read
+    does not depend on worker scheduling, and a run that starts at ``start_iteration`` goes on where it stopped. One
+    pass is held at a time: 16 bytes an image, however long the epoch.
 
     Args:
         images: number of images.
         stages: patch and batch sizes; the last stage goes on.
         rank: this process.
         world_size: number of processes.
-        ratio: how often each image comes in an epoch.
+        ratio: passes in an epoch.
         seed: of the run, the same on all processes.
         start_iteration: iterations done before.
     """
@@ -118,7 +120,8 @@ class PatchSampler(Sampler[list[PatchRequest]]):
         self.stages = list(stages)
         self.rank = rank
         self.world_size = world_size
-        self.per_epoch = images * ratio // world_size  # samples of each process; a rest is left to the next epoch
+        self.ratio = ratio
+        self.per_epoch = images * ratio // world_size  # samples of each process
         self.seed = seed
         largest = max(stage.batch for stage in self.stages) // world_size
         if self.per_epoch < largest:
@@ -151,16 +154,27 @@ class PatchSampler(Sampler[list[PatchRequest]]):
 
     def __iter__(self) -> Iterator[list[PatchRequest]]:
         # Everything follows from the epoch: a loader may open an iterator, read ahead, and drop it again.
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        total = self.per_epoch * self.world_size
-        order = torch.randperm(total, generator=generator)[self.rank :: self.world_size].tolist()
-        seeds = torch.randint(2**62, (total,), generator=generator)[self.rank :: self.world_size].tolist()
+        first_pass = self.epoch * self.ratio
         iteration, taken = self._entry()
+        samples = self._samples(first_pass, taken * self.world_size + self.rank)
         while taken + self._batch(iteration + 1) <= self.per_epoch:
             iteration += 1
             size, batch = self.stage(iteration).gt_size, self._batch(iteration)
-            yield [PatchRequest(order[i] % self.images, size, seeds[i]) for i in range(taken, taken + batch)]
+            yield [PatchRequest(image, size, seed) for image, seed in islice(samples, batch)]
             taken += batch
+
+    def _samples(self, first_pass: int, place: int) -> Iterator[tuple[int, int]]:
+        """Yield this process's images and their seeds, from a place among all samples of the epoch on, without end."""
+        number = place // self.images
+        while True:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + first_pass + number)
+            order = torch.randperm(self.images, generator=generator).numpy()
+            seeds = torch.randint(2**62, (self.images,), generator=generator).numpy()
+            number += 1
+            while place < number * self.images:
+                at = place % self.images
+                yield int(order[at]), int(seeds[at])
+                place += self.world_size
 
     def __len__(self) -> int:
         """Batches of the chosen epoch."""

@@ -5,7 +5,7 @@ Each function returns a list of problems, each one sentence for the user; an emp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DatasetError
@@ -19,7 +19,9 @@ __all__ = ["pair_problems", "paired_folder_problems", "paired_lmdb_problems"]
 _SHOWN = 3
 
 
-def paired_lmdb_problems(gt: Path, lq: Path, scale: int, gt_size: int | None = None) -> list[str]:
+def paired_lmdb_problems(
+    gt: Path, lq: Path, scale: int, gt_size: int | None = None, *, rest: bool = False
+) -> list[str]:
     """Check two databases by their ``meta_info.txt``, their pack ids and the size of ``data.mdb``.
 
     Args:
@@ -27,6 +29,7 @@ def paired_lmdb_problems(gt: Path, lq: Path, scale: int, gt_size: int | None = N
         lq: ``dataroot_lq``.
         scale: GT height and width must be this times those of LQ.
         gt_size: side of the training crop in GT pixels; None if whole images are used.
+        rest: GT may have a remainder at the right and bottom, which datasets cut off outside training.
     """
     problems: list[str] = []
     shapes: list[dict[str, Shape]] = []
@@ -43,7 +46,7 @@ def paired_lmdb_problems(gt: Path, lq: Path, scale: int, gt_size: int | None = N
                 problems.append(f"{role}: {error}")
     if problems:
         return problems
-    problems = pair_problems(gt, lq, scale, *shapes) or pack_problems(gt, lq)
+    problems = pair_problems(gt, lq, scale, *shapes, rest=rest) or pack_problems(gt, lq)
     small = next((key for key, shape in shapes[0].items() if min(shape[:2]) < (gt_size or 0)), None)
     if small is not None:
         problems.append(
@@ -54,16 +57,25 @@ def paired_lmdb_problems(gt: Path, lq: Path, scale: int, gt_size: int | None = N
 
 
 def pair_problems(
-    gt: Path, lq: Path, scale: int, gt_shapes: Mapping[str, Shape], lq_shapes: Mapping[str, Shape]
+    gt: Path,
+    lq: Path,
+    scale: int,
+    gt_shapes: Mapping[str, Shape],
+    lq_shapes: Mapping[str, Shape],
+    *,
+    rest: bool = False,
 ) -> list[str]:
-    """Compare two databases' keys, and shapes GT = scale x LQ. The paths are for the message only."""
+    """Compare two databases' keys, and shapes GT = scale x LQ, or LQ = floor(GT / scale) if GT may have a ``rest``.
+
+    The paths are for the message only.
+    """
     if gt_shapes.keys() != lq_shapes.keys():
         return [
             f"'{gt}' and '{lq}' hold different images: {_only(gt_shapes, lq_shapes, gt)}; "
             f"{_only(lq_shapes, gt_shapes, lq)}; check the paths, or pack both together again with `basicsr prepare`"
         ]
-    for key, (height, width, _) in lq_shapes.items():
-        if gt_shapes[key][:2] != (scale * height, scale * width):
+    for key, shape in lq_shapes.items():
+        if not _fits(gt_shapes[key], shape, scale, rest):
             return [
                 f"'{key}' is {_size(gt_shapes[key])} in '{gt}' and {_size(lq_shapes[key])} in '{lq}', "
                 f"not {scale} times smaller; check scale and paths"
@@ -71,14 +83,17 @@ def pair_problems(
     return []
 
 
-def paired_folder_problems(gt: Path, lq: Path, scale: int, filename_tmpl: str = "{}") -> list[str]:
+def paired_folder_problems(
+    gt: Path, lq: Path, scale: int, filename_tmpl: str = "{}", *, rest: bool = False
+) -> list[str]:
     """Check two folders of images by their file names, and the first pair's sizes.
 
     Args:
         gt: ``dataroot_gt``.
         lq: ``dataroot_lq``.
-        scale: GT must be LQ times this, up to the remainder that BasicSR cuts off in validation.
+        scale: GT height and width must be this times those of LQ.
         filename_tmpl: the LQ name without extension for a GT name ``{}``, as in BasicSR (``{}x4``).
+        rest: GT may have a remainder at the right and bottom, which datasets cut off outside training.
     """
     problems = [
         f"{role} '{path}' does not exist or is not a folder; check the path"
@@ -100,16 +115,21 @@ def paired_folder_problems(gt: Path, lq: Path, scale: int, filename_tmpl: str = 
         ]
     name = min(wanted)
     try:
-        height, width = read_image(wanted[name]).shape[:2]
-        lq_height, lq_width = read_image(found[name]).shape[:2]
+        gt_shape, lq_shape = read_image(wanted[name]).shape, read_image(found[name]).shape
     except DatasetError as error:
         return [str(error)]
-    if (height // scale, width // scale) != (lq_height, lq_width):
+    if not _fits(gt_shape, lq_shape, scale, rest):
         return [
-            f"'{wanted[name]}' is {height}x{width} and '{found[name]}' {lq_height}x{lq_width}, "
+            f"'{wanted[name]}' is {_size(gt_shape)} and '{found[name]}' {_size(lq_shape)}, "
             f"not {scale} times smaller; check scale and paths"
         ]
     return []
+
+
+def _fits(gt: Sequence[int], lq: Sequence[int], scale: int, rest: bool) -> bool:
+    if rest:
+        return (gt[0] // scale, gt[1] // scale) == tuple(lq[:2])
+    return tuple(gt[:2]) == (scale * lq[0], scale * lq[1])
 
 
 def _files(folder: Path) -> list[Path]:
@@ -122,5 +142,5 @@ def _only(these: Iterable[str], those: Iterable[str], where: Path, verb: str = "
     return f"{len(names)} {verb} '{where.name}'" + (f" ({', '.join(names[:_SHOWN])}{more})" if names else "")
 
 
-def _size(shape: Shape) -> str:
+def _size(shape: Sequence[int]) -> str:
     return f"{shape[0]}x{shape[1]}"

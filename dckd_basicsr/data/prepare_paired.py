@@ -25,6 +25,7 @@ def prepare_paired(
     step: int | None = None,
     thresh: int = 0,
     small: Literal["skip", "keep"] = "skip",
+    skip_unusable: bool = False,
     workers: int | None = None,
     level: int = 1,
     payload: Payload = "png",
@@ -48,14 +49,23 @@ def prepare_paired(
         scale: GT size / LQ size; 1 for deblurring, deraining and denoising.
         crop: side of the sub-images ``<key>_s001`` in GT pixels; None packs whole photos.
         step: distance between sub-images in GT pixels; None means ``crop``.
-        thresh, small, workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`.
+        thresh, small, skip_unusable, workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`.
         gt_name, lq_name: names of the databases.
 
     Raises:
         DatasetError: photos that do not pair up, with the templates that would pair them; a pair whose sizes do not
             fit; a damaged photo; or a wrong option. Nothing is left behind.
     """
-    settings = pack_settings([scale], crop=crop, step=step, thresh=thresh, small=small, level=level, payload=payload)
+    settings = pack_settings(
+        [scale],
+        crop=crop,
+        step=step,
+        thresh=thresh,
+        small=small,
+        level=level,
+        payload=payload,
+        skip_unusable=skip_unusable,
+    )
     jobs = take(pair_photos(gt, lq, template=template, gt_template=gt_template), limit)
     pack_set = PackSet(settings, jobs, out / gt_name, {scale: out / lq_name})
     return pack_databases([pack_set], workers=workers, overwrite=overwrite, verify=verify)[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .images import Image
 
@@ -11,14 +11,24 @@ __all__ = ["at_least"]
 
 
 def at_least(image: Image, size: int) -> Image:
-    """Reflect at the right and bottom up to ``size`` pixels; reflections repeat where one is not enough.
+    """Continue an image at the right and bottom up to ``size`` pixels, as between mirrors that stand on its borders.
+
+    The pixels at the border are repeated: of a row ``abc`` comes ``abccbaabc...``, with a period of twice the length.
+    So reflecting an image and enlarging it by nearest neighbour may change places, at every size and scale: LQ and GT,
+    each continued by itself, go on showing the same. (Mirrors on the pixels, ``abcba``, would not do that.)
 
     Args:
         image: uint8, H x W x 3.
         size: least height and width of the result.
     """
-    while image.shape[0] < size or image.shape[1] < size:
-        down = min(max(0, size - image.shape[0]), max(1, image.shape[0] - 1))
-        right = min(max(0, size - image.shape[1]), max(1, image.shape[1] - 1))
-        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REFLECT).astype(np.uint8, copy=False)
+    height, width = image.shape[:2]
+    if height < size:
+        image = image.take(_reflected(height, size), axis=0)
+    if width < size:
+        image = image.take(_reflected(width, size), axis=1)
     return image
+
+
+def _reflected(length: int, size: int) -> NDArray[np.intp]:
+    places = np.arange(size) % (2 * length)
+    return np.minimum(places, 2 * length - 1 - places)

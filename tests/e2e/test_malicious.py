@@ -140,6 +140,14 @@ def tensor(size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, coun
     return REBUILD + b"(" + storage(count, key) + numbers + b"\x89}tR"
 
 
+def state(size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
+    """What a tensor's ``__setstate__`` takes for its storage, offset, size and strides."""
+    return b"(" + tensor((4,), (1,)) + b"".join(pickle.dumps(value, 2)[2:-1] for value in (0, size, stride)) + b"t"
+
+
+A = b"}X\x01\x00\x00\x00a"  # a dictionary, and a key to put something under
+DOUBLE = b"q\x000(h\x00K\x01\x86h\x00K\x02\x86\x91"  # of the last value x the frozenset {(x, 1), (x, 2)}
+
 CRAFTED: dict[str, bytes] = {
     "one number repeated to terabytes": b"}X\x01\x00\x00\x00a" + tensor((2**40,), (0,)) + b"s.",
     "a size that overflows": b"}X\x01\x00\x00\x00a" + tensor((2**62, 2**62), (0, 0)) + b"s.",
@@ -154,6 +162,33 @@ CRAFTED: dict[str, bytes] = {
     "text of terabytes": b"\x8d" + struct.pack("<Q", 2**60) + b"abc.",
     "bytes of negative length": b"T" + struct.pack("<i", -1) + b".",
     "tuples without end": b"}" + b")" + b"\x85" * 1_000_000 + b"K\x01s.",
+    "tuples that double ninety times": b"}N" + b"2\x86" * 90 + b"K\x01s.",
+    "tuples and frozensets that double": b"}N" + DOUBLE * 60 + tensor((4,), (1,)) + b"s.",
+    "a size that is a long integer": b"}X\x01\x00\x00\x00a" + tensor((2**64,), (1,)) + b"s.",
+    "a tensor told to be of gigabytes": A + tensor((4,), (1,)) + state((2**29,), (1,)) + b"bs.",
+    "a tensor told to be of gigabytes, as a Variable": A
+    + tensor((4,), (1,))
+    + b"("
+    + tensor((4,), (1,))
+    + b"NN\x89Ntbs.",
+    "a tensor told to forget": A + tensor((4,), (1,)) + b"\x89NN\x87bs.",
+    "a tensor as a dictionary": b"]" + tensor((4,), (1,)) + b"K\x00K\x07sa.",
+    "a tensor as several entries of a dictionary": b"]" + tensor((4,), (1,)) + b"(K\x00K\x07ua.",
+    "a tensor as a list": b"]" + tensor((4,), (1,)) + b"(K\x00ea.",
+    "a tensor as a set": b"]" + tensor((4,), (1,)) + b"(" + tensor((4,), (1,)) + b"\x90a.",
+    "a tensor as the arguments": b"cmodule\nname\n" + tensor((2**21, 0), (1, 1)) + b"R.",
+    "a dictionary of a tensor": b"ccollections\nOrderedDict\n" + tensor((2**21, 0), (1, 1)) + b"\x85R.",
+    "a size that is a tensor": b"]"
+    + REBUILD
+    + b"("
+    + storage(4)
+    + b"K\x00"
+    + tensor((2**21, 0), (1, 1))
+    + b"K\x01\x85tRa.",
+    "a storage that is a tensor": tensor((2**21, 0), (1, 1)) + b"Q.",
+    "bytes of gigabytes": b"\x96" + struct.pack("<Q", 2**31) + b"abc.",
+    "a function told its arguments": REBUILD[:-10] + b"parameter\nN}X\x0c\x00\x00\x00__defaults__)s\x86b.",
+    "an extension code": b"\x82\x01.",
     "the end of the stack": b"0" * 50 + b".",
     "no end": b"}" * 1000,
 }
@@ -177,6 +212,27 @@ def test_crafted_checkpoints_fail_at_once(job: Path, capsys: Any, kind: str) -> 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
 
 
+def test_a_tensor_that_is_added_to_takes_no_memory(job: Path) -> None:
+    count = 2**14
+    column, row = (tensor(size, (1, 1), count=count) for size in ((count, 1), (1, count)))
+    write_checkpoint("evil.ckpt", column + b"(" + row + b"\x90.", numbers=count)  # a gigabyte of sums
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="a Tensor is changed as no checkpoint"):
+        read_foreign_checkpoint("evil.ckpt")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
+def test_an_index_that_claims_more_than_the_file_holds(job: Path) -> None:
+    write_checkpoint("evil.ckpt", b"]" + (tensor((2**18,), (1,), count=2**18) + b"a") * 200 + b".", numbers=2**18)
+    data = Path("evil.ckpt").read_bytes()
+    entry = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)  # of archive/version, which nothing reads
+    Path("evil.ckpt").write_bytes(data[: entry + 20] + struct.pack("<II", 2**31, 2**31) + data[entry + 28 :])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="is larger than what the file holds"):
+        read_foreign_checkpoint("evil.ckpt")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
 def test_one_record_named_very_often(job: Path) -> None:
     many = (tensor((2**18,), (1,), count=2**18) + b"a") * 20_000
     write_checkpoint("evil.ckpt", b"]" + many + b".", numbers=2**18)  # a megabyte, and 20 gigabytes of copies
@@ -191,10 +247,39 @@ def test_a_memo_index_takes_no_memory(job: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
 
 
+def test_arguments_of_a_class_are_left_alone(job: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    write_checkpoint("odd.ckpt", b"}X\x01\x00\x00\x00acmodule\nname\n" + tensor((2**21, 0), (1, 1)) + b"\x81s.")
+    assert list(read_foreign_checkpoint("odd.ckpt")) == ["a"]  # and two million tensors were not made of one
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
 def test_a_sound_checkpoint_of_that_make_is_read(job: Path) -> None:
     """Otherwise the crafted ones might fail for the wrong reason."""
     write_checkpoint("good.ckpt", b"}X\x01\x00\x00\x00a" + tensor((2, 2), (2, 1)) + b"s.")
     assert read_foreign_checkpoint("good.ckpt")["a"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_what_torch_save_writes_of_tensors_is_read(job: Path) -> None:
+    base = torch.arange(12.0).view(3, 4)
+    content = {
+        "scalar": torch.tensor(3.5),
+        "empty": torch.empty(0, 5),
+        "transposed": base.t(),
+        "part": base[1:, ::2],
+        "half": base.half(),
+        "counter": torch.tensor(7),
+        "parameter": torch.nn.Parameter(base),
+        "flags": base > 3,
+    }
+    module = torch.nn.BatchNorm2d(2)
+    torch.save({**content, "net": module.state_dict(), "bytes": bytearray(b"abc"), "keys": {(2, 3): 1}}, "good.ckpt")
+    found = read_foreign_checkpoint("good.ckpt")
+    for key, value in content.items():
+        assert found[key].dtype == value.dtype
+        assert torch.equal(found[key], value)
+    assert list(found["net"]) == list(module.state_dict())
+    assert found["keys"] == {(2, 3): 1}
 
 
 def test_compressed_bombs_are_not_unpacked(job: Path) -> None:
@@ -204,6 +289,16 @@ def test_compressed_bombs_are_not_unpacked(job: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is compressed, which torch\.save never does"):
         read_foreign_checkpoint("evil.ckpt")
     assert time.monotonic() - started < 1
+
+
+def test_weights_that_repeat_one_number_to_gigabytes(job: Path, capsys: Any) -> None:
+    torch.save({"params": {"conv.weight": torch.ones(1).half().expand(2**28)}}, "evil.pth")
+    assert Path("evil.pth").stat().st_size < 2000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=r"evil\.pth' has \d+ bytes and describes tensors of 536870912"):
+        load_weights("evil.pth")
+    assert "evil.pth" in refused(capsys, *PLACES["student"])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
 
 
 def safetensors(header: Any, data: bytes = bytes(16), size: int | None = None) -> bytes:

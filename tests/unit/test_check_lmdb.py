@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from basicsr.data import build_dataset
 
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.config.defaults import fill_defaults
 from dckd_basicsr.config.files import file_problems
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.data import LmdbWriter, prepare_sr
+from dckd_basicsr.data.images import encode_png
+from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset
+from dckd_basicsr.errors import DatasetError
 from tests.tiny import job_options, write_photos
 
 
@@ -99,6 +104,41 @@ def test_weights_are_for_training(folder: Path) -> None:
     assert any("'weights' in datasets.val would be ignored" in line for line in own_problems(opt))
     del opt["datasets"]["val"]["weights"]
     assert own_problems(opt) == []
+
+
+def with_rest(folder: Path, scale: int = 2) -> dict[str, str]:
+    """Databases as others make them of published test sets: GT 33x47, LQ the floor of half of that."""
+    for name, height, width in (("GT", 33, 47), (f"LQ_x{scale}", 33 // scale, 47 // scale)):
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        with LmdbWriter(folder / f"{name}.lmdb") as writer:
+            writer.put("baboon", encode_png(image), (height, width, 3))
+    return {"dataroot_gt": str(folder / "GT.lmdb"), "dataroot_lq": str(folder / f"LQ_x{scale}.lmdb")}
+
+
+@pytest.mark.parametrize("kind", ["PairedImageDataset", "PairedPatchDataset", "PairedLMDBDataset"])
+def test_a_remainder_of_gt_is_cut_off_but_in_training(folder: Path, tmp_path: Path, kind: str) -> None:
+    roots = with_rest(tmp_path)
+    opt = options(folder)
+    held_out = {"name": "held_out", "type": kind, **roots, "io_backend": {"type": "lmdb"}}
+    opt["datasets"]["val"] = dict(held_out)
+    assert own_problems(opt) == []
+    found = build_dataset({**held_out, "scale": 2, "phase": "val"})[0]
+    assert (found["lq"].shape, found["gt"].shape) == ((3, 16, 23), (3, 32, 46))
+
+    opt["datasets"]["train"] |= {**roots, "type": kind, "gt_size": 16}
+    message = (
+        f"datasets.train: 'baboon' is 33x47 in '{roots['dataroot_gt']}' and 16x23 in '{roots['dataroot_lq']}', not 2"
+    )
+    assert any(message in line for line in own_problems(opt))
+
+
+def test_a_test_set_of_another_scale_is_refused_by_check_and_dataset(folder: Path, tmp_path: Path) -> None:
+    held_out = {"name": "held_out", "type": "PairedLMDBDataset", **with_rest(tmp_path, 4)}
+    opt = options(folder)
+    opt["datasets"]["val"] = dict(held_out)
+    assert any("datasets.val: 'baboon' is 33x47" in line for line in own_problems(opt))
+    with pytest.raises(DatasetError, match=r"'baboon' is 33x47 .* not 2 times smaller"):
+        PairedLMDBDataset({**held_out, "scale": 2, "phase": "val"})
 
 
 def test_models_of_basicsr_do_not_know_its_batches(folder: Path) -> None:

@@ -373,7 +373,8 @@ def test_preflight_of_folders(tmp_path: Path) -> None:
         (gt / f"{name}.png").write_bytes(encode_png(noise(0, 27, 32)))
         (lq / f"{name}x4.png").write_bytes(encode_png(noise(0, 6, 8)))
     (gt / ".DS_Store").touch()  # hidden files do not count
-    assert paired_folder_problems(gt, lq, 4, "{}x4") == []
+    assert paired_folder_problems(gt, lq, 4, "{}x4", rest=True) == []  # as in a test set
+    assert "'1.png' is 27x32" in paired_folder_problems(gt, lq, 4, "{}x4")[0].replace(f"{gt}/", "")  # no training
     assert "'1.png' is 27x32" in paired_folder_problems(gt, lq, 2, "{}x4")[0].replace(f"{gt}/", "")
     (problem,) = paired_folder_problems(gt, lq, 4)
     assert "2 missing in 'lq' (1.png, 2.png); 2 only in 'lq' (1x4.png, 2x4.png)" in problem

@@ -238,7 +238,8 @@ def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"GT\.lmdb/data\.mdb' is cut short"):
         PairedLMDBDataset(options(tmp_path, "raw"))[PatchRequest(0, 16, 1)]
     shutil.copytree(folder / "png", tmp_path / "png")
-    meta = tmp_path / "png/LQ_x2.lmdb/meta_info.txt"
-    meta.write_text(meta.read_text().replace("(35,45,3)", "(45,35,3)"))
+    for name, shape in (("LQ_x2", "(35,45,3)"), ("GT", "(70,90,3)")):
+        meta = tmp_path / f"png/{name}.lmdb/meta_info.txt"
+        meta.write_text(meta.read_text().replace(shape, f"({shape[4:6]},{shape[1:3]},3)"))
     with pytest.raises(DatasetError, match=r"'photo0' is 35x45, meta_info\.txt says 45x35"):
         PairedLMDBDataset(options(tmp_path, "png", phase="val"))[0]

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import resource
+
+import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.data import prepare_paired, prepare_sr
+from dckd_basicsr.data.images import Image
+from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset, collate
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.data.patches import PatchRequest, PatchSampler, Stage, stages_from
 from dckd_basicsr.data.reflect import at_least
 from dckd_basicsr.errors import ConfigError, DatasetError
+from dckd_basicsr.runtime.augment import images_on
+from dckd_basicsr.runtime.samples import NamedSamples
 from tests.tiny import write_photos
 
 STAGES = [Stage(3, 16, 4), Stage(7, 24, 2), Stage(9, 32, 2)]
@@ -39,6 +48,49 @@ def test_an_epoch_shows_every_image_equally_often():
     sampler.set_epoch(2)
     counts = np.bincount([request.image for batch in sampler for request in batch])
     assert counts.tolist() == [3] * 5
+
+
+def test_every_pass_of_an_epoch_shows_every_image_once():
+    sampler = PatchSampler(5, [Stage(1, 8, 1)], ratio=3)
+    images = [request.image for batch in sampler for request in batch]
+    passes = [images[i : i + 5] for i in (0, 5, 10)]
+    assert all(sorted(one) == list(range(5)) for one in passes)
+    assert len(set(map(tuple, passes))) == 3
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_at_ratio_1_the_order_is_that_of_version_0_1(seed):
+    sampler = PatchSampler(37, [Stage(1, 8, 1)], seed=seed)
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(37, generator=generator).tolist()
+        seeds = torch.randint(2**62, (37,), generator=generator).tolist()
+        assert [batch[0] for batch in sampler] == [PatchRequest(i, 8, s) for i, s in zip(order, seeds, strict=True)]
+
+
+def test_a_longer_epoch_reads_the_same_in_the_same_order():
+    short, long = (PatchSampler(12, [Stage(1, 8, 4)], ratio=ratio, seed=5) for ratio in (1, 4))
+    assert run_epochs(short, 24) == run_epochs(long, 24)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("ratio", [1, 3])
+def test_no_image_is_left_out_when_the_processes_cannot_share_evenly(world, ratio):
+    shared = [
+        run_epochs(PatchSampler(11, [Stage(1, 8, world)], rank=rank, world_size=world, ratio=ratio), 100)
+        for rank in range(world)
+    ]
+    drawn = [request for batches in shared for batch in batches for request in batch]
+    assert {request.image for request in drawn} == set(range(11))
+    assert len({request.seed for request in drawn}) == len(drawn)  # no patch twice, on no process
+
+
+def test_the_length_of_an_epoch_takes_no_memory():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sampler = PatchSampler(50_000, [Stage(1, 8, 16)], ratio=100)
+    assert len(next(iter(sampler))) == 16
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
 def test_epochs_and_seeds_differ():
@@ -153,7 +205,54 @@ def test_images_smaller_than_the_patch_are_reflected(roots):
     row = np.arange(4, dtype=np.uint8).reshape(1, 4, 1).repeat(3, 2)
     wide = at_least(row.repeat(2, 0), 11)
     assert wide.shape[:2] == (11, 11)
-    assert wide[0, :8, 0].tolist() == [0, 1, 2, 3, 3, 2, 1, 1]
+    assert wide[0, :, 0].tolist() == [0, 1, 2, 3, 3, 2, 1, 0, 0, 1, 2]
+
+
+def nearest(image: Image, scale: int) -> Image:
+    return image.repeat(scale, 0).repeat(scale, 1)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 50), st.integers(1, 5))
+def test_reflecting_and_enlarging_may_change_places(height: int, width: int, size: int, scale: int) -> None:
+    lq = np.random.default_rng(height + 10 * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(nearest(at_least(lq, size), scale), at_least(nearest(lq, scale), size * scale))
+
+
+def test_an_image_large_enough_is_left_alone() -> None:
+    image = np.zeros((5, 9, 3), np.uint8)
+    assert at_least(image, 5) is image
+    assert at_least(image, 6).shape == (6, 9, 3)
+
+
+@pytest.fixture(scope="module")
+def enlarged(tmp_path_factory) -> dict[int, dict[str, str]]:
+    """By scale: databases of images from 2x3 to 40x7 LQ pixels whose GT is the LQ enlarged by nearest neighbour."""
+    folder = tmp_path_factory.mktemp("enlarged")
+    found = {}
+    for scale in (1, 2, 3, 4):
+        for height, width in ((2, 3), (12, 12), (40, 7), (13, 25)):
+            lq = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            for side, image in (("lq", lq), ("gt", nearest(lq, scale))):
+                path = folder / str(scale) / side / f"{height}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                assert cv2.imwrite(str(path), image)
+        base = folder / str(scale)
+        made = prepare_paired(base / "gt", base / "lq", base, scale=scale, workers=0)
+        found[scale] = {"dataroot_gt": str(made.gt), "dataroot_lq": str(made.lq[scale])}
+    return found
+
+
+@pytest.mark.parametrize("size", [16, 48, 100])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", [PairedPatchDataset, PairedLMDBDataset])
+def test_patches_of_small_images_correspond(enlarged, kind, scale, size) -> None:
+    options = {**enlarged[scale], "io_backend": {"type": "lmdb"}, "scale": scale, "phase": "train"}
+    data = NamedSamples(kind(options | {"name": "enlarged"}))
+    for seed in range(12):
+        item = images_on(collate(data.__getitems__([PatchRequest(seed % 4, size * scale, seed)])), "cpu")
+        lq, gt = item["lq"], item["gt"]
+        assert lq.shape[-2:] == (size, size)
+        assert torch.equal(lq.repeat_interleave(scale, -1).repeat_interleave(scale, -2), gt)
 
 
 def test_switched_off_flips(roots):

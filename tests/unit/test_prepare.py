@@ -182,7 +182,11 @@ def test_existing_database_is_seen_before_the_work_starts(tmp_path: Path, photos
         ({"scales": [4], "workers": -1}, "workers"),
         ({"scales": [4], "small": "yes"}, "small"),
         ({"scales": [4], "thresh": -1}, "thresh"),
-        ({"scales": [200], "crop": None}, "at least 200x200"),
+        ({"scales": [200], "crop": None, "small": "keep"}, "at least 200x200"),
+        (
+            {"scales": [200], "crop": None},
+            r"all 3 photos, '.*' first, are smaller than 200 pixels, which the scale needs",
+        ),
     ],
 )
 def test_bad_options_are_refused(tmp_path: Path, photos: dict[str, Image], options: dict, message: str) -> None:
@@ -191,15 +195,102 @@ def test_bad_options_are_refused(tmp_path: Path, photos: dict[str, Image], optio
     assert not list(tmp_path.glob("out/*"))
 
 
+# --- photos that cannot be used
+
+
+def spoil(folder: Path) -> None:
+    """Beside the photos one of each kind that a header tells, a damaged one, and a dot that is smaller than a scale."""
+    save(folder / "deep.png", np.zeros((64, 64), np.uint16))
+    (folder / "empty.jpg").touch()
+    (folder / "text.tif").write_text("no image")
+    save(folder / "sub" / "float.tif", np.zeros((64, 64), np.float32))
+    whole = save(folder / "broken.png", photo(9, 64, 64))
+    data = bytearray(encode_png(whole))
+    data[len(data) // 2] ^= 1
+    (folder / "broken.png").write_bytes(data)
+    save(folder / "dot.png", photo(8, 3, 64))
+
+
+def test_all_photos_that_cannot_be_used_are_told_before_the_work(
+    tmp_path: Path, photos: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(tmp_path / "hr")
+    monkeypatch.setattr("dckd_basicsr.data.databases.pack_photo", None)  # nothing is packed
+    with pytest.raises(DatasetError) as caught:
+        prepare_sr(tmp_path / "hr", tmp_path / "out", [4], crop=24, step=24, workers=0)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "4 of 9 photos cannot be used:"
+    for line, (name, reason) in zip(
+        lines,
+        {
+            "deep.png": "holds 16-bit values, 8-bit images are expected",
+            "empty.jpg": "is damaged, cut short or not an image (0 bytes)",
+            "sub/float.tif": "holds 32-bit values, 8-bit images are expected",
+            "text.tif": "is damaged, cut short or not an image (8 bytes)",
+        }.items(),
+    ):
+        assert line.startswith(f"  - '{tmp_path}/hr/{name}' {reason}")
+    assert "--skip-unusable" in lines[4]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_photos_that_cannot_be_used_are_skipped_and_listed(
+    tmp_path: Path, photos: dict[str, Image], workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = prepare_sr(tmp_path / "hr", tmp_path / "a", [4], crop=24, step=24, workers=0)
+    spoil(tmp_path / "hr")
+    command = ["sr", str(tmp_path / "hr"), str(tmp_path / "b"), "--scale", "4", "--crop", "24", "--step", "24"]
+    assert run_script("sr", [*command[1:], "--workers", str(workers), "--skip-unusable"]) == 0
+    printed = capsys.readouterr().out
+    assert "from 9 photos" in printed
+    assert "skipped 1 photos smaller than the crop, or than the scale: dot" in printed
+    assert "left out 5 photos that cannot be used:\n  '" in printed
+    for name in ("deep.png", "empty.jpg", "text.tif", "sub/float.tif", "broken.png"):
+        assert f"  '{tmp_path}/hr/{name}' " in printed
+    assert (tmp_path / "b" / "GT.lmdb" / "checksums.txt").read_text() == (summary.gt / "checksums.txt").read_text()
+
+
+def test_pairs_that_cannot_be_used_are_told_together(tmp_path: Path) -> None:
+    for name, size in {"a": (12, 12), "b": (12, 13), "c": (13, 12), "d": (12, 12)}.items():
+        save(tmp_path / "hr" / f"{name}.png", photo(0, 24, 24))
+        save(tmp_path / "lr" / f"{name}.png", photo(1, *size))
+    save(tmp_path / "lr" / "d.png", np.zeros((12, 12), np.uint16))
+    options: dict[str, Any] = {"lq": tmp_path / "lr", "crop": None, "workers": 0}
+    with pytest.raises(DatasetError) as caught:
+        prepare_sr(tmp_path / "hr", tmp_path / "out", [2], **options)
+    assert str(caught.value).startswith("3 of 4 photos cannot be used:")
+    assert "LQ photo" in str(caught.value).splitlines()[1]
+    assert "b.png' is 12x13" in str(caught.value)
+    assert "lr/d.png' holds 16-bit values" in str(caught.value)
+    summary = prepare_sr(tmp_path / "hr", tmp_path / "out", [2], skip_unusable=True, **options)
+    assert list(contents(summary.gt)) == ["a"]
+    assert len(summary.unusable) == 3
+    (tmp_path / "hr" / "a.png").unlink()
+    (tmp_path / "lr" / "a.png").unlink()
+    with pytest.raises(DatasetError, match="3 of 3 photos cannot be used"):
+        prepare_sr(tmp_path / "hr", tmp_path / "none", [2], skip_unusable=True, **options)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("crop", [24, None])
+def test_photos_smaller_than_the_scale_are_skipped(tmp_path: Path, photos: dict[str, Image], crop: int | None) -> None:
+    save(tmp_path / "hr" / "dot.png", photo(8, 3, 64))
+    summary = prepare_sr(tmp_path / "hr", tmp_path / "out", [4], crop=crop, step=crop, workers=0)
+    assert summary.skipped == ("dot",)
+    assert summary.photos == 4
+    with pytest.raises(DatasetError, match=r"dot\.png' is 3x64, at least 4x4 is needed"):
+        prepare_sr(tmp_path / "hr", tmp_path / "kept", [4], crop=crop, step=crop, workers=0, small="keep")
+
+
 # --- ready-made LQ photos
 
 
 def test_given_lq_photos_are_taken(tmp_path: Path, photos: dict[str, Image]) -> None:
     given_lq = {}
     for i, (name, hr) in enumerate(photos.items()):
-        ending = "" if name == "c" else "x4"  # both ways of naming
         size = (hr.shape[0] // 4, hr.shape[1] // 4)
-        given_lq[name] = save(tmp_path / "lr" / "X4" / f"{name}{ending}.png", photo(10 + i, *size))
+        given_lq[name] = save(tmp_path / "lr" / "X4" / f"{name}x4.png", photo(10 + i, *size))
     summary = prepare_sr(tmp_path / "hr", tmp_path / "out", [4], lq=tmp_path / "lr", crop=None, workers=0)
     for name, image in contents(summary.lq[4]).items():
         np.testing.assert_array_equal(image, given_lq[name])
@@ -215,6 +306,39 @@ def test_given_lq_photos_are_taken(tmp_path: Path, photos: dict[str, Image]) -> 
         prepare_sr(tmp_path / "hr", tmp_path / "e", [4], lq=tmp_path / "lr", crop=None, workers=0)
     with pytest.raises(DatasetError, match="scale 4"):
         prepare_sr(tmp_path / "hr", tmp_path / "e", [4], lq={2: tmp_path / "lr"}, crop=None, workers=0)
+
+
+@pytest.mark.parametrize("ending", ["", "x2"])
+def test_every_photo_gets_an_lq_photo_of_its_own(tmp_path: Path, ending: str) -> None:
+    """One photo's name is that of another's LQ photo."""
+    given_lq = {}
+    for seed, name in enumerate(("wall_1", "wall_1x2", "wall_1x2x2")):
+        save(tmp_path / "hr" / f"{name}.png", photo(seed, 24, 24))
+        given_lq[name] = save(tmp_path / "lr" / f"{name}{ending}.png", photo(10 + seed, 12, 12))
+    summary = prepare_sr(tmp_path / "hr", tmp_path / "out", [2], lq=tmp_path / "lr", crop=None, workers=0)
+    packed = contents(summary.lq[2])
+    assert len(packed) == 3
+    for name, image in packed.items():
+        np.testing.assert_array_equal(image, given_lq[name])
+
+
+def test_lq_photos_named_in_two_ways_or_left_over_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        save(tmp_path / "hr" / f"{name}.png", photo(0, 24, 24))
+        save(tmp_path / "lr" / ("a.png" if name == "a" else f"{name}x2.png"), photo(1, 12, 12))
+
+    def message() -> str:
+        with pytest.raises(DatasetError) as caught:
+            prepare_sr(tmp_path / "hr", tmp_path / "out", [2], lq=tmp_path / "lr", crop=None, workers=0)
+        return str(caught.value)
+
+    assert "no LQ photo for 1 of 3 HR photos" in message()
+    assert "1 LQ photos without an HR photo: 'a'; give one" in message()
+    assert "all of them named with 'x2' or all without" in message()
+    (tmp_path / "lr" / "a.png").rename(tmp_path / "lr" / "ax2.png")
+    save(tmp_path / "lr" / "dx2.png", photo(1, 12, 12))
+    assert f"'{tmp_path}/lr' has 1 LQ photos without an HR photo: 'dx2'; give one" in message()
+    assert not (tmp_path / "out").exists()
 
 
 def div2k(root: Path, count: int = 2) -> None:
@@ -341,7 +465,7 @@ def test_command_packs_verifies_and_prints_the_option_lines(
     assert options.func(options) == 0
     printed = capsys.readouterr().out
     assert "packed 9 pairs from 3 photos" in printed
-    assert "skipped 1 photos smaller than the crop: sub/b" in printed
+    assert "skipped 1 photos smaller than the crop, or than the scale: sub/b" in printed
     assert f"dataroot_gt: {out}/GT.lmdb" in printed
     assert f"dataroot_lq: {out}/LQ_x2.lmdb" in printed
     options = parse("verify", f"{out}/GT.lmdb", f"{out}/LQ_x4.lmdb", "--scale", "4")

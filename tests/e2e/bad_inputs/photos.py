@@ -44,8 +44,22 @@ PHOTOS = (
     BadInput(
         "pack: a 16-bit photo",
         _SR,
-        ("'photos/deep.png' holds uint16 values, 8-bit images are expected; convert it to 8 bits first",),
+        ("'photos/deep.png' holds 16-bit values, 8-bit images are expected; convert it to 8 bits first",),
         gray_photo("photos/deep.png", 40, 40, np.uint16),
+    ),
+    BadInput(
+        "pack: several photos that cannot be used",
+        _SR,
+        (
+            "2 of 5 photos cannot be used:",
+            "'photos/broken.png' is damaged, cut short or not an image (12 bytes)",
+            "'photos/deep.png' holds 16-bit values",
+            "`basicsr prepare sr` and `paired` leave such photos out with --skip-unusable",
+        ),
+        lambda: (
+            gray_photo("photos/deep.png", 40, 40, np.uint16)(),
+            Path("photos/broken.png").write_bytes(b"not an image"),
+        ),
     ),
     BadInput(
         "pack: two photos of one name",
@@ -70,7 +84,7 @@ PHOTOS = (
     ),
     BadInput(
         "pack: a photo smaller than the scale",
-        "prepare sr photos out --scale 8 --crop 0 --workers 0",
+        "prepare sr photos out --scale 8 --crop 0 --workers 0 --small keep",
         ("photo 'photos/dot.png' is 5x40, at least 8x8 is needed; remove it",),
         gray_photo("photos/dot.png", 5, 40),
     ),
@@ -134,6 +148,18 @@ PHOTOS = (
             "'photo1x2' or 'photo1'",
         ),
         lq_photos("photo0x2.png"),
+    ),
+    BadInput(
+        "pack: an LQ photo too many",
+        f"{_SR} --lq lq",
+        (
+            "'lq' has 1 LQ photos without an HR photo: 'other'",
+            "give one LQ photo for each HR photo and no others, all of them named with 'x2' or all without",
+        ),
+        lambda: (
+            lq_photos("photo0.png", "photo1.png", "photo2.png")(),
+            shutil.copy("photos/photo0.png", "lq/other.png"),
+        ),
     ),
     BadInput(
         "pack: an LQ photo of the wrong size",
