@@ -98,6 +98,7 @@ def test_images_too_small_to_be_measured_in_a_database(tmp_path: Path) -> None:
 
 
 def test_training_sets_may_hold_any_size(folder: Path) -> None:
+    save(folder / "HR" / "baby.png", 40, 60)  # any multiple of the scale, that is
     save(folder / "HR" / "icon.png", 14, 14)
     save(folder / "X2" / "iconx2.png", 7, 7)
     train = paired(folder, type="PairedPatchDataset", gt_size=16, batch_size_per_gpu=1)
