@@ -11,7 +11,7 @@ from torch import nn
 from ..archs.facts import facts_of
 from ..distill import HistoryModel
 from ..distill.chunking import widest_layer
-from ..runtime.acceleration import arrange, arrange_encoder, set_float32
+from ..runtime.acceleration import PrecisionSettings, arrange, arrange_encoder, set_float32
 from ..runtime.budget import shown, step_budget
 from ..runtime.compiling import compile_blocks, recompute
 from ..runtime.loaders import patch_stages
@@ -35,7 +35,7 @@ def accelerate(model: RestorationModel) -> None:
     precision = settings.precision
     _LOG.info(
         "Runtime: student in %s, frozen networks in %s, losses in fp32; %s",
-        *(_named(each, model.device) for each in (precision.student, precision.frozen)),
+        *(_named(each, precision, model.device) for each in (precision.student, precision.frozen)),
         "step as a CUDA graph" if settings.cuda_graph else "step launched operation by operation",
     )
     set_float32(precision)
@@ -69,8 +69,10 @@ def _options(model: RestorationModel, name: str) -> Any:
     return model.opt["network_teacher" if name == "teacher" else "network_g"]
 
 
-def _named(precision: str | None, device: torch.device) -> str:
-    return precision or ("fp32" if device.type == "cpu" else "fp32 (convolutions in TF32)")
+def _named(one: str | None, both: PrecisionSettings, device: torch.device) -> str:
+    if one is None and device.type != "cpu" and "fp32" not in (both.student, both.frozen):
+        return "fp32 (convolutions in TF32)"
+    return one or "fp32"
 
 
 def _measure_widths(model: RestorationModel, history: nn.Module | None) -> None:

@@ -19,7 +19,7 @@ from ..archs.facts import ArchFacts, facts_of
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
-from ..runtime.acceleration import RuntimeSettings, region, settled
+from ..runtime.acceleration import RuntimeSettings, backward_region, region, settled
 from ..runtime.augment import images_on
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.loaders import accumulation, patch_stages
@@ -156,7 +156,8 @@ class RestorationModel(SRModel):
         # 1, or NaN where the loss is infinite with finite derivatives: the guard looks at gradients, which all
         # processes share.
         direction = 1.0 + 0.0 * total.detach()
-        (self.scaler.scale(total) if self.scaler else total).backward(direction)
+        with backward_region(self.runtime.precision, encoder=self.parts.encoder is not None):
+            (self.scaler.scale(total) if self.scaler else total).backward(direction)
         return values
 
     def _replayed(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[ObjectiveValues] | None:
@@ -191,9 +192,13 @@ class RestorationModel(SRModel):
             self.scaler.update()
 
     def _loss_scale(self) -> torch.amp.GradScaler | None:
-        """Float16 has too few small numbers for the gradients of means over whole images."""
+        """Float16 has too few small numbers for the gradients of means over whole images.
+
+        With PyTorch's 2^16, those of the contrast's large taps are a few of float16's smallest steps; a scale that is
+        too high costs a few steps that are left out until it has come down.
+        """
         half = "fp16" in (self.runtime.precision.student, self.runtime.precision.frozen)
-        return torch.amp.GradScaler(self.device.type) if half else None
+        return torch.amp.GradScaler(self.device.type, init_scale=2.0**20, growth_interval=500) if half else None
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         images = images_on(data, self.device)

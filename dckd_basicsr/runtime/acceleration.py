@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,9 +13,20 @@ from torch import nn
 from ..archs.facts import ArchFacts
 from ..distill.encoder import FrozenEncoder
 from ..errors import ConfigError
+from ..tf32 import forbid_tf32, tf32
 from .compiling import can_compile, compile_blocks
 
-__all__ = ["PrecisionSettings", "RuntimeSettings", "arrange", "arrange_encoder", "region", "set_float32", "settled"]
+__all__ = [
+    "PrecisionSettings",
+    "RuntimeSettings",
+    "arrange",
+    "arrange_encoder",
+    "backward_region",
+    "float32_region",
+    "region",
+    "set_float32",
+    "settled",
+]
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Switch = bool | Literal["auto"] | None
@@ -26,11 +38,13 @@ class PrecisionSettings:
     """Arithmetic inside the networks; losses, averages and optimizer are float32 always.
 
     Attributes:
-        student: null leaves float32 as PyTorch has it (on GPUs TF32 in convolutions, not in matrix products); fp32 is
-            exact float32, tf32 TF32 in both, bf16 and fp16 mixed precision, the latter with a scaled loss; auto is
-            bf16 where the machine is fast at it, else on older GPUs fp16, else null.
-        frozen: the same for teacher, history model and encoder. TF32 is a switch of the process: it is on if either
-            asks for it.
+        student: null leaves float32 as PyTorch has it (on GPUs TF32 in convolutions, not in matrix products; in neither
+            where frozen is fp32); fp32 is exact float32, also in validation; tf32 is TF32 in both; bf16 and fp16 are
+            mixed precision, the latter with a scaled loss; auto is bf16 where the machine is fast at it, else on older
+            GPUs fp16, else null.
+        frozen: the same for teacher, history model and encoder. The distances to the codes are exact float32 always.
+            Student and encoder share a backward pass, which uses TF32 in products if one asks for tf32 and the other
+            for no kind of float32.
     """
 
     student: Precision | None = None
@@ -111,16 +125,32 @@ def _cpu_has_bf16() -> bool:
 
 
 def set_float32(precision: PrecisionSettings) -> None:
-    """Switch TF32 on or off for the process, if the options say anything about it."""
-    asked = {precision.student, precision.frozen} - {None}
-    if asked:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = asked != {"fp32"}
+    """Forbid TF32 for what runs outside of all regions (losses, validation) if either side asks for exact float32.
+
+    It is never allowed there: what asks for it gets it in its own :func:`region`.
+    """
+    if "fp32" in (precision.student, precision.frozen):
+        forbid_tf32()
+
+
+def float32_region(precision: Precision | None) -> AbstractContextManager:
+    """Return the context in which operations in float32 are as exact as this precision asks; no rounding to others."""
+    return tf32(precision == "tf32") if precision in ("fp32", "tf32") else nullcontext()
 
 
 def region(precision: Precision | None, device: torch.device) -> AbstractContextManager:
-    """Return the context in which a network runs with this precision."""
+    """Return the context in which a network runs forward with this precision."""
     dtype = _DTYPES.get(precision or "")
-    return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
+    return torch.autocast(device.type, dtype=dtype) if dtype else float32_region(precision)
+
+
+def backward_region(precision: PrecisionSettings, *, encoder: bool) -> AbstractContextManager:
+    """Return the context of the backward pass, which runs through the student and, if there is one, the encoder.
+
+    The two cannot be told apart in there, so TF32 is allowed only if both admit it.
+    """
+    asked = {precision.student, precision.frozen} if encoder else {precision.student}
+    return tf32(True) if "tf32" in asked and not asked & {None, "fp32"} else nullcontext()
 
 
 def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None = None) -> str:
@@ -144,6 +174,7 @@ def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None =
 def arrange_encoder(encoder: FrozenEncoder, settings: RuntimeSettings) -> str:
     """Lay out, round and compile the encoder in place; its codebook stays float32. Returns what was done."""
     encoder.round_to(_DTYPES.get(settings.precision.frozen or "", torch.float32))
+    encoder.float32_region = partial(float32_region, settings.precision.frozen)
     done = ["channels_last"] if _laid_out(encoder.vqgan.encoder, settings, None) else []
     if settings.compile:
         compile_blocks(encoder)

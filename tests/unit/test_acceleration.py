@@ -20,7 +20,6 @@ from dckd_basicsr.runtime.acceleration import (
     arrange,
     arrange_encoder,
     region,
-    set_float32,
     settled,
 )
 from dckd_basicsr.runtime.compiling import can_compile, recompute, repeated_blocks
@@ -202,18 +201,3 @@ def test_precision_is_a_region():
     for name in (None, "fp32", "tf32"):
         with region(name, torch.device("cpu")):
             assert net(x).dtype == torch.float32
-
-
-def test_tf32_is_switched_only_if_asked():
-    flags = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [flag.allow_tf32 for flag in flags]
-    try:
-        set_float32(PrecisionSettings())
-        assert [flag.allow_tf32 for flag in flags] == before
-        set_float32(PrecisionSettings(student="fp32", frozen="tf32"))
-        assert [flag.allow_tf32 for flag in flags] == [True, True]
-        set_float32(PrecisionSettings(student="fp32"))
-        assert [flag.allow_tf32 for flag in flags] == [False, False]
-    finally:
-        for flag, value in zip(flags, before, strict=True):
-            flag.allow_tf32 = value
