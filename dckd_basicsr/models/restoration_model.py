@@ -261,12 +261,16 @@ class RestorationModel(SRModel):
                 _set_rates(optimizer, [factor * rate for rate in scheduler.get_last_lr()])
 
     def _init_ema(self) -> None:
+        """Start the average: from a checkpoint's own on a resume, where ``param_key_g`` names an entry from the student.
+
+        Without that key BasicSR's rule holds: the file's ``params_ema`` if it has one, else its ``params``.
+        """
         self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
-        path = self.opt["path"].get("pretrain_network_g")
-        if path is not None:
-            self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
-        else:
-            self.model_ema(0)
+        self.model_ema(0)  # also for what a file that fits in part leaves out
+        paths = self.opt["path"]
+        path = paths.get("pretrain_network_g")
+        if path is not None and (paths.get("resume_state") or "param_key_g" not in paths):
+            self.load_network(self.net_g_ema, path, paths.get("strict_load_g", True), "params_ema")
         self.net_g_ema.eval().requires_grad_(False)
 
     # --- networks and state on disk: see also stock.py ---------------------------------------------------------------

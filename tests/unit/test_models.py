@@ -142,6 +142,45 @@ def test_moving_average_by_hand(build):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * now)
 
 
+@pytest.mark.parametrize(
+    ("key", "student", "average"),
+    [(None, 1, 2), ("params", 1, 1), ("params_ema", 2, 2), ("tuned", 3, 3), ("~", 2, 2)],
+)
+def test_student_and_average_start_from_the_entry_that_is_named(build, tmp_path, key, student, average):
+    net = build().net_g
+    entries = {"params": 1, "params_ema": 2, "tuned": 3}
+    file = {name: {k: torch.full_like(v, value) for k, v in net.state_dict().items()} for name, value in entries.items()}
+    torch.save(file, tmp_path / "file.pth")
+    keys = () if key is None else (f"path:param_key_g={key}",)
+    model = build(f"path:pretrain_network_g={tmp_path / 'file.pth'}", *keys)
+    for network, wanted in ((model.net_g, student), (model.net_g_ema, average), (model.history.net, average)):
+        assert all((p == wanted).all() for p in network.parameters())
+
+
+def test_a_resumed_average_is_its_own(build, tmp_path):
+    """A resume sets ``param_key_g``, since training goes on with the weights."""
+    model = build()
+    train(model, range(1, 4))
+    model.save(0, 3)
+    state = tmp_path / "experiments/tiny/training_states/3.state"
+    again = build(
+        f"path:pretrain_network_g={tmp_path / 'experiments/tiny/models/net_g_3.pth'}",
+        "path:param_key_g=params",
+        f"path:resume_state={state}",
+    )
+    for ours, theirs in ((again.net_g, model.net_g), (again.net_g_ema, model.net_g_ema)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert not torch.equal(next(again.net_g.parameters()), next(again.net_g_ema.parameters()))
+
+
+def test_an_average_starts_as_the_student_where_a_file_fits_in_part(build, tmp_path):
+    states = build().net_g.state_dict()
+    torch.save({"params": {k: v for k, v in states.items() if "conv_last" not in k}}, tmp_path / "part.pth")
+    model = build(f"path:pretrain_network_g={tmp_path / 'part.pth'}", "path:strict_load_g=false")
+    for a, b in zip(model.net_g.parameters(), model.net_g_ema.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_the_teacher_is_frozen_and_loaded(build, model_job):
     model = build()
     saved = torch.load(model_job / "teacher.pth", weights_only=True)["params"]
