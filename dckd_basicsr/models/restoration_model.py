@@ -19,6 +19,7 @@ from ..archs.facts import ArchFacts, facts_of
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
+from ..kinds import OwnModel
 from ..runtime.acceleration import RuntimeSettings, backward_region, region, settled
 from ..runtime.augment import images_on
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
@@ -40,7 +41,7 @@ _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
 @register(MODEL_REGISTRY)
-class RestorationModel(SRModel):
+class RestorationModel(OwnModel, SRModel):
     """Trains and tests one network on its own loss terms (``train.pixel_opt``); :class:`DCKDModel` adds the others.
 
     ``SRModel.__init__`` builds and loads ``net_g`` and then calls :meth:`init_training_settings`, so everything a
@@ -109,8 +110,8 @@ class RestorationModel(SRModel):
         unmet = self.objective.needs
         if unmet:
             raise ConfigError(
-                f"model_type RestorationModel trains without a teacher, but train asks for {', '.join(sorted(unmet))}; "
-                "use model_type: DCKDModel"
+                f"model_type {self.opt['model_type']} trains without a teacher, but train asks for "
+                f"{', '.join(sorted(unmet))}; use model_type: DCKDModel"
             )
         return DistillParts(generators=self.generators)
 
@@ -261,7 +262,7 @@ class RestorationModel(SRModel):
                 _set_rates(optimizer, [factor * rate for rate in scheduler.get_last_lr()])
 
     def _init_ema(self) -> None:
-        """Start the average: from a checkpoint's own on a resume, where ``param_key_g`` names an entry from the student.
+        """Start the average: on a resume from its own, else as the student if ``param_key_g`` says where that is from.
 
         Without that key BasicSR's rule holds: the file's ``params_ema`` if it has one, else its ``params``.
         """

@@ -149,7 +149,9 @@ def test_moving_average_by_hand(build):
 def test_student_and_average_start_from_the_entry_that_is_named(build, tmp_path, key, student, average):
     net = build().net_g
     entries = {"params": 1, "params_ema": 2, "tuned": 3}
-    file = {name: {k: torch.full_like(v, value) for k, v in net.state_dict().items()} for name, value in entries.items()}
+    file = {
+        name: {k: torch.full_like(v, value) for k, v in net.state_dict().items()} for name, value in entries.items()
+    }
     torch.save(file, tmp_path / "file.pth")
     keys = () if key is None else (f"path:param_key_g={key}",)
     model = build(f"path:pretrain_network_g={tmp_path / 'file.pth'}", *keys)
