@@ -56,8 +56,8 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "ignore_resume_networks": "networks that keep their pretrain_network_* on a resume, besides all but network_g",
         "pretrain_network_g": "weights to start from, or to test: a file, or builtin:NAME",
         "strict_load_g": "false loads what fits and logs the rest",
-        "param_key_g": "the entry of the file that student and average start from; by default params, and params_ema for "
-        "the average",
+        "param_key_g": "the entry of the file that student and average start from; by default params, and params_ema "
+        "for the average",
         "pretrain_network_teacher": "the teacher's weights: a file, or builtin:NAME",
         "strict_load_teacher": "false loads what fits and logs the rest",
         "param_key_teacher": "the entry of the file that holds the weights; null searches for one",

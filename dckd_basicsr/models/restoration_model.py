@@ -17,19 +17,20 @@ from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts, facts_of
 from ..compat import register
-from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
+from ..distill import DistillParts, DistillStep, Drawn, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
 from ..kinds import OwnModel
-from ..runtime.acceleration import RuntimeSettings, backward_region, region, settled
+from ..runtime.acceleration import RuntimeSettings, backward_region, lay_out, region, settled
 from ..runtime.augment import images_on
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
+from ..runtime.flat import KeptBuffers
 from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.processes import gather
 from ..runtime.run_folder import goes_on_in_place
 from ..runtime.schedules import build_schedule
-from ..runtime.static_step import NotRecordable, StaticStep
+from ..runtime.static_step import NotRecordable, StaticStep, recording_stream
 from ..runtime.validation_record import ValidationRecord
-from .accelerating import accelerate, draws_on_the_host
+from .accelerating import accelerate
 from .checkpointing import apply_changed_options, of_this_process, with_present_flags
 from .restoring import restorer
 from .validation import validate
@@ -59,6 +60,26 @@ class RestorationModel(OwnModel, SRModel):
         if self.is_train:
             self.check_patches("network_g", self.facts)
 
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Move and, in a process group, wrap a network.
+
+        The student is laid out before, since DistributedDataParallel lays out its buckets as it finds the parameters;
+        and where its step is to be recorded, it is wrapped on the stream of the recordings, to which else the hooks in
+        its gradients would be foreign.
+        """
+        if not self.is_train or net is not getattr(self, "net_g", None):
+            return super().model_to_device(net)
+        asked = settings_from(RuntimeSettings, self.opt["train"].get("runtime"), "train.runtime")
+        self.runtime = settled(asked, self.device, int(self.opt["world_size"]))
+        lay_out(net, self.runtime, facts_of(net, self.opt["network_g"], int(self.opt.get("scale", 1))))
+        if not (self.opt["dist"] and self.runtime.cuda_graph):
+            return super().model_to_device(net)
+        torch.cuda.synchronize()
+        with torch.cuda.stream(recording_stream()):
+            wrapped = super().model_to_device(net)
+        torch.cuda.synchronize()
+        return wrapped
+
     def check_patches(self, network: str, facts: ArchFacts) -> None:
         """Refuse training patches that a network cannot take, also one whose rules only its weight file tells.
 
@@ -87,8 +108,6 @@ class RestorationModel(OwnModel, SRModel):
             self._init_ema()
         self.clip_grad_norm = train_opt.get("clip_grad_norm")
         self.accumulate = accumulation(self.opt)
-        asked = settings_from(RuntimeSettings, train_opt.get("runtime"), "train.runtime")
-        self.runtime = settled(asked, self.device, int(self.opt["world_size"]))
         self.scaler = self._loss_scale()
         self.static: StaticStep | None = None
         run, rank = Path(self.opt["path"]["experiments_root"]), int(self.opt["rank"])
@@ -122,8 +141,9 @@ class RestorationModel(OwnModel, SRModel):
             batch, _, height, width = self._batch_shape
             _LOG.info("From iteration %d: batches of %d LQ patches of %dx%d px", current_iter, batch, width, height)
         self.optimizer_g.zero_grad(set_to_none=True)
+        kept = KeptBuffers(self.get_bare_model(self.net_g)) if self.guard.settings.check else None
         self.values = self._forward_backward()
-        self._step(current_iter, self.values)
+        self._step(current_iter, self.values, kept)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
@@ -139,20 +159,20 @@ class RestorationModel(OwnModel, SRModel):
                     found.append(self._compute(self.net_g, lq, gt))
         return found[0] if len(parts) == 1 else _mean(found)
 
-    def compute(self, lq: Tensor, gt: Tensor, degraded: Tensor | None = None) -> ObjectiveValues:
+    def compute(self, lq: Tensor, gt: Tensor, *drawn: Tensor) -> ObjectiveValues:
         """Add one part's gradient to the student's, of this process alone.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
             gt: (B, C, scale * h, scale * w) in [0, 1].
-            degraded: see :class:`DistillStep`.
+            drawn: the tensors of :class:`Drawn`, if they were drawn beforehand.
         """
-        return self._compute(self.get_bare_model(self.net_g), lq, gt, degraded)
+        return self._compute(self.get_bare_model(self.net_g), lq, gt, Drawn(*drawn) if drawn else None)
 
-    def _compute(self, net: nn.Module, lq: Tensor, gt: Tensor, degraded: Tensor | None = None) -> ObjectiveValues:
+    def _compute(self, net: nn.Module, lq: Tensor, gt: Tensor, drawn: Drawn | None = None) -> ObjectiveValues:
         with region(self.runtime.precision.student, self.device):
             output = net(lq)
-        values = self.objective(DistillStep(self.parts, lq, gt, output.float(), self.objective.needs, degraded))
+        values = self.objective(DistillStep(self.parts, lq, gt, output.float(), self.objective.needs, drawn))
         total = values.total / self.accumulate if self.accumulate > 1 else values.total
         # 1, or NaN where the loss is infinite with finite derivatives: the guard looks at gradients, which all
         # processes share.
@@ -164,24 +184,23 @@ class RestorationModel(OwnModel, SRModel):
     def _replayed(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[ObjectiveValues] | None:
         """Compute a batch with the recorded step; None if it cannot be recorded, now and for the rest of the run."""
         assert self.static is not None
-        inputs: Sequence[tuple[Tensor, ...]] = parts
-        if draws_on_the_host(self):
-            inputs = [(lq, gt, self.parts.negative_inputs(lq)) for lq, gt in parts]
         try:
-            return self.static(inputs, shared=self.opt["dist"])
+            return self.static(parts, shared=self.opt["dist"])
         except NotRecordable as error:
             _LOG.warning("the step cannot be recorded as a CUDA graph and runs without: %s", error)
             self.static = None
             self.optimizer_g.zero_grad(set_to_none=True)
             return None
 
-    def _step(self, current_iter: int, values: ObjectiveValues) -> None:
+    def _step(self, current_iter: int, values: ObjectiveValues, kept: KeptBuffers | None) -> None:
+        """Take or skip the optimizer's step; a skipped one leaves no trace in running means either."""
         params = [p for p in self.net_g.parameters() if p.grad is not None]
         if self.scaler:
             self.scaler.unscale_(self.optimizer_g)
         norm = torch.nn.utils.clip_grad_norm_(params, self.clip_grad_norm) if self.clip_grad_norm else None
-        if self.guard.settings.check:
+        if kept is not None:
             norm = gradient_norm(params) if norm is None else norm
+            kept.restore_unless(norm.isfinite())
             scale = self.scaler.scale(norm.new_ones(())) if self.scaler else None
             batch = {"lq": self.lq, "gt": self.gt}
             self.guard.step(self.optimizer_g, current_iter, values.losses, norm, batch, scale)

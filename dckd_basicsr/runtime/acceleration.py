@@ -23,6 +23,7 @@ __all__ = [
     "arrange_encoder",
     "backward_region",
     "float32_region",
+    "lay_out",
     "region",
     "set_float32",
     "settled",
@@ -164,7 +165,7 @@ def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None =
     Returns:
         What was done, for the log.
     """
-    done = ["channels_last"] if _laid_out(net, settings, facts) else []
+    done = ["channels_last"] if lay_out(net, settings, facts) else []
     if settings.compile:
         blocks = compile_blocks(net)
         done.append(f"{len(blocks)} x {type(blocks[0]).__name__} compiled" if blocks else "nothing repeated to compile")
@@ -175,14 +176,15 @@ def arrange_encoder(encoder: FrozenEncoder, settings: RuntimeSettings) -> str:
     """Lay out, round and compile the encoder in place; its codebook stays float32. Returns what was done."""
     encoder.round_to(_DTYPES.get(settings.precision.frozen or "", torch.float32))
     encoder.float32_region = partial(float32_region, settings.precision.frozen)
-    done = ["channels_last"] if _laid_out(encoder.vqgan.encoder, settings, None) else []
+    done = ["channels_last"] if lay_out(encoder.vqgan.encoder, settings, None) else []
     if settings.compile:
         compile_blocks(encoder)
         done.append("compiled")
     return ", ".join(done) or "as it is"
 
 
-def _laid_out(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None) -> bool:
+def lay_out(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None) -> bool:
+    """Put a network's parameters into the memory layout that the settings ask for; tell whether it is channels_last."""
     wanted = settings.channels_last
     pays = wanted is True or (wanted == "auto" and (facts is None or facts.channels_last))
     if pays:
