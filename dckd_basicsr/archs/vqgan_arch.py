@@ -155,6 +155,7 @@ class _ExactProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, codes: Tensor) -> Tensor:
         ctx.save_for_backward(rows if ctx.needs_input_grad[1] else None, codes)
+        ctx.transposed = rows.stride() == (1, len(rows))  # PyTorch multiplies the other way round then: to the same bit
         with tf32(False):
             return rows @ codes.t()
 
@@ -163,7 +164,7 @@ class _ExactProduct(torch.autograd.Function):
         (gradient,), (rows, codes) = gradients, ctx.saved_tensors
         with tf32(False):
             return (
-                gradient @ codes if ctx.needs_input_grad[0] else None,
+                (codes.t() @ gradient.t()).t() if ctx.transposed else gradient @ codes,
                 gradient.t() @ rows if ctx.needs_input_grad[1] else None,
             )
 

@@ -20,18 +20,18 @@ from ..compat import register
 from ..distill import DistillParts, DistillStep, Drawn, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
 from ..kinds import OwnModel
-from ..runtime.acceleration import RuntimeSettings, backward_region, lay_out, region, settled
+from ..runtime.acceleration import RuntimeSettings, backward_region, lay_out, may_fuse, region, settled
 from ..runtime.augment import images_on
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.flat import KeptBuffers
 from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.processes import gather
 from ..runtime.run_folder import goes_on_in_place
-from ..runtime.schedules import build_schedule
+from ..runtime.schedules import build_schedule, schedule_state
 from ..runtime.static_step import NotRecordable, StaticStep, recording_stream
 from ..runtime.validation_record import ValidationRecord
 from .accelerating import accelerate
-from .checkpointing import apply_changed_options, of_this_process, with_present_flags
+from .checkpointing import apply_changed_options, initial_rates, of_this_process, with_present_flags
 from .restoring import restorer
 from .validation import validate
 
@@ -257,7 +257,7 @@ class RestorationModel(OwnModel, SRModel):
         options = dict(self.opt["train"]["optim_g"])
         optimizer = getattr(torch.optim, options.pop("type"))
         params = [p for p in self.net_g.parameters() if p.requires_grad]
-        if self.device.type == "cuda" and optimizer in _FUSED and not {"fused", "foreach"} & options.keys():
+        if may_fuse(self.device, self.runtime) and optimizer in _FUSED and not {"fused", "foreach"} & options.keys():
             options["fused"] = True
         self.optimizer_g = optimizer(params, **options)
         self.optimizers.append(self.optimizer_g)
@@ -318,6 +318,8 @@ class RestorationModel(OwnModel, SRModel):
         state, own = dict(resume_state), resume_state.get("dckd")
         saved = zip(state["optimizers"], self.optimizers, strict=True)
         state["optimizers"] = [with_present_flags(each, optimizer) for each, optimizer in saved]
+        options, rates = self.opt["train"]["scheduler"], map(initial_rates, state["optimizers"])
+        state["schedulers"] = [schedule_state(options, *each) for each in zip(state["schedulers"], rates, strict=True)]
         super().resume_training(state)
         apply_changed_options(self.optimizer_g, self.schedulers[0], self.opt["train"]["optim_g"])
         kept = own["validations"] if own else ()
@@ -330,14 +332,18 @@ class RestorationModel(OwnModel, SRModel):
     def extra_training_state(self) -> dict[str, Any]:
         """State outside student, optimizer and scheduler; tensors and plain containers only."""
         generators = gather(self.generators.training_state())
-        own = {"generators": generators, "validations": self.record.as_plain(), "skipped": self.guard.skipped}
+        own: dict[str, Any] = {
+            "generators": generators,
+            "validations": self.record.as_plain(),
+            "skipped": self.guard.training_state(),
+        }
         if self.scaler:
             own["loss_scale"] = self.scaler.state_dict()
         return {"dckd": own}
 
     def load_extra_training_state(self, state: Mapping[str, Any]) -> None:
         """Restore what is under ``dckd`` in the training state."""
-        self.guard.skipped = int(state["skipped"])
+        self.guard.load_training_state(state["skipped"])
         if self.scaler and "loss_scale" in state:
             self.scaler.load_state_dict(dict(state["loss_scale"]))
         if generators := of_this_process(state["generators"], self.opt):

@@ -24,6 +24,7 @@ __all__ = [
     "backward_region",
     "float32_region",
     "lay_out",
+    "may_fuse",
     "region",
     "set_float32",
     "settled",
@@ -152,6 +153,14 @@ def backward_region(precision: PrecisionSettings, *, encoder: bool) -> AbstractC
     """
     asked = {precision.student, precision.frozen} if encoder else {precision.student}
     return tf32(True) if "tf32" in asked and not asked & {None, "fp32"} else nullcontext()
+
+
+def may_fuse(device: torch.device, settings: RuntimeSettings) -> bool:
+    """Tell whether optimizers can be fused: on GPUs, but PyTorch 2.4 refuses the gradients of some compiled layers.
+
+    Kernels of 1x1 and depthwise convolutions have strides there that its fused steps take for another layout.
+    """
+    return device.type == "cuda" and not (settings.compile and torch.__version__ < "2.5")
 
 
 def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None = None) -> str:

@@ -19,6 +19,7 @@ from dckd_basicsr.runtime.acceleration import (
     RuntimeSettings,
     arrange,
     arrange_encoder,
+    may_fuse,
     region,
     settled,
 )
@@ -201,3 +202,12 @@ def test_precision_is_a_region():
     for name in (None, "fp32", "tf32"):
         with region(name, torch.device("cpu")):
             assert net(x).dtype == torch.float32
+
+
+def test_optimizers_are_fused_where_the_gradients_fit(monkeypatch):
+    gpu, compiled = torch.device("cuda"), RuntimeSettings(compile=True)
+    assert may_fuse(gpu, compiled)
+    assert not may_fuse(torch.device("cpu"), RuntimeSettings())
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.4.1+cu121"))
+    assert may_fuse(gpu, RuntimeSettings())
+    assert not may_fuse(gpu, compiled)

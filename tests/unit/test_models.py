@@ -83,6 +83,19 @@ def test_a_stock_state_resumes_with_a_fresh_history(build, tmp_path, caplog):
     assert resumed.history.updates == 0
 
 
+def test_a_state_of_version_0_1_resumes(build, tmp_path):
+    """It counted skipped steps over the whole run, and kept the count."""
+    model = build()
+    train(model, range(1, 3))
+    model.save(0, 2)
+    state = load_state(tmp_path / "experiments/tiny/training_states/2.state")
+    state["dckd"]["skipped"] = 5
+    resumed = build()
+    resumed.resume_training(state)
+    assert resumed.guard.skipped == 0
+    train(resumed, [3])
+
+
 def test_same_seed_same_run(build):
     def fresh():
         torch.manual_seed(1)
