@@ -172,3 +172,28 @@ def test_a_cuda_graph_equals_the_step(build, options):
         assert (model.static is not None) == (graph == "true")  # it was recorded, and not given up
     for a, b in zip(*found, strict=True):
         assert b == pytest.approx(a, rel=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("when", ["waiting", "recording"])
+def test_on_a_gpu_a_step_that_cannot_be_recorded_runs_without(build, when):
+    """Found in the last warm-up, or by a recording that fails; the random streams of both kinds draw on."""
+    torch.manual_seed(0)
+    plain = build(SGD, device=1)
+    torch.manual_seed(0)
+    failing = build(SGD, "train:runtime={cuda_graph: true}", device=1)
+    stream, compute, calls = torch.cuda.current_stream(), failing.static._compute, []
+
+    def wait(*inputs):
+        calls.append(torch.cuda.is_current_stream_capturing())
+        if when == "waiting" or calls[-1]:
+            torch.rand(3, device="cuda").sum().item()
+        return compute(*inputs)
+
+    failing.static._compute = wait
+    wanted, found = train(plain, range(1, 4)), train(failing, range(1, 4))
+    assert failing.static is None
+    assert calls == [False] * 3 + [True] * (when == "recording")
+    assert torch.cuda.current_stream() == stream
+    for a, b in zip(wanted, found, strict=True):
+        assert b == pytest.approx(a, rel=1e-3)
