@@ -1,16 +1,27 @@
 # make demo    set up .venv, distil a small student on real photos, show the result (minutes, no GPU needed)
 # make test    set up .venv, run the test suite in two processes (another number: make test JOBS=8)
 # make lint    ruff and mypy            make format   ruff format, with what ruff can fix
+# make gpu     everything that needs a GPU, in parts of at most 8 minutes; make gpu PARTS="tests resume" for some
 #
 # Another torch: make demo TORCH="torch==2.9.1 torchvision==0.24.1"
 # The torch you already have: make demo TORCH=system   (.venv then sees the packages of $(PYTHON))
+# A machine without network: where there is one, make wheels FOR=3.12 (its Python); there,
+# make gpu TORCH=system WHEELS=wheels EXTRAS=test
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+INTO ?= wheels
+PARTS ?=
+EXTRAS ?= dev,demo
+ifdef WHEELS
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(abspath $(WHEELS))
+endif
 
-.PHONY: demo test lint format setup clean
+.PHONY: demo test gpu lint format setup wheels clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -27,7 +38,7 @@ else
 endif
 	$(PIP) install --quiet "setuptools<81" wheel cython numpy
 	$(PIP) install --quiet --no-build-isolation basicsr==1.4.2
-	$(PIP) install --quiet --no-build-isolation -e ".[dev,demo]"
+	$(PIP) install --quiet --no-build-isolation -e ".[$(EXTRAS)]"
 	@touch $@
 
 demo: setup
@@ -36,6 +47,18 @@ demo: setup
 # A file of tests stays in one process, which shares its fixtures; one thread each, or the processes are in each other's way.
 test: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+gpu: setup
+	$(VENV)/bin/python -m tests.gpu $(PARTS) --json gpu.json
+
+# What setup installs, but for torch, with which GPUs' machines come. BasicSR has no wheel of its own.
+wheels: setup
+	@mkdir -p $(INTO)
+	$(PIP) list --format=freeze | grep -Eiv '^(torch|torchvision|triton|nvidia-.*|cuda-.*|basicsr|dckd.basicsr|pip)==' \
+	  > $(INTO)/requirements.txt
+	$(PIP) download --quiet --no-deps --only-binary=:all: --python-version $(FOR) -d $(INTO) -r $(INTO)/requirements.txt
+	$(PIP) wheel --quiet --no-deps --no-build-isolation -w $(INTO) basicsr==1.4.2
+	@du -sh $(INTO)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist", "scikit-image"]
 VERSION = next(
     line.split('"')[1]
     for line in (ROOT / "dckd_basicsr" / "version.py").read_text(encoding="utf-8").splitlines()
@@ -46,17 +47,8 @@ setup(
     extras_require={
         "demo": ["scikit-image"],
         # linters within a minor version: a new one must not turn an unchanged tree red
-        "dev": [
-            "hypothesis",
-            "jsonschema",
-            "mypy==2.4.*",
-            "pre-commit",
-            "pytest",
-            "pytest-xdist",
-            "ruff==0.17.*",
-            "scikit-image",
-            "types-PyYAML",
-        ],
+        "dev": [*TEST, "mypy==2.4.*", "pre-commit", "ruff==0.17.*", "types-PyYAML"],
+        "test": TEST,
     },
     entry_points={"console_scripts": ["basicsr=dckd_basicsr.cli:main"]},
 )

@@ -53,7 +53,7 @@ def train_pipeline(root_path: str | Path) -> None:
     held = hold_log() if opt["rank"] == 0 else None
     log = None
     try:
-        _set_determinism(bool(opt.get("deterministic")))
+        set_determinism(bool(opt.get("deterministic")))
         state = load_resume_state(opt)
         if state and not args.seed_given:  # what the run drew when it started
             opt["manual_seed"] = args.resolved["manual_seed"] = state.get("seed", opt["manual_seed"])
@@ -79,7 +79,7 @@ def train_pipeline(root_path: str | Path) -> None:
         close_log(held, log)
 
 
-def _set_determinism(deterministic: bool) -> None:
+def set_determinism(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by torch.use_deterministic_algorithms

@@ -18,8 +18,10 @@ def without_values(net: nn.Module) -> Iterator[None]:
 
     Attributes and buffers are put back afterwards: BasicSR's EDSR, RCAN and SwinIR keep their ``mean`` on their input's
     device (``self.mean = self.mean.type_as(x)``), others keep masks, and would be left with ones that have no values.
+    Buffers get back their values too: counters of one number (batch normalisation's) do count in there.
     """
     kept = [(module, dict(vars(module)), dict(module._buffers)) for module in net.modules()]
+    values = [(buffer, buffer.clone()) for buffer in net.buffers()]
     try:
         with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
             yield
@@ -28,3 +30,6 @@ def without_values(net: nn.Module) -> Iterator[None]:
             for store, before in ((vars(module), attributes), (module._buffers, buffers)):
                 store.clear()
                 store.update(before)
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)

@@ -16,6 +16,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ..compat import register
+from ..tf32 import tf32
 from .vqgan_blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm, swish
 from .vqgan_layout import DDConfig
 
@@ -148,6 +149,26 @@ class Decoder(nn.Module):
         return self.conv_out(swish(self.norm_out(h)))
 
 
+class _ExactProduct(torch.autograd.Function):
+    """``rows @ codes.T`` in full float32, forward and backward, also where the networks around it may use TF32."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, codes: Tensor) -> Tensor:
+        ctx.save_for_backward(rows if ctx.needs_input_grad[1] else None, codes)
+        ctx.transposed = rows.stride() == (1, len(rows))  # PyTorch multiplies the other way round then: to the same bit
+        with tf32(False):
+            return rows @ codes.t()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (gradient,), (rows, codes) = gradients, ctx.saved_tensors
+        with tf32(False):
+            return (
+                (codes.t() @ gradient.t()).t() if ctx.transposed else gradient @ codes,
+                gradient.t() @ rows if ctx.needs_input_grad[1] else None,
+            )
+
+
 class Codebook(nn.Module):
     """The code vectors; ``embedding.weight`` has shape (n_embed, embed_dim)."""
 
@@ -159,12 +180,12 @@ class Codebook(nn.Module):
     def logits(self, z: Tensor) -> Tensor:
         """Minus the squared distance of every latent pixel to every code, (B, D, h, w) to (B * h * w, n_embed).
 
-        Always float32: the distances are differences of large numbers, and their softmax has no temperature.
+        Always in full float32: the distances are differences of large numbers, and their softmax has no temperature.
         """
         codes = self.embedding.weight.float()
         rows = z.float().permute(0, 2, 3, 1).reshape(-1, codes.shape[1])
         with torch.autocast(z.device.type, enabled=False):
-            product = rows @ codes.t()
+            product: Tensor = _ExactProduct.apply(rows, codes)
         return 2.0 * product - rows.pow(2).sum(1, keepdim=True) - codes.pow(2).sum(1)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,8 @@ def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
 def check_options(opt: Mapping[str, Any], is_train: bool = True, source: Path | str = "options") -> None:
     """Raise one ConfigError that lists every problem, if there is any.
 
-    Files of ``DCKDModel`` and ``RestorationModel`` are checked to the last key. Of other models only what would
-    certainly fail is reported, for their keys are their own.
+    Files of ``DCKDModel``, ``RestorationModel`` and what derives from them are checked to the last key. Of other models
+    only what would certainly fail is reported, for their keys are their own.
 
     Args:
         opt: options as loaded, or as returned by :func:`~dckd_basicsr.config.parse_options`.

@@ -10,7 +10,7 @@ import torch
 from basicsr.utils import registry
 
 from ..archs.vqgan_layout import DDConfig
-from .keys import OWN_MODELS
+from ..kinds import is_own
 from .problems import block_of, choose, show
 from .signature import Parameters, binding_problems, misfit, parameters_of, settings_problems
 
@@ -83,7 +83,7 @@ METRIC = Kind(
 
 def component_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     """Return unknown type names, and arguments that their constructors would not take."""
-    own = opt.get("model_type") in OWN_MODELS
+    own = is_own(opt.get("model_type"))
     problems = []
     models = _names(registry.MODEL_REGISTRY)
     if opt.get("model_type") is not None and _lookup(models, opt["model_type"]) is None:

@@ -9,8 +9,9 @@ from typing import Any
 from ..data import pack_problems, paired_folder_problems, paired_lmdb_problems, read_meta
 from ..data.payload import RAW
 from ..errors import DatasetError
+from ..kinds import is_own
 from .evaluation import is_evaluated, single_problems, size_problems
-from .keys import LMDB_TYPE, OWN_MODELS, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
+from .keys import LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
 from .problems import block_of
 from .resources import as_path, is_there, missing_file
 from .weights import resume_problems, weight_problems
@@ -20,7 +21,7 @@ __all__ = ["file_problems", "is_lmdb"]
 
 def file_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     """Return missing, damaged and ill-fitting files: weights, training states, data sets."""
-    own = opt.get("model_type") in OWN_MODELS
+    own = is_own(opt.get("model_type"))
     told: set[str] = set()
     problems = [*weight_problems(opt, is_train, told), *resume_problems(opt)]
     for name, dataset in block_of(opt, "datasets").items():

@@ -16,19 +16,17 @@ from basicsr.utils import registry
 from ..archs.vqgan_layout import DDConfig
 from ..distill.objective import TERM_KEYS
 from ..docstrings import arguments_of, summary_of
+from ..kinds import extra_keys, own_models
 from .components import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, Kind
 from .inherit import BASE, REPLACE
 from .key_docs import BLOCKS, DESCRIPTIONS
 from .keys import (
     AT_LEAST,
     DIST,
-    DISTILLED,
     IGNORED_BY_PATCHES,
     LMDB_TYPE,
-    OWN_MODELS,
     PAIRED_TYPES,
     PATCH_TYPES,
-    PLAIN,
     SETTINGS,
     TILE,
 )
@@ -61,7 +59,7 @@ def json_schema() -> Schema:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "dckd_basicsr option file",
         "type": "object",
-        "if": {"properties": {"model_type": {"enum": list(OWN_MODELS)}}},
+        "if": {"properties": {"model_type": {"enum": own_models()}}},
         "then": {"if": {"required": [BASE]}, "then": _ref("file.part"), "else": _ref("file")},
         "else": _ref("file.other"),
         "definitions": definitions,
@@ -112,8 +110,8 @@ def _json(value: Any) -> Any:
 
 def _keys(block: str) -> Schema:
     """The plain keys of one of this package's own blocks."""
-    texts = DESCRIPTIONS[block]
-    return {key: _value(key, annotation, texts.get(key, "")) for key, annotation in BLOCKS[block].items()}
+    texts, annotations = DESCRIPTIONS[block], {**BLOCKS[block], **extra_keys(block)}
+    return {key: _value(key, annotation, texts.get(key, "")) for key, annotation in annotations.items()}
 
 
 def _settings(cls: Any) -> Schema:
@@ -213,9 +211,9 @@ def _file(suffix: str) -> Schema:
         train[key] = {"anyOf": [_ref(f"loss{suffix}"), *off], "description": DESCRIPTIONS["train"][key]}
     for key, kind in (("optim_g", OPTIMIZER), ("scheduler", SCHEDULER)):
         train[key] = {"allOf": [_ref(f"{kind.noun}{suffix}")], "description": DESCRIPTIONS["train"][key]}
-    for key in networks(DISTILLED):
+    for key in networks(distilling=True):
         network = _ref(f"network{suffix}")
-        network = {"allOf": [network]} if key in networks(PLAIN) else _or_null(network)
+        network = {"allOf": [network]} if key in networks(distilling=False) else _or_null(network)
         top[key] = {**network, "description": DESCRIPTIONS["top"][key]}
     train |= {name: _or_null(_settings(cls)) for name, cls in SETTINGS.items()}
     val["tile"] = _or_null(_settings(TILE))
@@ -227,7 +225,7 @@ def _file(suffix: str) -> Schema:
     }
     val["metrics"] = _or_null(metric | {"description": DESCRIPTIONS["val"]["metrics"]})
     top |= {
-        "model_type": {"enum": list(OWN_MODELS), "description": DESCRIPTIONS["top"]["model_type"]},
+        "model_type": {"enum": own_models(), "description": DESCRIPTIONS["top"]["model_type"]},
         "datasets": _datasets(suffix),
         "path": _or_null(_block(path, text=DESCRIPTIONS["top"]["path"])),
         "train": _block(train, needed.get("train", ()), DESCRIPTIONS["top"]["train"]),
@@ -251,12 +249,12 @@ def _base() -> Schema:
 
 
 def _is_plain() -> Schema:
-    return {"properties": {"model_type": {"const": PLAIN}}, "required": ["model_type"]}
+    return {"properties": {"model_type": {"enum": own_models(distilling=False)}}, "required": ["model_type"]}
 
 
 def _no_teacher() -> Schema:
-    mine = networks(PLAIN)
-    others = [name for name in networks(DISTILLED) if name not in mine]
+    mine = networks(distilling=False)
+    others = [name for name in networks(distilling=True) if name not in mine]
     forbidden = dict.fromkeys(weight_keys(others), False)
     return {"properties": {**dict.fromkeys(others, False), "path": {"properties": forbidden}}}
 

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from ..docstrings import arguments_of, prose_of
 from .inherit import BASE, REPLACE
-from .keys import DIST, DISTILLED, LOGGER, PAIRED, PATH, SETTINGS, TILE, TOP, TRAIN, VAL
+from .keys import DIST, LOGGER, PAIRED, PATH, SETTINGS, TILE, TOP, TRAIN, VAL
 from .problems import show
 from .schema import networks, weight_keys
 from .typecheck import describe
@@ -21,8 +21,8 @@ _MARKER = "a test compares -->"
 _RUN = "set by the run, not in a file"
 
 BLOCKS: dict[str, Mapping[str, Any]] = {
-    "top": TOP | networks(DISTILLED),
-    "path": PATH | weight_keys(networks(DISTILLED)),
+    "top": TOP | networks(distilling=True),
+    "path": PATH | weight_keys(networks(distilling=True)),
     "datasets.NAME": PAIRED,
     "train": TRAIN,
     "val": VAL,
@@ -56,7 +56,8 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "ignore_resume_networks": "networks that keep their pretrain_network_* on a resume, besides all but network_g",
         "pretrain_network_g": "weights to start from, or to test: a file, or builtin:NAME",
         "strict_load_g": "false loads what fits and logs the rest",
-        "param_key_g": "the entry of the file that holds the weights; params by default, params_ema for the average",
+        "param_key_g": "the entry of the file that student and average start from; by default params, and params_ema "
+        "for the average",
         "pretrain_network_teacher": "the teacher's weights: a file, or builtin:NAME",
         "strict_load_teacher": "false loads what fits and logs the rest",
         "param_key_teacher": "the entry of the file that holds the weights; null searches for one",

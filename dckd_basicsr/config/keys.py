@@ -22,12 +22,10 @@ __all__ = [
     "IGNORED_BY_PATCHES",
     "LMDB_TYPE",
     "LOGGER",
-    "OWN_MODELS",
     "PAIRED",
     "PAIRED_TYPES",
     "PATCH_TYPES",
     "PATH",
-    "PLAIN",
     "SETTINGS",
     "SINGLE_TYPE",
     "TAUGHT_TERMS",
@@ -39,9 +37,8 @@ __all__ = [
     "Block",
 ]
 
-DISTILLED, PLAIN = "DCKDModel", "RestorationModel"
-OWN_MODELS = (DISTILLED, PLAIN)
-"""Models whose option files are checked to the last key."""
+DISTILLED = "DCKDModel"
+"""The model that messages advise; which models are ours is said by ``kinds.py``."""
 
 TAUGHT_TERMS = tuple(key for key in TERM_KEYS if key != "pixel_opt")
 """Terms that need a teacher."""

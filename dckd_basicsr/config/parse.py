@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from ..distill.settings import settings_from
+from ..kinds import is_own
 from ..runtime import processes
 from .check import check_options
 from .defaults import fill_defaults
-from .keys import OWN_MODELS
 from .problems import block_of
 from .resolve import resolve_options
 from .resources import find_options, resolve_weights
@@ -100,7 +100,7 @@ def _num_gpu(opt: dict[str, Any]) -> int:
     if opt["num_gpu"] != "auto":
         return int(opt["num_gpu"])
     count = torch.cuda.device_count()
-    if count > 1 and not opt["dist"] and opt["model_type"] in OWN_MODELS:
+    if count > 1 and not opt["dist"] and is_own(opt["model_type"]):
         print(f"Using 1 of {count} GPUs; torchrun --nproc_per_node={count} and --launcher pytorch use all.", flush=True)
         return 1
     return count
@@ -131,7 +131,7 @@ def _resolve_paths(opt: dict[str, Any]) -> None:
     for network in networks:
         if block_of(opt, network).get("type") == "PretrainedNet":
             opt[network]["path"] = str(resolve_weights(opt[network]["path"]))
-    trained = ("network_g",) if opt["model_type"] in OWN_MODELS else ("network_g", "network_d")
+    trained = ("network_g",) if is_own(opt["model_type"]) else ("network_g", "network_d")
     frozen = [n for n in networks if n not in trained]
     kept = [*(paths.get("ignore_resume_networks") or []), *frozen]
     paths["ignore_resume_networks"] = list(dict.fromkeys(kept))

@@ -13,8 +13,9 @@ from ..archs.facts import ArchFacts, facts_from_options
 from ..data.patches import stages_from
 from ..distill.objective import TERM_KEYS
 from ..errors import ConfigError
+from ..kinds import distils, is_own
 from .evaluation import evaluation_rules
-from .keys import OWN_MODELS, PATCH_TYPES, PLAIN, TAUGHT_TERMS, VQGAN_TERMS
+from .keys import PATCH_TYPES, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, show, type_of
 from .resources import where_to_get
 
@@ -25,7 +26,7 @@ _TERM_LOSSES = {"contrastive_opt": "ContrastiveLoss", "distribution_opt": "Distr
 
 def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     """Return contradictions between blocks; only the package's own models have these rules."""
-    if opt.get("model_type") not in OWN_MODELS:
+    if not is_own(opt.get("model_type")):
         return []
     problems = [*_scale_rules(opt, is_train), *evaluation_rules(opt)]
     if is_train:
@@ -37,13 +38,13 @@ def device_problems(opt: Mapping[str, Any]) -> list[str]:
     """Return what the machine cannot give: GPUs."""
     wanted, has_gpu = opt.get("num_gpu"), torch.cuda.is_available()
     recorded = block_of(opt, "train", "runtime").get("cuda_graph") is True
-    if recorded and (wanted == 0 or not has_gpu) and opt.get("model_type") in OWN_MODELS:
+    if recorded and (wanted == 0 or not has_gpu) and is_own(opt.get("model_type")):
         return ["train.runtime.cuda_graph is true, but the run is on a CPU; set it to auto or false"]
     if not isinstance(wanted, int) or wanted <= 0:
         return []
     if not has_gpu:
         return [f"num_gpu is {wanted}, but PyTorch finds no usable CUDA device; set num_gpu: auto, or 0 for the CPU"]
-    if wanted > 1 and opt.get("model_type") in OWN_MODELS and opt.get("dist") is False:
+    if wanted > 1 and is_own(opt.get("model_type")) and opt.get("dist") is False:
         return [
             f"num_gpu is {wanted}, but {opt['model_type']} runs one process per GPU; start it with "
             f"`torchrun --nproc_per_node={wanted} -m dckd_basicsr train -opt FILE --launcher pytorch`, or "
@@ -147,8 +148,8 @@ def _term_rules(opt: Mapping[str, Any]) -> Iterator[str]:
 
 def _network_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     taught = _terms(opt, TAUGHT_TERMS)
-    if taught and opt["model_type"] == PLAIN:
-        yield f"model_type {PLAIN} has no teacher, which {_listed(taught)} need; use model_type: DCKDModel"
+    if taught and not distils(opt["model_type"]):
+        yield f"model_type {opt['model_type']} has no teacher, which {_listed(taught)} need; use model_type: DCKDModel"
         return
     if taught:
         yield from _network_rule(opt, "teacher", taught)

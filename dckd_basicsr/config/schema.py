@@ -1,6 +1,7 @@
 """Unknown and missing keys, and values of the wrong kind.
 
-``DCKDModel`` and ``RestorationModel`` read only the keys of ``keys.py``, so anything else in their files is a mistake.
+``DCKDModel``, ``RestorationModel`` and what derives from them read only the keys of ``keys.py`` and those they name
+themselves (``extra_keys``), so anything else in their files is a mistake.
 Files of other models are judged by their own code; of them only what every BasicSR run needs is asked.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..kinds import distils, extra_keys, is_own, own_models
 from .keys import (
     AT_LEAST,
     DIST,
@@ -16,12 +18,10 @@ from .keys import (
     IGNORED_BY_PATCHES,
     LMDB_TYPE,
     LOGGER,
-    OWN_MODELS,
     PAIRED,
     PAIRED_TYPES,
     PATCH_TYPES,
     PATH,
-    PLAIN,
     SETTINGS,
     SINGLE_TYPE,
     TILE,
@@ -43,14 +43,15 @@ _ALWAYS_JUDGED = ("name", "datasets", "path", "train", "val", "logger")
 
 def schema_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     """Return what is wrong with the keys of every block, and with the kinds of their values."""
-    own = opt.get("model_type") in OWN_MODELS
+    model = opt.get("model_type")
+    own = is_own(model)
     needed = needed_keys(own, is_train)
-    known = networks(opt.get("model_type"))
-    problems = _block(FILE, opt, TOP | known, needed[FILE], own)
+    known = networks(distilling=distils(model))
+    problems = _block(FILE, opt, TOP | known | extra_keys("top", model), needed[FILE], own, model)
     problems += [text for k in _ALWAYS_JUDGED if opt.get(k) is not None for text in misfit(k, FILE, opt[k], TOP[k])]
     for name, keys in (("path", PATH | weight_keys(known)), ("train", TRAIN), ("val", VAL), ("logger", LOGGER)):
         if isinstance(opt.get(name), Mapping):
-            problems += _block(name, opt[name], keys, needed.get(name, ()), own)
+            problems += _block(name, opt[name], keys | extra_keys(name, model), needed.get(name, ()), own, model)
     for name, cls in SETTINGS.items() if own else ():
         problems += settings_problems(f"train.{name}", block_of(opt, "train").get(name), cls)
     if own:
@@ -72,9 +73,9 @@ def needed_keys(own: bool, is_train: bool) -> dict[str, tuple[str, ...]]:
     }
 
 
-def networks(model_type: Any) -> dict[str, Any]:
+def networks(*, distilling: bool) -> dict[str, Any]:
     """Return the networks that a model of this package builds, with what stands under them."""
-    others = ("network_teacher", "network_vqgan") if model_type == DISTILLED else ()
+    others = ("network_teacher", "network_vqgan") if distilling else ()
     return {"network_g": Block, **dict.fromkeys(others, Block | None)}
 
 
@@ -88,24 +89,24 @@ def weight_keys(names: Iterable[str]) -> dict[str, Any]:
 
 
 def _block(
-    where: str, block: Mapping[str, Any], keys: Mapping[str, Any], needed: Sequence[str], own: bool
+    where: str, block: Mapping[str, Any], keys: Mapping[str, Any], needed: Sequence[str], own: bool, model: Any = None
 ) -> list[str]:
     missing = [key for key in needed if block.get(key) is None]
     problems = [f"missing key '{key}' in {where}" for key in missing]
     if not own:
         return problems
-    problems += [_unknown(key, where, keys) for key in block if key not in keys]
+    problems += [_unknown(key, where, keys, model) for key in block if key not in keys]
     for key in [k for k in block if k in keys and k not in missing]:
         problems += misfit(key, where, block[key], keys[key]) or _too_small(key, where, block[key])
     return problems
 
 
-def _unknown(key: Any, where: str, keys: Mapping[str, Any]) -> str:
+def _unknown(key: Any, where: str, keys: Mapping[str, Any], model: Any) -> str:
     if (where, key) == ("train", "perceptual_opt"):
         return "'perceptual_opt' in train is a term of BasicSR's SRModel and would be ignored here; remove it"
-    distilled = networks(DISTILLED)
+    distilled = networks(distilling=True)
     if where in (FILE, "path") and key in distilled | weight_keys(distilled):
-        return f"'{key}' in {where} would be ignored by model_type {PLAIN}; remove it, or use model_type: {DISTILLED}"
+        return f"'{key}' in {where} would be ignored by model_type {model}; remove it, or use model_type: {DISTILLED}"
     return unknown_key(key, where, keys)
 
 
@@ -148,7 +149,7 @@ def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> l
     if own and paired:
         problems += _mixed(where, dataset, phase)
     elif dataset.get("type") == LMDB_TYPE and phase == "train":
-        problems.append(f"{where}: {LMDB_TYPE} leaves work to the model, which only {' and '.join(OWN_MODELS)} do")
+        problems.append(f"{where}: {LMDB_TYPE} leaves work to the model, which only {' and '.join(own_models())} do")
     if phase == "train" and dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
         problems.append(f"{where}: prefetch_mode 'cuda' needs pin_memory: true")
     return problems

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..archs import ArchFacts, detected_name, facts_from_options, outline, recognize, vqgan_options_from_state
 from ..checkpoint import load_training_state, load_weights, misfits
 from ..errors import CheckpointError, ConfigError, DCKDError
-from .keys import OWN_MODELS, TAUGHT_TERMS, VQGAN_TERMS
+from ..kinds import is_own
+from .keys import TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, type_of
 from .resources import as_path, is_there, missing_file, resolve_weights
 from .rules import facts_problems
@@ -37,7 +38,7 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
         is_train: for training (else for testing).
         told: hints on where to get files that were given already.
     """
-    own = opt.get("model_type") in OWN_MODELS
+    own = is_own(opt.get("model_type"))
     paths = block_of(opt, "path")
     outlines: dict[str, nn.Module] = {}
     for name, block in opt.items():
@@ -69,7 +70,7 @@ def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
             f"path.resume_state: '{state}' does not exist; states are written to "
             "experiments/NAME/training_states/ITERATION.state, and --auto_resume finds the latest"
         )
-    elif opt.get("model_type") in OWN_MODELS:
+    elif is_own(opt.get("model_type")):
         try:
             load_training_state(path)
         except CheckpointError as error:
@@ -103,7 +104,7 @@ def _outline(
             yield path
             return
         options["path"] = str(path)
-    if opt.get("model_type") not in OWN_MODELS or name == "network_vqgan":
+    if not is_own(opt.get("model_type")) or name == "network_vqgan":
         return  # not ours to judge; or its layout may be in the weights
     try:
         net = outlines[name] = outline(options)

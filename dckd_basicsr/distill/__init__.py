@@ -17,7 +17,7 @@ from .settings import (
     ResizeSettings,
     settings_from,
 )
-from .step import DistillParts, DistillStep, Need
+from .step import DistillParts, DistillStep, Drawn, Need
 
 __all__ = [
     "TERM_KEYS",
@@ -27,6 +27,7 @@ __all__ = [
     "DegradationSettings",
     "DistillParts",
     "DistillStep",
+    "Drawn",
     "EncoderSettings",
     "FrozenEncoder",
     "Generators",

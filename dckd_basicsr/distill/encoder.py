@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,6 +27,8 @@ class FrozenEncoder(nn.Module):
     def __init__(self, vqgan: VQGAN, settings: EncoderSettings | None = None) -> None:
         super().__init__()
         self.dtype = torch.float32
+        self.float32_region: Callable[[], AbstractContextManager] = nullcontext
+        """Makes the context in which the layers compute where they compute in float32."""
         self.vqgan = vqgan.eval().requires_grad_(False)
         self.settings = settings or EncoderSettings()
 
@@ -47,7 +51,8 @@ class FrozenEncoder(nn.Module):
         weight = getattr(self.vqgan.encoder.conv_in, "weight", None)
         if weight is not None and weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)  # else the first layers run in the other layout
-        return self.vqgan.analyse(x.to(self.dtype), taps=taps, logits=logits)
+        with self.float32_region():
+            return self.vqgan.analyse(x.to(self.dtype), taps=taps, logits=logits)
 
     def round_to(self, dtype: torch.dtype) -> None:
         """Let the layers compute in ``dtype``; the codebook and what is compared with it stay float32."""
@@ -69,5 +74,6 @@ class FrozenEncoder(nn.Module):
         count = images_at_once(images, self.settings.chunk, 2.5 * self.vqgan.config.ch, self.dtype)
         pieces = [self(piece, taps=True, logits=False).taps for piece in images.split(count)]
         levels = pieces[0] if len(pieces) == 1 else tuple(torch.cat(level) for level in zip(*pieces))
-        rows = self.vqgan.logits_from_last_tap(levels[-1][:wanted]) if wanted else None
+        with self.float32_region():
+            rows = self.vqgan.logits_from_last_tap(levels[-1][:wanted]) if wanted else None
         return Encoding(levels if taps else (), rows)

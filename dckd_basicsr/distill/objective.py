@@ -51,16 +51,19 @@ def _logits(loss: nn.Module, step: DistillStep, measures: dict[str, Tensor]) -> 
 
 
 def _contrast(loss: nn.Module, step: DistillStep, measures: dict[str, Tensor]) -> Tensor:
+    # First what needs no gradient: what it takes in passing is free again before the student's graph is there to stay.
+    teacher, negatives = step.teacher_taps, step.negative_taps
     if not isinstance(loss, ContrastiveLoss):
-        return loss(step.student_taps, step.teacher_taps, step.negative_taps)
-    terms = loss.terms(step.student_taps, step.teacher_taps, step.negative_taps)
+        return loss(step.student_taps, teacher, negatives)
+    terms = loss.terms(step.student_taps, teacher, negatives)
     measures["d_teacher"] = terms.positive
     measures["d_negative"] = terms.negative
     return terms.loss
 
 
 def _distribution(loss: nn.Module, step: DistillStep, measures: dict[str, Tensor]) -> Tensor:
-    return loss(step.student_logits, step.teacher_logits)
+    teacher = step.teacher_logits  # first, as above
+    return loss(step.student_logits, teacher)
 
 
 def _consistency(loss: nn.Module, step: DistillStep, measures: dict[str, Tensor]) -> Tensor:

@@ -11,20 +11,20 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..archs.vqgan_arch import Encoding
 from .chunking import images_at_once
-from .consistency import draw_transform
+from .consistency import Transform, draw_transform
 from .degradation import Degradation
 from .encoder import FrozenEncoder
 from .generators import Generators
 from .settings import ConsistencySettings, NegativesSettings
 
-__all__ = ["DistillParts", "DistillStep", "Need"]
+__all__ = ["DistillParts", "DistillStep", "Drawn", "Need"]
 
 P = TypeVar("P")
 
@@ -36,6 +36,18 @@ class Need:
     CONSISTENCY = "consistency"
     TAPS = "taps"
     CODES = "codes"
+
+
+class Drawn(NamedTuple):
+    """What a step draws, where that has to be done beforehand.
+
+    Attributes:
+        degraded: D_j(LQ) for all j, (num * B, C, h, w).
+        switches: of the :class:`Transform` for the teacher, (4, B); None where no term needs it.
+    """
+
+    degraded: Tensor
+    switches: Tensor | None = None
 
 
 @dataclass
@@ -71,6 +83,15 @@ class DistillParts:
         inputs = [degrade(lq) for _ in range(self.negatives.num - int(self.negatives.include_clean))]
         return torch.cat([*inputs, lq] if self.negatives.include_clean else inputs)
 
+    def transform(self, lq: Tensor) -> Transform:
+        """Draw g for label consistency."""
+        return draw_transform(len(lq), self.consistency, self.generators, lq.device)
+
+    def draw(self, lq: Tensor, needs: Collection[str]) -> Drawn:
+        """Draw what a :class:`DistillStep` with contrast would draw by itself, in the same order."""
+        switches = self.transform(lq).switches if Need.CONSISTENCY in needs else None  # the teacher runs first
+        return Drawn(self.negative_inputs(lq), switches)
+
 
 class DistillStep:
     """One batch, seen lazily.
@@ -81,7 +102,7 @@ class DistillStep:
         gt: ground truth in [0, 1], (B, C, scale * h, scale * w).
         student: student output for ``lq``, with its graph.
         needs: all that the terms of this run ask for, see :class:`Need`.
-        degraded: what ``parts.negative_inputs(lq)`` gave, if it was drawn beforehand.
+        drawn: what ``parts.draw(lq, needs)`` gave, if it was drawn beforehand.
     """
 
     def __init__(
@@ -91,14 +112,14 @@ class DistillStep:
         gt: Tensor,
         student: Tensor,
         needs: Collection[str] = (),
-        degraded: Tensor | None = None,
+        drawn: Drawn | None = None,
     ) -> None:
         self.parts = parts
         self.lq = lq
         self.gt = gt
         self.student = student
         self.needs = frozenset(needs)
-        self.degraded = degraded
+        self.drawn = drawn
 
     @property
     def teacher(self) -> Tensor:
@@ -118,7 +139,7 @@ class DistillStep:
     def negatives(self) -> Tensor:
         """H(D_j(LQ)) for all j, (num * B, C, H, W), the negatives one after another."""
         history = _part(self.parts.history, "history model")
-        batch = self.parts.negative_inputs(self.lq) if self.degraded is None else self.degraded
+        batch = self.parts.negative_inputs(self.lq) if self.drawn is None else self.drawn.degraded
         with self.parts.frozen_region():
             return self._in_pieces(history, batch, self.parts.history_width, self.parts.negatives.chunk)
 
@@ -156,7 +177,8 @@ class DistillStep:
         if Need.CONSISTENCY not in self.needs:
             with self.parts.frozen_region():
                 return (self._in_pieces(teacher, self.lq, self.parts.teacher_width),)
-        transform = draw_transform(len(self.lq), self.parts.consistency, self.parts.generators, self.lq.device)
+        switches = None if self.drawn is None else self.drawn.switches
+        transform = self.parts.transform(self.lq) if switches is None else Transform(switches)
         both = torch.cat([self.lq, transform(self.lq)])
         with self.parts.frozen_region():
             plain, transformed = self._in_pieces(teacher, both, self.parts.teacher_width).chunk(2)

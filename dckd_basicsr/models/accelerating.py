@@ -6,21 +6,21 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..archs.facts import facts_of
 from ..distill import HistoryModel
 from ..distill.chunking import widest_layer
-from ..runtime.acceleration import arrange, arrange_encoder, set_float32
+from ..runtime.acceleration import PrecisionSettings, arrange, arrange_encoder, set_float32
 from ..runtime.budget import shown, step_budget
 from ..runtime.compiling import compile_blocks, recompute
 from ..runtime.loaders import patch_stages
-from ..runtime.static_step import StaticStep
+from ..runtime.static_step import Record, StaticStep, record_cuda_graph
 
 if TYPE_CHECKING:
     from .restoration_model import RestorationModel
 
-__all__ = ["accelerate", "draws_on_the_host"]
+__all__ = ["accelerate", "draws_on_the_host", "recorded_step"]
 
 _LOG = logging.getLogger("basicsr")
 
@@ -35,7 +35,7 @@ def accelerate(model: RestorationModel) -> None:
     precision = settings.precision
     _LOG.info(
         "Runtime: student in %s, frozen networks in %s, losses in fp32; %s",
-        *(_named(each, model.device) for each in (precision.student, precision.frozen)),
+        *(_named(each, precision, model.device) for each in (precision.student, precision.frozen)),
         "step as a CUDA graph" if settings.cuda_graph else "step launched operation by operation",
     )
     set_float32(precision)
@@ -54,7 +54,20 @@ def accelerate(model: RestorationModel) -> None:
     if settings.compile:
         compile_blocks(model.objective)
     if settings.cuda_graph:
-        model.static = StaticStep(model.compute, student, parts.generators, model.device)
+        model.static = recorded_step(model)
+
+
+def recorded_step(model: RestorationModel, record: Record = record_cuda_graph) -> StaticStep:
+    """Return the step of a model for replaying; random numbers that decide about shapes are drawn outside of it."""
+    prepare = {}
+    if draws_on_the_host(model):
+        prepare = {"prepare": lambda lq, gt: (lq, gt, *_drawn(model, lq))}
+    student = model.get_bare_model(model.net_g)
+    return StaticStep(model.compute, student, model.parts.generators, model.device, record, **prepare)
+
+
+def _drawn(model: RestorationModel, lq: Tensor) -> list[Tensor]:
+    return [each for each in model.parts.draw(lq, model.objective.needs) if each is not None]
 
 
 def draws_on_the_host(model: RestorationModel) -> bool:
@@ -69,8 +82,10 @@ def _options(model: RestorationModel, name: str) -> Any:
     return model.opt["network_teacher" if name == "teacher" else "network_g"]
 
 
-def _named(precision: str | None, device: torch.device) -> str:
-    return precision or ("fp32" if device.type == "cpu" else "fp32 (convolutions in TF32)")
+def _named(one: str | None, both: PrecisionSettings, device: torch.device) -> str:
+    if one is None and device.type != "cpu" and "fp32" not in (both.student, both.frozen):
+        return "fp32 (convolutions in TF32)"
+    return one or "fp32"
 
 
 def _measure_widths(model: RestorationModel, history: nn.Module | None) -> None:

@@ -20,6 +20,7 @@ from ..runtime.random_state import random_state, restore_random_state
 
 __all__ = [
     "apply_changed_options",
+    "initial_rates",
     "of_this_process",
     "restore_streams",
     "training_state",
@@ -101,6 +102,11 @@ def with_present_flags(state: Mapping[str, Any], optimizer: Optimizer) -> dict[s
         flags = {key: own[key] for key in ("fused", "foreach", "capturable") if key in own}
         groups.append({**saved, **flags})
     return {**state, "param_groups": groups}
+
+
+def initial_rates(state: Mapping[str, Any]) -> list[float]:
+    """Return the learning rate from which the schedule of each group starts, out of an optimizer's state."""
+    return [float(group.get("initial_lr", group["lr"])) for group in state["param_groups"]]
 
 
 def apply_changed_options(optimizer: Optimizer, scheduler: Any, options: Mapping[str, Any]) -> None:

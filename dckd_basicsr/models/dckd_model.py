@@ -26,6 +26,7 @@ from ..distill import (
     settings_from,
 )
 from ..errors import ConfigError
+from ..kinds import Distilling
 from ..runtime.acceleration import region
 from .restoration_model import RestorationModel
 
@@ -36,7 +37,7 @@ _UNUSED_VQGAN_PARTS = ("decoder.", "post_quant_conv.", "loss.")
 
 
 @register(MODEL_REGISTRY)
-class DCKDModel(RestorationModel):
+class DCKDModel(RestorationModel, Distilling):
     """Dynamic contrastive knowledge distillation, its ablations and its baselines: which terms ``train`` has decides.
 
     A run without ``contrastive_opt`` has no history model and no negatives; one without contrast and distribution has

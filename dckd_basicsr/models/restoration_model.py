@@ -17,19 +17,21 @@ from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts, facts_of
 from ..compat import register
-from ..distill import DistillParts, DistillStep, Generators, Objective, ObjectiveValues, settings_from
+from ..distill import DistillParts, DistillStep, Drawn, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
-from ..runtime.acceleration import RuntimeSettings, region, settled
+from ..kinds import OwnModel
+from ..runtime.acceleration import RuntimeSettings, backward_region, lay_out, may_fuse, region, settled
 from ..runtime.augment import images_on
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
+from ..runtime.flat import KeptBuffers
 from ..runtime.loaders import accumulation, patch_stages
 from ..runtime.processes import gather
 from ..runtime.run_folder import goes_on_in_place
-from ..runtime.schedules import build_schedule
-from ..runtime.static_step import NotRecordable, StaticStep
+from ..runtime.schedules import build_schedule, schedule_state
+from ..runtime.static_step import NotRecordable, StaticStep, recording_stream
 from ..runtime.validation_record import ValidationRecord
-from .accelerating import accelerate, draws_on_the_host
-from .checkpointing import apply_changed_options, of_this_process, with_present_flags
+from .accelerating import accelerate
+from .checkpointing import apply_changed_options, initial_rates, of_this_process, with_present_flags
 from .restoring import restorer
 from .validation import validate
 
@@ -40,7 +42,7 @@ _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
 @register(MODEL_REGISTRY)
-class RestorationModel(SRModel):
+class RestorationModel(OwnModel, SRModel):
     """Trains and tests one network on its own loss terms (``train.pixel_opt``); :class:`DCKDModel` adds the others.
 
     ``SRModel.__init__`` builds and loads ``net_g`` and then calls :meth:`init_training_settings`, so everything a
@@ -59,6 +61,26 @@ class RestorationModel(SRModel):
             )
         if self.is_train:
             self.check_patches("network_g", self.facts)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Move and, in a process group, wrap a network.
+
+        The student is laid out before, since DistributedDataParallel lays out its buckets as it finds the parameters;
+        and where its step is to be recorded, it is wrapped on the stream of the recordings, to which else the hooks in
+        its gradients would be foreign.
+        """
+        if not self.is_train or net is not getattr(self, "net_g", None):
+            return super().model_to_device(net)
+        asked = settings_from(RuntimeSettings, self.opt["train"].get("runtime"), "train.runtime")
+        self.runtime = settled(asked, self.device, int(self.opt["world_size"]))
+        lay_out(net, self.runtime, facts_of(net, self.opt["network_g"], int(self.opt.get("scale", 1))))
+        if not (self.opt["dist"] and self.runtime.cuda_graph):
+            return super().model_to_device(net)
+        torch.cuda.synchronize()
+        with torch.cuda.stream(recording_stream()):
+            wrapped = super().model_to_device(net)
+        torch.cuda.synchronize()
+        return wrapped
 
     def check_patches(self, network: str, facts: ArchFacts) -> None:
         """Refuse training patches that a network cannot take, also one whose rules only its weight file tells.
@@ -88,8 +110,6 @@ class RestorationModel(SRModel):
             self._init_ema()
         self.clip_grad_norm = train_opt.get("clip_grad_norm")
         self.accumulate = accumulation(self.opt)
-        asked = settings_from(RuntimeSettings, train_opt.get("runtime"), "train.runtime")
-        self.runtime = settled(asked, self.device, int(self.opt["world_size"]))
         self.scaler = self._loss_scale()
         self.static: StaticStep | None = None
         run, rank = Path(self.opt["path"]["experiments_root"]), int(self.opt["rank"])
@@ -111,8 +131,8 @@ class RestorationModel(SRModel):
         unmet = self.objective.needs
         if unmet:
             raise ConfigError(
-                f"model_type RestorationModel trains without a teacher, but train asks for {', '.join(sorted(unmet))}; "
-                "use model_type: DCKDModel"
+                f"model_type {self.opt['model_type']} trains without a teacher, but train asks for "
+                f"{', '.join(sorted(unmet))}; use model_type: DCKDModel"
             )
         return DistillParts(generators=self.generators)
 
@@ -123,8 +143,9 @@ class RestorationModel(SRModel):
             batch, _, height, width = self._batch_shape
             _LOG.info("From iteration %d: batches of %d LQ patches of %dx%d px", current_iter, batch, width, height)
         self.optimizer_g.zero_grad(set_to_none=True)
+        kept = KeptBuffers(self.get_bare_model(self.net_g)) if self.guard.settings.check else None
         self.values = self._forward_backward()
-        self._step(current_iter, self.values)
+        self._step(current_iter, self.values, kept)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
@@ -140,48 +161,48 @@ class RestorationModel(SRModel):
                     found.append(self._compute(self.net_g, lq, gt))
         return found[0] if len(parts) == 1 else _mean(found)
 
-    def compute(self, lq: Tensor, gt: Tensor, degraded: Tensor | None = None) -> ObjectiveValues:
+    def compute(self, lq: Tensor, gt: Tensor, *drawn: Tensor) -> ObjectiveValues:
         """Add one part's gradient to the student's, of this process alone.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
             gt: (B, C, scale * h, scale * w) in [0, 1].
-            degraded: see :class:`DistillStep`.
+            drawn: the tensors of :class:`Drawn`, if they were drawn beforehand.
         """
-        return self._compute(self.get_bare_model(self.net_g), lq, gt, degraded)
+        return self._compute(self.get_bare_model(self.net_g), lq, gt, Drawn(*drawn) if drawn else None)
 
-    def _compute(self, net: nn.Module, lq: Tensor, gt: Tensor, degraded: Tensor | None = None) -> ObjectiveValues:
+    def _compute(self, net: nn.Module, lq: Tensor, gt: Tensor, drawn: Drawn | None = None) -> ObjectiveValues:
         with region(self.runtime.precision.student, self.device):
             output = net(lq)
-        values = self.objective(DistillStep(self.parts, lq, gt, output.float(), self.objective.needs, degraded))
+        values = self.objective(DistillStep(self.parts, lq, gt, output.float(), self.objective.needs, drawn))
         total = values.total / self.accumulate if self.accumulate > 1 else values.total
         # 1, or NaN where the loss is infinite with finite derivatives: the guard looks at gradients, which all
         # processes share.
         direction = 1.0 + 0.0 * total.detach()
-        (self.scaler.scale(total) if self.scaler else total).backward(direction)
+        with backward_region(self.runtime.precision, encoder=self.parts.encoder is not None):
+            (self.scaler.scale(total) if self.scaler else total).backward(direction)
         return values
 
     def _replayed(self, parts: Sequence[tuple[Tensor, Tensor]]) -> list[ObjectiveValues] | None:
         """Compute a batch with the recorded step; None if it cannot be recorded, now and for the rest of the run."""
         assert self.static is not None
-        inputs: Sequence[tuple[Tensor, ...]] = parts
-        if draws_on_the_host(self):
-            inputs = [(lq, gt, self.parts.negative_inputs(lq)) for lq, gt in parts]
         try:
-            return self.static(inputs, shared=self.opt["dist"])
+            return self.static(parts, shared=self.opt["dist"])
         except NotRecordable as error:
             _LOG.warning("the step cannot be recorded as a CUDA graph and runs without: %s", error)
             self.static = None
             self.optimizer_g.zero_grad(set_to_none=True)
             return None
 
-    def _step(self, current_iter: int, values: ObjectiveValues) -> None:
+    def _step(self, current_iter: int, values: ObjectiveValues, kept: KeptBuffers | None) -> None:
+        """Take or skip the optimizer's step; a skipped one leaves no trace in running means either."""
         params = [p for p in self.net_g.parameters() if p.grad is not None]
         if self.scaler:
             self.scaler.unscale_(self.optimizer_g)
         norm = torch.nn.utils.clip_grad_norm_(params, self.clip_grad_norm) if self.clip_grad_norm else None
-        if self.guard.settings.check:
+        if kept is not None:
             norm = gradient_norm(params) if norm is None else norm
+            kept.restore_unless(norm.isfinite())
             scale = self.scaler.scale(norm.new_ones(())) if self.scaler else None
             batch = {"lq": self.lq, "gt": self.gt}
             self.guard.step(self.optimizer_g, current_iter, values.losses, norm, batch, scale)
@@ -193,9 +214,13 @@ class RestorationModel(SRModel):
             self.scaler.update()
 
     def _loss_scale(self) -> torch.amp.GradScaler | None:
-        """Float16 has too few small numbers for the gradients of means over whole images."""
+        """Float16 has too few small numbers for the gradients of means over whole images.
+
+        With PyTorch's 2^16, those of the contrast's large taps are a few of float16's smallest steps; a scale that is
+        too high costs a few steps that are left out until it has come down.
+        """
         half = "fp16" in (self.runtime.precision.student, self.runtime.precision.frozen)
-        return torch.amp.GradScaler(self.device.type) if half else None
+        return torch.amp.GradScaler(self.device.type, init_scale=2.0**20, growth_interval=500) if half else None
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         images = images_on(data, self.device)
@@ -234,7 +259,7 @@ class RestorationModel(SRModel):
         options = dict(self.opt["train"]["optim_g"])
         optimizer = getattr(torch.optim, options.pop("type"))
         params = [p for p in self.net_g.parameters() if p.requires_grad]
-        if self.device.type == "cuda" and optimizer in _FUSED and not {"fused", "foreach"} & options.keys():
+        if may_fuse(self.device, self.runtime) and optimizer in _FUSED and not {"fused", "foreach"} & options.keys():
             options["fused"] = True
         self.optimizer_g = optimizer(params, **options)
         self.optimizers.append(self.optimizer_g)
@@ -258,12 +283,16 @@ class RestorationModel(SRModel):
                 _set_rates(optimizer, [factor * rate for rate in scheduler.get_last_lr()])
 
     def _init_ema(self) -> None:
+        """Start the average: on a resume from its own, else as the student if ``param_key_g`` says where that is from.
+
+        Without that key BasicSR's rule holds: the file's ``params_ema`` if it has one, else its ``params``.
+        """
         self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
-        path = self.opt["path"].get("pretrain_network_g")
-        if path is not None:
-            self.load_network(self.net_g_ema, path, self.opt["path"].get("strict_load_g", True), "params_ema")
-        else:
-            self.model_ema(0)
+        self.model_ema(0)  # also for what a file that fits in part leaves out
+        paths = self.opt["path"]
+        path = paths.get("pretrain_network_g")
+        if path is not None and (paths.get("resume_state") or "param_key_g" not in paths):
+            self.load_network(self.net_g_ema, path, paths.get("strict_load_g", True), "params_ema")
         self.net_g_ema.eval().requires_grad_(False)
 
     # --- networks and state on disk: see also stock.py ---------------------------------------------------------------
@@ -291,6 +320,8 @@ class RestorationModel(SRModel):
         state, own = dict(resume_state), resume_state.get("dckd")
         saved = zip(state["optimizers"], self.optimizers, strict=True)
         state["optimizers"] = [with_present_flags(each, optimizer) for each, optimizer in saved]
+        options, rates = self.opt["train"]["scheduler"], map(initial_rates, state["optimizers"])
+        state["schedulers"] = [schedule_state(options, *each) for each in zip(state["schedulers"], rates, strict=True)]
         super().resume_training(state)
         apply_changed_options(self.optimizer_g, self.schedulers[0], self.opt["train"]["optim_g"])
         kept = own["validations"] if own else ()
@@ -303,14 +334,18 @@ class RestorationModel(SRModel):
     def extra_training_state(self) -> dict[str, Any]:
         """State outside student, optimizer and scheduler; tensors and plain containers only."""
         generators = gather(self.generators.training_state())
-        own = {"generators": generators, "validations": self.record.as_plain(), "skipped": self.guard.skipped}
+        own: dict[str, Any] = {
+            "generators": generators,
+            "validations": self.record.as_plain(),
+            "skipped": self.guard.training_state(),
+        }
         if self.scaler:
             own["loss_scale"] = self.scaler.state_dict()
         return {"dckd": own}
 
     def load_extra_training_state(self, state: Mapping[str, Any]) -> None:
         """Restore what is under ``dckd`` in the training state."""
-        self.guard.skipped = int(state["skipped"])
+        self.guard.load_training_state(state["skipped"])
         if self.scaler and "loss_scale" in state:
             self.scaler.load_state_dict(dict(state["loss_scale"]))
         if generators := of_this_process(state["generators"], self.opt):

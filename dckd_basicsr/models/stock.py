@@ -34,13 +34,7 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
     unused = self.opt.get("find_unused_parameters", False)
     if self.device.type != "cuda":
         return DistributedDataParallel(net, find_unused_parameters=unused)
-    # On a stream of its own, as PyTorch's manual asks for where a step is recorded as a CUDA graph: what it hooks into
-    # the gradients would else tie the recording to the default stream.
-    torch.cuda.synchronize()
-    with torch.cuda.stream(torch.cuda.Stream()):
-        wrapped = DistributedDataParallel(net, device_ids=[torch.cuda.current_device()], find_unused_parameters=unused)
-    torch.cuda.synchronize()
-    return wrapped
+    return DistributedDataParallel(net, device_ids=[torch.cuda.current_device()], find_unused_parameters=unused)
 
 
 def load_network(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,9 +13,22 @@ from torch import nn
 from ..archs.facts import ArchFacts
 from ..distill.encoder import FrozenEncoder
 from ..errors import ConfigError
+from ..tf32 import forbid_tf32, tf32
 from .compiling import can_compile, compile_blocks
 
-__all__ = ["PrecisionSettings", "RuntimeSettings", "arrange", "arrange_encoder", "region", "set_float32", "settled"]
+__all__ = [
+    "PrecisionSettings",
+    "RuntimeSettings",
+    "arrange",
+    "arrange_encoder",
+    "backward_region",
+    "float32_region",
+    "lay_out",
+    "may_fuse",
+    "region",
+    "set_float32",
+    "settled",
+]
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Switch = bool | Literal["auto"] | None
@@ -26,11 +40,13 @@ class PrecisionSettings:
     """Arithmetic inside the networks; losses, averages and optimizer are float32 always.
 
     Attributes:
-        student: null leaves float32 as PyTorch has it (on GPUs TF32 in convolutions, not in matrix products); fp32 is
-            exact float32, tf32 TF32 in both, bf16 and fp16 mixed precision, the latter with a scaled loss; auto is
-            bf16 where the machine is fast at it, else on older GPUs fp16, else null.
-        frozen: the same for teacher, history model and encoder. TF32 is a switch of the process: it is on if either
-            asks for it.
+        student: null leaves float32 as PyTorch has it (on GPUs TF32 in convolutions, not in matrix products; in neither
+            where frozen is fp32); fp32 is exact float32, also in validation; tf32 is TF32 in both; bf16 and fp16 are
+            mixed precision, the latter with a scaled loss; auto is bf16 where the machine is fast at it, else on older
+            GPUs fp16, else null.
+        frozen: the same for teacher, history model and encoder. The distances to the codes are exact float32 always.
+            Student and encoder share a backward pass, which uses TF32 in products if one asks for tf32 and the other
+            for no kind of float32.
     """
 
     student: Precision | None = None
@@ -111,16 +127,40 @@ def _cpu_has_bf16() -> bool:
 
 
 def set_float32(precision: PrecisionSettings) -> None:
-    """Switch TF32 on or off for the process, if the options say anything about it."""
-    asked = {precision.student, precision.frozen} - {None}
-    if asked:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = asked != {"fp32"}
+    """Forbid TF32 for what runs outside of all regions (losses, validation) if either side asks for exact float32.
+
+    It is never allowed there: what asks for it gets it in its own :func:`region`.
+    """
+    if "fp32" in (precision.student, precision.frozen):
+        forbid_tf32()
+
+
+def float32_region(precision: Precision | None) -> AbstractContextManager:
+    """Return the context in which operations in float32 are as exact as this precision asks; no rounding to others."""
+    return tf32(precision == "tf32") if precision in ("fp32", "tf32") else nullcontext()
 
 
 def region(precision: Precision | None, device: torch.device) -> AbstractContextManager:
-    """Return the context in which a network runs with this precision."""
+    """Return the context in which a network runs forward with this precision."""
     dtype = _DTYPES.get(precision or "")
-    return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
+    return torch.autocast(device.type, dtype=dtype) if dtype else float32_region(precision)
+
+
+def backward_region(precision: PrecisionSettings, *, encoder: bool) -> AbstractContextManager:
+    """Return the context of the backward pass, which runs through the student and, if there is one, the encoder.
+
+    The two cannot be told apart in there, so TF32 is allowed only if both admit it.
+    """
+    asked = {precision.student, precision.frozen} if encoder else {precision.student}
+    return tf32(True) if "tf32" in asked and not asked & {None, "fp32"} else nullcontext()
+
+
+def may_fuse(device: torch.device, settings: RuntimeSettings) -> bool:
+    """Tell whether optimizers can be fused: on GPUs, but PyTorch 2.4 refuses the gradients of some compiled layers.
+
+    Kernels of 1x1 and depthwise convolutions have strides there that its fused steps take for another layout.
+    """
+    return device.type == "cuda" and not (settings.compile and torch.__version__ < "2.5")
 
 
 def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None = None) -> str:
@@ -134,7 +174,7 @@ def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None =
     Returns:
         What was done, for the log.
     """
-    done = ["channels_last"] if _laid_out(net, settings, facts) else []
+    done = ["channels_last"] if lay_out(net, settings, facts) else []
     if settings.compile:
         blocks = compile_blocks(net)
         done.append(f"{len(blocks)} x {type(blocks[0]).__name__} compiled" if blocks else "nothing repeated to compile")
@@ -144,14 +184,16 @@ def arrange(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None =
 def arrange_encoder(encoder: FrozenEncoder, settings: RuntimeSettings) -> str:
     """Lay out, round and compile the encoder in place; its codebook stays float32. Returns what was done."""
     encoder.round_to(_DTYPES.get(settings.precision.frozen or "", torch.float32))
-    done = ["channels_last"] if _laid_out(encoder.vqgan.encoder, settings, None) else []
+    encoder.float32_region = partial(float32_region, settings.precision.frozen)
+    done = ["channels_last"] if lay_out(encoder.vqgan.encoder, settings, None) else []
     if settings.compile:
         compile_blocks(encoder)
         done.append("compiled")
     return ", ".join(done) or "as it is"
 
 
-def _laid_out(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None) -> bool:
+def lay_out(net: nn.Module, settings: RuntimeSettings, facts: ArchFacts | None) -> bool:
+    """Put a network's parameters into the memory layout that the settings ask for; tell whether it is channels_last."""
     wanted = settings.channels_last
     pays = wanted is True or (wanted == "auto" and (facts is None or facts.channels_last))
     if pays:

@@ -29,17 +29,22 @@ class DivergenceSettings:
 
     Attributes:
         check: look at losses and gradients in every iteration.
-        max_skipped: steps with non-finite values that a run may leave out; with one more it stops.
+        max_skipped: steps with non-finite values that a run may leave out within a window; with one more it stops.
+        window: iterations in which these are counted. A few bad images, met once an epoch, stop no long run; a student
+            that diverges fails in one step after the other.
         save_batch: keep the batches of these steps.
     """
 
     check: bool = True
     max_skipped: int = 5
+    window: int = 1000
     save_batch: bool = True
 
     def __post_init__(self) -> None:
         if self.max_skipped < 0:
             raise ValueError(f"max_skipped must be at least 0, got {self.max_skipped}")
+        if self.window < 1:
+            raise ValueError(f"window must be at least 1 iteration, got {self.window}")
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,7 @@ class DivergenceGuard:
         self.settings = settings
         self.folder = folder
         self.rank = rank
-        self.skipped = 0
-        """Steps left out so far; part of the training state."""
+        self._skipped_at: list[int] = []
         self._reports: deque[_Report] = deque()
         self._too_many = ""
 
@@ -104,7 +108,7 @@ class DivergenceGuard:
                 gradients that are not finite are taken for its overflow, which lowers it, and for no divergence.
 
         Raises:
-            TrainingDiverged: more than ``max_skipped`` steps were left out.
+            TrainingDiverged: more than ``max_skipped`` steps were left out within the window.
         """
         scalars = {**losses, _NORM: norm} if scale is None else {**losses, _NORM: norm, _SCALE: scale}
         values = torch.stack([scalar.detach().float() for scalar in scalars.values()])
@@ -120,6 +124,19 @@ class DivergenceGuard:
         self._reports.append(report)
         while self._reports and self._reports[0].is_here():
             self._is_sound(self._reports.popleft())
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were left out within the window before the last of them."""
+        return len(self._skipped_at)
+
+    def training_state(self) -> list[int]:
+        """What a resumed run needs: the iterations of the steps that were left out within the window."""
+        return list(self._skipped_at)
+
+    def load_training_state(self, state: list[int] | int) -> None:
+        """Restore what :meth:`training_state` gave; version 0.1 kept a number alone, of which nothing is due."""
+        self._skipped_at = [] if isinstance(state, int) else [int(iteration) for iteration in state]
 
     def settle(self) -> None:
         """Wait for all values that are on their way. Raises as :meth:`step` does."""
@@ -148,15 +165,17 @@ class DivergenceGuard:
         if values.get(_SCALE, 0.0) > 1:  # not by the losses, which are this process's alone: all must count alike
             _LOG.info("iteration %d: %s at loss scale %g, which is halved", report.iteration, bad, values[_SCALE])
             return False
-        self.skipped += 1
+        window, most = self.settings.window, self.settings.max_skipped
+        self._skipped_at = [i for i in self._skipped_at if i > report.iteration - window] + [report.iteration]
         where = self._keep(report, values)
         message = f"iteration {report.iteration}: {bad}; the step was left out{where}"
-        if self.skipped <= self.settings.max_skipped:
-            _LOG.warning("%s (%d of at most %d)", message, self.skipped, self.settings.max_skipped)
+        if self.skipped <= most:
+            _LOG.warning("%s (%d of at most %d within %d iterations)", message, self.skipped, most, window)
             return False
         self._too_many = self._too_many or (
-            f"{message}. That makes {self.skipped}, and train.divergence.max_skipped is {self.settings.max_skipped}. "
-            "Lower the learning rate, set train.clip_grad_norm, or look at that batch; the checkpoints so far are sound"
+            f"{message}. That makes {self.skipped} within {window} iterations, and train.divergence.max_skipped is "
+            f"{most}. Lower the learning rate, set train.clip_grad_norm, or look at that batch; the checkpoints so far "
+            "are sound"
         )
         return False
 

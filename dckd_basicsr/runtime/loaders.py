@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..data.paired_lmdb_dataset import collate
 from ..data.patches import PatchSampler, Stage, stages_from
+from ..kinds import is_own
 from .samples import NamedSamples, names_images
 
 __all__ = ["Loaders", "accumulation", "create_loaders", "patch_stages", "share_of"]
@@ -88,7 +89,7 @@ def create_loaders(opt: dict[str, Any], start_iteration: int = 0) -> Loaders:
 
 def accumulation(opt: Mapping[str, Any]) -> int:
     """Return into how many parts a process cuts its share of a batch; BasicSR's own models know no parts."""
-    if opt["model_type"] not in ("DCKDModel", "RestorationModel"):
+    if not is_own(opt["model_type"]):
         return 1
     return int(opt["train"].get("accumulate") or 1)
 

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -16,8 +16,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import ConfigError, DCKDError, ProcessError
+from .flat import by_type, joined, write
 
-__all__ = ["DistSettings", "average", "gather", "join", "leave", "lost_process", "same_everywhere"]
+__all__ = ["DistSettings", "average", "gather", "join", "leave", "lost_process", "same_everywhere", "take_from_first"]
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST")
@@ -134,11 +135,21 @@ def average(tensors: Sequence[Tensor]) -> None:
     """Replace tensors of one type by their means over the processes, in one exchange."""
     if not (dist.is_available() and dist.is_initialized()) or not tensors:
         return
-    whole = torch.cat([tensor.flatten() for tensor in tensors])
+    whole = joined(tensors)
     dist.all_reduce(whole)
     whole /= dist.get_world_size()
-    pieces = whole.split([tensor.numel() for tensor in tensors])
-    torch._foreach_copy_(list(tensors), [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors)])
+    write(whole, tensors)
+
+
+@torch.no_grad()
+def take_from_first(tensors: Iterable[Tensor]) -> None:
+    """Replace tensors by those of rank 0, in one exchange for each of their types."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    for group in by_type(tensors):
+        whole = joined(group)
+        dist.broadcast(whole, 0)
+        write(whole, group)
 
 
 def gather(value: Any) -> list[Any]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from basicsr.models import lr_scheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from ..errors import ConfigError, near_miss
 
-__all__ = ["SCHEDULES", "CosineAnnealingRestartCyclicLR", "build_schedule"]
+__all__ = ["SCHEDULES", "CosineAnnealingRestartCyclicLR", "build_schedule", "schedule_state"]
+
+_LOG = logging.getLogger("basicsr")
 
 
 class CosineAnnealingRestartCyclicLR(LRScheduler):
@@ -76,3 +83,49 @@ def build_schedule(optimizer: Optimizer, options: Mapping[str, Any]) -> LRSchedu
             f"unknown scheduler '{name}' in train.scheduler{near_miss(name, SCHEDULES)} Known: {', '.join(SCHEDULES)}"
         )
     return SCHEDULES[name](optimizer, **arguments)
+
+
+def schedule_state(options: Mapping[str, Any], saved: Mapping[str, Any], rates: Sequence[float]) -> Mapping[str, Any]:
+    """Return the state with which a schedule goes on in a resumed run: the saved one, or that of changed options.
+
+    A schedule is a function of the iteration, so one that was changed goes on as if the run had had it from the start;
+    the log names what was changed.
+
+    Args:
+        options: the block ``train.scheduler`` of the resumed run.
+        saved: the schedule's state.
+        rates: initial learning rate of each parameter group, as saved.
+    """
+    parameters = [torch.nn.Parameter(torch.zeros(())) for _ in rates]
+    groups = [{"params": [p], "lr": rate} for p, rate in zip(parameters, rates, strict=True)]
+    optimizer = torch.optim.SGD(groups, lr=0.0)
+    schedule = build_schedule(optimizer, options)
+    changes = list(_changes(schedule, saved, options))
+    if not changes:
+        return saved
+    for change in changes:
+        _LOG.warning("%s; the rate goes on as if the run had had this schedule from the start", change)
+    with warnings.catch_warnings():  # that no step is taken in between is meant
+        warnings.simplefilter("ignore")
+        for _ in range(int(saved["last_epoch"])):
+            schedule.step()
+    return schedule.state_dict()
+
+
+def _changes(schedule: LRScheduler, saved: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the options say otherwise than a saved state."""
+    given = [name for name in inspect.signature(type(schedule)).parameters if name in vars(schedule)]
+    names = [name for name in given if name not in ("optimizer", "last_epoch", "verbose")]
+    if not all(name in saved for name in names):
+        yield f"train.scheduler.type was another when the run was saved and is {options['type']} now"
+        return
+    for name in names:
+        before, now = _plain(saved[name]), _plain(vars(schedule)[name])
+        if before != now:
+            yield f"train.scheduler.{name} was {before} when the run was saved and is {now} now"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Counter):
+        return sorted(value.elements())
+    return list(value) if isinstance(value, tuple) else value

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from dckd_basicsr.runtime.budget import step_budget
+from dckd_basicsr.tf32 import tf32
 
 if TYPE_CHECKING:
     from .step import Job
@@ -21,15 +22,20 @@ def ceilings(device: torch.device, repeats: int = 10) -> dict[str, float]:
     """Return the best G multiply-adds/s of a matrix product and of a 3x3 convolution, and GB/s of a copy."""
     found: dict[str, float] = {}
     side = 8192 if device.type == "cuda" else 1536
-    for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
+    kinds = [(torch.float32, "fp32", False), (torch.bfloat16, "bf16", False)]
+    if device.type == "cuda":
+        kinds.insert(1, (torch.float32, "tf32", True))
+    for dtype, name, rounded in kinds:
         a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-        found[f"product, {name}"] = side**3 / _best(lambda a=a, b=b: a @ b, device, repeats) / 1e9
+        with tf32(rounded):
+            found[f"product, {name}"] = side**3 / _best(lambda a=a, b=b: a @ b, device, repeats) / 1e9
         width, pixels = (128, 192) if device.type == "cuda" else (64, 48)
         x = torch.randn(8, width, pixels, pixels, device=device, dtype=dtype).contiguous(
             memory_format=torch.channels_last
         )
         w = torch.randn(width, width, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        seconds = _best(lambda x=x, w=w: F.conv2d(x, w, padding=1), device, repeats)
+        with tf32(rounded):
+            seconds = _best(lambda x=x, w=w: F.conv2d(x, w, padding=1), device, repeats)
         found[f"convolution, {name}"] = 9 * width * x.numel() / seconds / 1e9
     source = torch.empty(64 << 20 if device.type == "cpu" else 1 << 30, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -38,17 +44,27 @@ def ceilings(device: torch.device, repeats: int = 10) -> dict[str, float]:
 
 
 def _best(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Return the seconds of the fastest of some calls; on a GPU by its own clock, for launching takes time as well."""
     seconds = []
     with torch.no_grad():
         for _ in range(repeats + 2):
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
+            seconds.append(_on_gpu(run) if device.type == "cuda" else _on_cpu(run))
     return min(seconds[2:])
+
+
+def _on_gpu(run: Callable[[], object]) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def _on_cpu(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def work(job: Job) -> dict[str, float]:

@@ -3,18 +3,21 @@
     python -m tests.benchmarks.step [--size small|paper] [--recipes edsr ...] [--variants auto ...] [--rounds 7]
         [--json FILE]
 
-The reference is the published algorithm as described (``published_step.py``): float32, image after image. Every variant
-runs the same networks on the same batch with the same draws, in a process that it shares with the reference alone: what
+The reference is the published algorithm as described (``published_step.py``): float32, image after image; on a GPU with
+TF32 in convolutions, as PyTorch has it and as it was published (differences are taken without). Every variant runs the
+same networks on the same batch with the same draws, in a process that it shares with the reference alone: what
 other variants leave in a CPU's heap changes the times of all. Rounds alternate between the two, and the median of the
 ratios within rounds is given. ``plain`` is the same student trained on the ground truth alone. The table gives
-milliseconds of both, the ratio, memory (GPU only), calls of operators (of kernels, on a GPU), the first step, and the
-largest difference of losses and gradients from the reference; below it, where the time of a step goes.
+milliseconds of both, the ratio, memory (GPU only: the peak from the first step on, recording included), calls of
+operators (of kernels, on a GPU), the first step, and the largest difference of losses and gradients from the reference;
+below it, where the time of a step goes. These parts are timed launch by launch, also of a variant that is recorded.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
 import os
 import platform
@@ -22,7 +25,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
@@ -43,11 +46,13 @@ from dckd_basicsr.runtime.acceleration import (
     RuntimeSettings,
     arrange,
     arrange_encoder,
+    backward_region,
     region,
     settled,
 )
 from dckd_basicsr.runtime.compiling import compile_blocks
 from dckd_basicsr.runtime.static_step import StaticStep
+from dckd_basicsr.tf32 import tf32
 from tests.benchmarks.limits import ceilings, rates, work
 from tests.benchmarks.published_step import published_losses
 from tests.benchmarks.recipes import RECIPES, Recipe
@@ -103,15 +108,22 @@ class Job:
     def compute(self, lq: Tensor, gt: Tensor) -> ObjectiveValues:
         """Forward and backward, as a recorded step takes it."""
         values = self.forward(lq, gt)
-        torch.stack(list(values.losses.values())).sum().backward()
+        with backward_region(self.settings.precision, encoder=True):
+            torch.stack(list(values.losses.values())).sum().backward()
         return values
 
     def step(self) -> dict[str, Tensor]:
         """Forward and backward."""
         self.optimizer.zero_grad(set_to_none=True)
         self._start_streams()
-        values = self.static([(self.lq, self.gt)])[0] if self.static else self.compute(self.lq, self.gt)
+        with self.outside():
+            values = self.static([(self.lq, self.gt)])[0] if self.static else self.compute(self.lq, self.gt)
         return values.losses
+
+    def outside(self) -> AbstractContextManager:
+        """What training does once for its process (``set_float32``); this one is shared with the reference."""
+        precision = self.settings.precision
+        return tf32(False) if "fp32" in (precision.student, precision.frozen) else nullcontext()
 
 
 def build(recipe: Recipe, device: torch.device) -> Job:
@@ -174,7 +186,9 @@ def timed(run: Callable[[], Any], device: torch.device) -> float:
 
 def differences(job: Job, reference: Job) -> tuple[float, float]:
     """Return the largest relative difference of a loss, and of the gradient in norm, from the reference."""
-    ours, theirs = job.step(), reference.step()
+    ours = job.step()
+    with tf32(False):
+        theirs = reference.step()
     loss = max(abs(float(ours[k]) - float(theirs[k])) / abs(float(theirs[k])) for k in ours)
     if job.terms != reference.terms:
         return loss, float("nan")
@@ -237,10 +251,13 @@ def calls(job: Job, device: torch.device) -> int:
 def variants(device: torch.device) -> dict[str, tuple[RuntimeSettings, tuple[str, ...]]]:
     """Settings and terms of what is compared: float32 as it comes, as fast as it goes, and everything on auto."""
     gpu, every = device.type == "cuda", tuple(TERMS)
+    exact = PrecisionSettings("fp32", "fp32")
     found = {
-        "exact": RuntimeSettings(),
-        "channels_last": RuntimeSettings(channels_last="auto"),
-        "exact, compiled": RuntimeSettings(channels_last="auto", compile=True, cuda_graph=gpu),
+        "exact": RuntimeSettings(precision=exact),
+        **({"as it comes": RuntimeSettings()} if gpu else {}),  # with TF32 in convolutions
+        **({"exact, recorded": RuntimeSettings(precision=exact, channels_last="auto", cuda_graph=True)} if gpu else {}),
+        "channels_last": RuntimeSettings(precision=exact, channels_last="auto"),
+        "exact, compiled": RuntimeSettings(precision=exact, channels_last="auto", compile=True, cuda_graph=gpu),
         "bf16, not compiled": RuntimeSettings(precision=PrecisionSettings("bf16", "bf16"), channels_last="auto"),
         **({"auto without graph": RuntimeSettings(preset="auto", cuda_graph=False)} if gpu else {}),
         "auto": RuntimeSettings(preset="auto"),
@@ -251,18 +268,18 @@ def variants(device: torch.device) -> dict[str, tuple[RuntimeSettings, tuple[str
 def measure(recipe: Recipe, name: str, rounds: int) -> dict[str, Any]:
     """Time a variant of a recipe and the reference in alternating rounds."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.benchmark = True  # as training has it, and the published code
     base = build(recipe, device)
     done = work(variant(base, RuntimeSettings()))
+    gc.collect()
+    held = allocated(device)
     job = variant(base, *variants(device)[name])
-    start = time.perf_counter()
-    loss, gradient = differences(job, base)  # also the warm-up
-    row: dict[str, Any] = {"loss_difference": loss, "gradient_difference": gradient}
-    row["start"] = time.perf_counter() - start
-    for each, label in ((base, "reference_gib"), (job, "gib")) if device.type == "cuda" else ():
-        torch.cuda.reset_peak_memory_stats()
-        each.step()
-        row[label] = torch.cuda.max_memory_allocated() / 2**30
-    row["calls"], row["reference_calls"] = calls(job, device), calls(base, device)
+    row: dict[str, Any] = {"start": timed(job.step, device) / 1e3}  # the first step may compile and record
+    row |= peak("gib", device, held)
+    held = allocated(device) - held
+    timed(base.step, device)
+    row |= peak("reference_gib", device, held)
+    row["loss_difference"], row["gradient_difference"] = differences(job, base)
     times: dict[str, list[float]] = {"reference": [], name: []}
     for _ in range(rounds):
         times["reference"].append(timed(base.step, device))
@@ -273,7 +290,22 @@ def measure(recipe: Recipe, name: str, rounds: int) -> dict[str, Any]:
     row["parts"], row["reference_parts"] = where_it_goes(job, device), where_it_goes(base, device)
     if name != "plain":  # which does other work
         row["rates"] = rates(row["parts"], done)
+    # Last: a profiler that was on once slows what comes after it.
+    row["calls"], row["reference_calls"] = calls(job, device), calls(base, device)
     return row
+
+
+def allocated(device: torch.device) -> int:
+    """Return the bytes of a GPU that tensors hold, and count its peak anew."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def peak(label: str, device: torch.device, others: int) -> dict[str, float]:
+    """Return GiB of the peak since :func:`allocated`, less what others hold; a recording's is there to see once."""
+    return {label: (torch.cuda.max_memory_allocated(device) - others) / 2**30} if device.type == "cuda" else {}
 
 
 def apart(size: str, recipe: str, name: str, rounds: int) -> dict[str, Any]:
@@ -300,6 +332,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
+    torch.backends.cudnn.benchmark = True
     results: dict[str, Any] = {"machine": machine(device), "size": options.size, "ceilings": ceilings(device)}
     print(results["machine"], "\nG multiply-adds/s at best:", results["ceilings"], flush=True)
     for recipe in options.recipes:
@@ -310,6 +343,8 @@ def main() -> None:
         rows = results[recipe] = {}
         for name in options.variants:
             row = rows[name] = apart(options.size, recipe, name, options.rounds)
+            if options.json:  # what is measured is kept, whatever comes
+                options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
             memory = f"{row['gib']:.1f} of {row['reference_gib']:.1f}" if "gib" in row else "-"
             print(
                 f"| {name} | {row['reference_ms']:.0f} | {row['ms']:.1f} | {row['ratio']:.2f}x | {memory} | "
@@ -320,8 +355,6 @@ def main() -> None:
         for name, row in rows.items():
             print(name, "ms:", row["parts"], "G multiply-adds/s:", row.get("rates"))
         print("reference", "ms:", rows[options.variants[0]]["reference_parts"], flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

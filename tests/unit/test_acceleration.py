@@ -19,8 +19,8 @@ from dckd_basicsr.runtime.acceleration import (
     RuntimeSettings,
     arrange,
     arrange_encoder,
+    may_fuse,
     region,
-    set_float32,
     settled,
 )
 from dckd_basicsr.runtime.compiling import can_compile, recompute, repeated_blocks
@@ -204,16 +204,10 @@ def test_precision_is_a_region():
             assert net(x).dtype == torch.float32
 
 
-def test_tf32_is_switched_only_if_asked():
-    flags = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [flag.allow_tf32 for flag in flags]
-    try:
-        set_float32(PrecisionSettings())
-        assert [flag.allow_tf32 for flag in flags] == before
-        set_float32(PrecisionSettings(student="fp32", frozen="tf32"))
-        assert [flag.allow_tf32 for flag in flags] == [True, True]
-        set_float32(PrecisionSettings(student="fp32"))
-        assert [flag.allow_tf32 for flag in flags] == [False, False]
-    finally:
-        for flag, value in zip(flags, before, strict=True):
-            flag.allow_tf32 = value
+def test_optimizers_are_fused_where_the_gradients_fit(monkeypatch):
+    gpu, compiled = torch.device("cuda"), RuntimeSettings(compile=True)
+    assert may_fuse(gpu, compiled)
+    assert not may_fuse(torch.device("cpu"), RuntimeSettings())
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.4.1+cu121"))
+    assert may_fuse(gpu, RuntimeSettings())
+    assert not may_fuse(gpu, compiled)

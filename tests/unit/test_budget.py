@@ -79,3 +79,10 @@ def test_counting_leaves_no_cache_behind():
     assert not hasattr(net, "mask")
     assert net.seen.item() == 0
     assert torch.isfinite(net(torch.rand(1, 3, 8, 8))).all()
+
+
+def test_counting_counts_in_no_buffer():
+    """PyTorch lets counters of one number go on although nothing has values."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    assert multiply_adds(net, (1, 3, 8, 8)) > 0
+    assert net[1].num_batches_tracked == 0

@@ -48,7 +48,7 @@ def test_a_bad_step_changes_nothing_and_is_named(tmp_path, log):
     assert torch.equal(optimizer.state[weight]["exp_avg"], moments)
     assert optimizer.state[weight]["step"] == 1
     assert "iteration 2: l_contrast is inf, gradient norm is nan; the step was left out" in log.text
-    assert "(1 of at most 5)" in log.text
+    assert "(1 of at most 5 within 1000 iterations)" in log.text
     step(weight, optimizer, guard, 3, 1.0)
     assert not torch.equal(weight, before)
 
@@ -67,10 +67,32 @@ def test_one_more_than_allowed_stops_the_run(tmp_path):
     step(weight, optimizer, guard, 1, NAN)
     step(weight, optimizer, guard, 2, 1.0)
     step(weight, optimizer, guard, 3, float("inf"))
-    with pytest.raises(TrainingDiverged, match=r"iteration 4: gradient norm is nan.*makes 3, .*max_skipped is 2"):
+    with pytest.raises(TrainingDiverged, match=r"iteration 4: gradient norm is nan.*makes 3 within 1000 .*pped is 2"):
         step(weight, optimizer, guard, 4, NAN)
     assert weight.isfinite().all()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_few_bad_batches_do_not_stop_a_long_run(tmp_path):
+    weight, optimizer, guard = setup(tmp_path, max_skipped=2, window=10, save_batch=False)
+    for iteration in (1, 6, 11, 16, 21, 250_000):
+        step(weight, optimizer, guard, iteration, NAN)
+    step(weight, optimizer, guard, 250_001, NAN)
+    resumed = setup(tmp_path, max_skipped=2, window=10, save_batch=False)[2]
+    resumed.load_training_state(guard.training_state())
+    with pytest.raises(TrainingDiverged, match=r"iteration 250009: .*makes 3 within 10 iterations"):
+        step(weight, optimizer, resumed, 250_009, NAN)
+    with pytest.raises(TrainingDiverged):
+        step(weight, optimizer, guard, 250_009, NAN)
+
+
+def test_a_state_of_version_0_1_is_read(tmp_path):
+    """It held how many steps a run had ever left out."""
+    weight, optimizer, guard = setup(tmp_path, max_skipped=2, save_batch=False)
+    guard.load_training_state(5)
+    for iteration in (101, 102):
+        step(weight, optimizer, guard, iteration, NAN)
+    assert guard.training_state() == [101, 102]
 
 
 def test_a_fused_optimizer_skips_on_the_device():
@@ -95,3 +117,5 @@ def test_non_finite_tensors_are_named():
 def test_settings_out_of_range():
     with pytest.raises(ValueError, match="max_skipped must be at least 0"):
         DivergenceSettings(max_skipped=-1)
+    with pytest.raises(ValueError, match="window must be at least 1"):
+        DivergenceSettings(window=0)

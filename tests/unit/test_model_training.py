@@ -122,6 +122,21 @@ def test_a_lower_rate_wins_over_the_state(build, tmp_path):
     assert rates == pytest.approx([1e-5, 1e-5, 1e-5, 5e-6, 5e-6])
 
 
+def test_a_changed_schedule_wins_over_the_state(build, tmp_path):
+    steps = "train:scheduler={type: MultiStepLR, milestones: [6], gamma: 0.5}"
+    model = build(steps)
+    train(model, range(1, 4))
+    model.save(0, 3)
+    other = steps.replace("[6]", "[2, 7]").replace("0.5", "0.1")
+    resumed = build(other, "train:optim_g:lr=1e-2")  # both at once
+    resumed.resume_training(load_state(tmp_path / "experiments/tiny/training_states/3.state"))
+    rates = []
+    for i in range(4, 10):
+        resumed.update_learning_rate(i)
+        rates.append(resumed.get_current_learning_rate()[0])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
 def test_a_state_of_another_optimizer_implementation_goes_on(build, tmp_path):
     model = build("train:optim_g:foreach=true")
     train(model, range(1, 3))

@@ -83,6 +83,19 @@ def test_a_stock_state_resumes_with_a_fresh_history(build, tmp_path, caplog):
     assert resumed.history.updates == 0
 
 
+def test_a_state_of_version_0_1_resumes(build, tmp_path):
+    """It counted skipped steps over the whole run, and kept the count."""
+    model = build()
+    train(model, range(1, 3))
+    model.save(0, 2)
+    state = load_state(tmp_path / "experiments/tiny/training_states/2.state")
+    state["dckd"]["skipped"] = 5
+    resumed = build()
+    resumed.resume_training(state)
+    assert resumed.guard.skipped == 0
+    train(resumed, [3])
+
+
 def test_same_seed_same_run(build):
     def fresh():
         torch.manual_seed(1)
@@ -142,6 +155,47 @@ def test_moving_average_by_hand(build):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * now)
 
 
+@pytest.mark.parametrize(
+    ("key", "student", "average"),
+    [(None, 1, 2), ("params", 1, 1), ("params_ema", 2, 2), ("tuned", 3, 3), ("~", 2, 2)],
+)
+def test_student_and_average_start_from_the_entry_that_is_named(build, tmp_path, key, student, average):
+    net = build().net_g
+    entries = {"params": 1, "params_ema": 2, "tuned": 3}
+    file = {
+        name: {k: torch.full_like(v, value) for k, v in net.state_dict().items()} for name, value in entries.items()
+    }
+    torch.save(file, tmp_path / "file.pth")
+    keys = () if key is None else (f"path:param_key_g={key}",)
+    model = build(f"path:pretrain_network_g={tmp_path / 'file.pth'}", *keys)
+    for network, wanted in ((model.net_g, student), (model.net_g_ema, average), (model.history.net, average)):
+        assert all((p == wanted).all() for p in network.parameters())
+
+
+def test_a_resumed_average_is_its_own(build, tmp_path):
+    """A resume sets ``param_key_g``, since training goes on with the weights."""
+    model = build()
+    train(model, range(1, 4))
+    model.save(0, 3)
+    state = tmp_path / "experiments/tiny/training_states/3.state"
+    again = build(
+        f"path:pretrain_network_g={tmp_path / 'experiments/tiny/models/net_g_3.pth'}",
+        "path:param_key_g=params",
+        f"path:resume_state={state}",
+    )
+    for ours, theirs in ((again.net_g, model.net_g), (again.net_g_ema, model.net_g_ema)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert not torch.equal(next(again.net_g.parameters()), next(again.net_g_ema.parameters()))
+
+
+def test_an_average_starts_as_the_student_where_a_file_fits_in_part(build, tmp_path):
+    states = build().net_g.state_dict()
+    torch.save({"params": {k: v for k, v in states.items() if "conv_last" not in k}}, tmp_path / "part.pth")
+    model = build(f"path:pretrain_network_g={tmp_path / 'part.pth'}", "path:strict_load_g=false")
+    for a, b in zip(model.net_g.parameters(), model.net_g_ema.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_the_teacher_is_frozen_and_loaded(build, model_job):
     model = build()
     saved = torch.load(model_job / "teacher.pth", weights_only=True)["params"]
@@ -188,12 +242,16 @@ def test_a_student_that_does_not_fit_its_weights(build, model_job, monkeypatch):
 
 @pytest.mark.gpu
 def test_on_a_gpu_the_terms_equal_the_cpus(build):
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    """With a past that is not the present: where S equals a negative, the contrast divides by rounding."""
+    exact = ("train:runtime={precision: {student: fp32, frozen: fp32}}",)
     off = ("train:consistency_opt=~", "train:negatives={degradation: {noise: {prob: 0}}}")
     losses = []
     for device in (0, 1):
         torch.manual_seed(1)
-        losses.append(train(build(*off, device=device), range(1, 4)))
+        model = build(*exact, *off, device=device)
+        for parameter in model.history.net.parameters():
+            parameter.data.mul_(0.9)
+        losses.append(train(model, range(1, 4)))
     for cpu, gpu in zip(*losses, strict=True):
         assert gpu == pytest.approx(cpu, rel=2e-3)
 
@@ -226,7 +284,8 @@ def test_on_a_gpu_a_resumed_model_has_its_noise(build, tmp_path):
 
 @pytest.mark.gpu
 def test_on_a_gpu_a_fused_optimizer_skips_without_waiting(build):
-    model = build(device=1)
+    """Nothing is kept of the batch: where the values arrive at once, keeping it is what waits."""
+    model = build("train:divergence:save_batch=false", device=1)
     assert model.optimizer_g.defaults["fused"]
     train(model, [1])
     before = tensors(model)[0]
@@ -240,4 +299,13 @@ def test_on_a_gpu_a_fused_optimizer_skips_without_waiting(build):
     model.guard.settle()
     assert model.guard.skipped == 1
     assert torch.equal(tensors(model)[0], before)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_batch_of_a_skipped_step_is_kept(build):
+    model = build(device=1)
+    train(model, [1])
+    model.gt = torch.full_like(model.gt, float("nan"))
+    model.optimize_parameters(2)
+    model.guard.settle()
     assert (model.guard.folder / "iteration_2_rank_0.pth").is_file()

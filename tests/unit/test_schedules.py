@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 
 import pytest
 import torch
 
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.runtime.schedules import build_schedule
+from dckd_basicsr.runtime.schedules import build_schedule, schedule_state
 
 RESTORMER = {
     "type": "CosineAnnealingRestartCyclicLR",
@@ -85,3 +87,54 @@ def test_errors():
         build_schedule(optimizer(), {"type": "CosineAnealingLR"})
     with pytest.raises(ConfigError, match="one entry per cycle, got 2, 1 and 2"):
         build_schedule(optimizer(), {**RESTORMER, "restart_weights": [1]})
+
+
+STEPS = {"type": "MultiStepLR", "milestones": [4, 8], "gamma": 0.5}
+COSINE = {"type": "CosineAnnealingLR", "T_max": 12, "eta_min": 1e-6}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (STEPS, {**STEPS, "milestones": [3, 10]}, ["milestones was [4, 8] when the run was saved and is [3, 10] now"]),
+        (STEPS, {**STEPS, "gamma": 0.1}, ["gamma was 0.5 when"]),
+        (STEPS, {**STEPS, "gamma": 0.1, "milestones": [8]}, ["milestones was [4, 8]", "gamma was 0.5"]),
+        (STEPS, COSINE, ["train.scheduler.type was another when the run was saved and is CosineAnnealingLR now"]),
+        (COSINE, {**COSINE, "T_max": 20}, ["T_max was 12"]),
+        (RESTORMER, {**RESTORMER, "eta_mins": [3e-4, 1e-5]}, ["eta_mins was [0.0003, 1e-06]"]),
+    ],
+)
+def test_a_changed_schedule_goes_on_as_if_it_had_always_been_there(before, now, told, caplog):
+    opt = optimizer()
+    schedule = build_schedule(opt, before)
+    for _ in range(5):  # after iteration 6
+        opt.step()
+        schedule.step()
+    logging.getLogger("basicsr").addHandler(caplog.handler)
+    try:
+        state = schedule_state(now, schedule.state_dict(), [3e-4])
+    finally:
+        logging.getLogger("basicsr").removeHandler(caplog.handler)
+    messages = set(caplog.messages)  # twice, if nothing has set up BasicSR's logger before
+    assert len(messages) == len(told)
+    assert all(any(text in message for message in messages) for text in told)
+    resumed, later = optimizer(), []
+    schedule = build_schedule(resumed, now)
+    schedule.load_state_dict(dict(state))
+    for group, rate in zip(resumed.param_groups, schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    for _ in range(8):
+        later.append(resumed.param_groups[0]["lr"])
+        resumed.step()
+        schedule.step()
+    assert later == rates(now, 13)[5:]
+
+
+@pytest.mark.parametrize(
+    "options", [STEPS, COSINE, RESTORMER, {**STEPS, "restarts": [0, 6], "restart_weights": [1, 0.5]}]
+)
+def test_an_unchanged_schedule_keeps_its_state(options):
+    schedule = build_schedule(optimizer(), options)
+    schedule.last_epoch = 5
+    saved = json.loads(json.dumps(schedule.state_dict())) if "milestones" not in options else schedule.state_dict()
+    assert schedule_state(options, saved, [3e-4]) is saved

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import weakref
 
 import pytest
 import torch
 
 from dckd_basicsr.checkpoint import load_state
-from dckd_basicsr.runtime.static_step import StaticStep
+from dckd_basicsr.distill import DistillParts
+from dckd_basicsr.models.accelerating import recorded_step
 from tests.models import BATCH, tensors, train
 from tests.recording import record_operations
 
@@ -17,8 +19,7 @@ SGD = "train:optim_g={type: SGD, lr: 1e-3}"
 
 def recorded(model, record=record_operations):
     """Give a CPU's model a recorded step."""
-    student = model.get_bare_model(model.net_g)
-    model.static = StaticStep(model.compute, student, model.generators, model.device, record)
+    model.static = recorded_step(model, record)
     return model
 
 
@@ -37,7 +38,21 @@ def run(model, data):
     return logs
 
 
-@pytest.mark.parametrize("options", [(), ("train:accumulate=2",), ("train:clip_grad_norm=0.01", "train:ema_decay=0")])
+SIZES = "train:negatives={degradation: {resize: {prob: 1}, blur: {prob: 0.5}}}"
+"""Degradations that draw sizes, which a recording cannot."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("train:accumulate=2",),
+        ("train:clip_grad_norm=0.01", "train:ema_decay=0"),
+        (SIZES,),
+        (SIZES, "train:accumulate=2"),
+        (SIZES, "train:accumulate=2", "train:consistency_opt=~"),
+    ],
+)
 def test_replays_equal_the_step(build, options):
     """With updates of the history model in between, on new data each time; noise goes on as it would."""
     data = list(batches(5))
@@ -52,8 +67,9 @@ def test_replays_equal_the_step(build, options):
     assert len({row["l_pix"] for row in found}) == 5
     for a, b in zip(plain.net_g.parameters(), replayed.net_g.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
-    state = [model.generators.training_state()["devices"]["cpu"] for model in (plain, replayed)]
-    assert torch.equal(*state)
+    one, two = (model.generators.training_state() for model in (plain, replayed))
+    assert torch.equal(one["devices"]["cpu"], two["devices"]["cpu"])
+    assert torch.equal(one["host"], two["host"])
 
 
 def test_what_python_does_once_is_not_seen_again(build):
@@ -79,11 +95,29 @@ def test_another_size_is_recorded_anew(build):
 
 
 def test_degradations_that_draw_shapes_are_drawn_before(build):
-    options = (SGD, "train:negatives={degradation: {resize: {prob: 1}, blur: {prob: 0.5}}}")
-    model = recorded(build(*options))
+    model = recorded(build(SGD, SIZES))
     logs = run(model, [BATCH] * 4)
     assert model.static is not None
     assert len({row["d_negative"] for row in logs}) == 4
+
+
+def test_parts_are_degraded_one_at_a_time(build, monkeypatch):
+    """Accumulation is there to bound memory."""
+    model = recorded(build(SGD, SIZES, "train:accumulate=4"))
+    drawn: list[weakref.ref] = []
+    alive = []
+
+    def draw(parts, lq, draw=DistillParts.negative_inputs):
+        degraded = draw(parts, lq)
+        alive.append(sum(one() is not None for one in drawn))
+        drawn.append(weakref.ref(degraded))
+        return degraded
+
+    data = {"lq": torch.rand(4, 3, 16, 16), "gt": torch.rand(4, 3, 32, 32)}
+    run(model, [data])
+    monkeypatch.setattr(DistillParts, "negative_inputs", draw)
+    run(model, [data])
+    assert alive == [0, 0, 0, 0]
 
 
 def test_a_resumed_run_replays_exactly(build, tmp_path):
@@ -97,15 +131,16 @@ def test_a_resumed_run_replays_exactly(build, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(tensors(resumed), tensors(straight), strict=True))
 
 
-def test_a_step_that_cannot_be_recorded_runs_without(build, caplog):
+@pytest.mark.parametrize("options", [(), (SIZES,)])
+def test_a_step_that_cannot_be_recorded_runs_without(build, caplog, options):
     def refuse(run, generators):
         run()
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     torch.manual_seed(0)
-    plain = build(SGD)
+    plain = build(SGD, *options)
     torch.manual_seed(0)
-    failing = recorded(build(SGD), refuse)
+    failing = recorded(build(SGD, *options), refuse)
     logger = logging.getLogger("basicsr")
     logger.addHandler(caplog.handler)  # BasicSR's logger does not propagate
     try:
@@ -136,4 +171,29 @@ def test_a_cuda_graph_equals_the_step(build, options):
         found.append(run(model, data))
         assert (model.static is not None) == (graph == "true")  # it was recorded, and not given up
     for a, b in zip(*found, strict=True):
+        assert b == pytest.approx(a, rel=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("when", ["waiting", "recording"])
+def test_on_a_gpu_a_step_that_cannot_be_recorded_runs_without(build, when):
+    """Found in the last warm-up, or by a recording that fails; the random streams of both kinds draw on."""
+    torch.manual_seed(0)
+    plain = build(SGD, device=1)
+    torch.manual_seed(0)
+    failing = build(SGD, "train:runtime={cuda_graph: true}", device=1)
+    stream, compute, calls = torch.cuda.current_stream(), failing.static._compute, []
+
+    def wait(*inputs):
+        calls.append(torch.cuda.is_current_stream_capturing())
+        if when == "waiting" or calls[-1]:
+            torch.rand(3, device="cuda").sum().item()
+        return compute(*inputs)
+
+    failing.static._compute = wait
+    wanted, found = train(plain, range(1, 4)), train(failing, range(1, 4))
+    assert failing.static is None
+    assert calls == [False] * 3 + [True] * (when == "recording")
+    assert torch.cuda.current_stream() == stream
+    for a, b in zip(wanted, found, strict=True):
         assert b == pytest.approx(a, rel=1e-3)

@@ -87,7 +87,16 @@ def test_every_image_passes_each_network_once(monkeypatch):
     setup.run()
     assert setup.teacher.passes == [6]  # LQ and its transformed copy in one batch
     assert setup.history.net.passes == [15]  # five negatives in one batch
-    assert encoded == [3, 18]  # S with gradient; T and five negatives without
+    assert encoded == [18, 3]  # T and five negatives without gradient, then S, whose graph stays in memory
+
+
+def test_references_are_encoded_before_a_graph_is_kept():
+    terms = {"distribution_opt": ALL_TERMS["distribution_opt"]}
+    setup, with_graph = Setup(terms), []
+    layer = setup.parts.encoder.vqgan.encoder.conv_in
+    layer.register_forward_hook(lambda module, inputs, output: with_graph.append(output.requires_grad))
+    setup.run()
+    assert with_graph == [False, True]
 
 
 class _Recorder(nn.Module):

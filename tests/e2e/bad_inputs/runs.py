@@ -49,6 +49,11 @@ RUNS = (
         "max_skipped must be at least 0, got -1",
     ),
     forced(
+        "no iterations in which skipped steps are counted",
+        "'train:divergence={window: 0}'",
+        "window must be at least 1 iteration, got 0",
+    ),
+    forced(
         "unknown backend",
         "'dist_params={backend: mpi}'",
         "'backend' in dist_params must be one of 'nccl', 'gloo' or null, got 'mpi'",
