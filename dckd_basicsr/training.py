@@ -1,8 +1,9 @@
-"""The training pipeline: what ``basicsr train`` and ``basicsr.train.train_pipeline`` run.
+"""The training pipeline: what ``basicsr train``, ``basicsr.train_pipeline`` and ``basicsr.train.train_pipeline`` run.
 
 BasicSR's own has one order of things fixed that exact resume cannot live with: it makes folders before it knows that
 the networks can be built, restarts an epoch at its first sample, and knows no signal. The interfaces are BasicSR's:
-any registered model with ``feed_data``, ``optimize_parameters``, ``save`` and ``validation`` trains here.
+any registered model with ``feed_data``, ``optimize_parameters``, ``save`` and ``validation`` trains here. The stock
+loop stays at hand as ``dckd_basicsr.compat.stock_train_pipeline``.
 """
 
 from __future__ import annotations

@@ -113,24 +113,53 @@ def test_test_writes_every_image(trained):
     assert results["mean"]["psnr"] == pytest.approx(logged[-1], abs=2e-4)
 
 
-def test_basicsr_pipelines_work_after_import(tmp_path):
-    write_job(tmp_path)
-    script = tmp_path / "plain.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import dckd_basicsr
-            from basicsr.train import train_pipeline
-            train_pipeline(".")
-            """
-        )
-    )
-    done = subprocess.run(
-        [sys.executable, "plain.py", "-opt", "job.yml", "--force_yml", "train:total_iter=1"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+def script(folder: Path, code: str, *overrides: str) -> subprocess.CompletedProcess:
+    """Run a user's script on the tiny job, without ``basicsr train``."""
+    write_job(folder)
+    (folder / "plain.py").write_text(textwrap.dedent(code))
+    return subprocess.run(
+        [sys.executable, "plain.py", "-opt", "job.yml", "--force_yml", "train:total_iter=2", *overrides],
+        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+def test_basicsr_trains_after_import_under_both_names(tmp_path):
+    done = script(
+        tmp_path,
+        """
+        import dckd_basicsr
+        import basicsr
+        from basicsr.train import train_pipeline
+        assert basicsr.train_pipeline is train_pipeline is dckd_basicsr.training.train_pipeline
+        train_pipeline(".")
+        """,
+        "logger:save_checkpoint_freq=1",
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "experiments/tiny/models/net_g_latest.pth").is_file()
+    assert (tmp_path / "experiments/tiny/training_states/2.complete").is_file()  # which this package's loop writes
+
+
+def test_basicsrs_own_loop_trains_this_packages_model(tmp_path):
+    done = script(
+        tmp_path,
+        """
+        from dckd_basicsr.compat import stock_train_pipeline
+        import basicsr.train
+        own = basicsr.train.__dict__["create_train_val_dataloader"]
+        basicsr.train.create_train_val_dataloader = lambda *a: print("BasicSR's loaders") or own(*a)
+        stock_train_pipeline(".")
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "BasicSR's loaders" in done.stdout  # not this package's loop
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "lr:(" in line]
+    assert len(lines) == 2
+    assert all(f"{term}: " in line for line in lines for term in TERMS)
+    weights = load_state(tmp_path / "experiments/tiny/models/net_g_latest.pth")
+    assert set(weights) == {"params", "params_ema"}
+    folders = {p.name for p in (tmp_path / "experiments" / "tiny").iterdir() if p.is_dir()}
+    assert folders == {"models", "training_states", "visualization"}
 
 
 def test_torchrun_with_two_processes(tmp_path):
