@@ -10,6 +10,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from ..archs.facts import ArchFacts, facts_from_options
+from ..archs.vqgan_layout import DDConfig
 from ..data.patches import stages_from
 from ..distill.objective import TERM_KEYS
 from ..errors import ConfigError
@@ -18,8 +19,9 @@ from .evaluation import evaluation_rules
 from .keys import PATCH_TYPES, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, show, type_of
 from .resources import where_to_get
+from .signature import parameters_of
 
-__all__ = ["device_problems", "facts_problems", "rule_problems"]
+__all__ = ["device_problems", "facts_problems", "rule_problems", "tap_problems"]
 
 _TERM_LOSSES = {"contrastive_opt": "ContrastiveLoss", "distribution_opt": "DistributionLoss"}
 
@@ -146,6 +148,23 @@ def _term_rules(opt: Mapping[str, Any]) -> Iterator[str]:
             yield f"train.{term} compares images, which {loss.__name__} cannot; use for instance type: L1Loss"
 
 
+def tap_problems(opt: Mapping[str, Any], levels: int) -> Iterator[str]:
+    """Yield where the contrast has not one weight for each of the VQGAN's ``levels``; left-out weights count too."""
+    block = block_of(opt, "train", "contrastive_opt")
+    if "weights" in block:
+        weights, what = block["weights"], "train.contrastive_opt.weights has"
+    else:
+        loss = dict(iter(LOSS_REGISTRY)).get(type_of(block))
+        weights = parameters_of(loss).defaults.get("weights") if loss is not None else None
+        what = f"train.contrastive_opt has no weights, and those of {type_of(block)} by default have"
+    if isinstance(weights, list | tuple) and len(weights) != levels:
+        halved = [1.0 if last == 0 else 2.0 ** -(last + 1) for last in reversed(range(levels))]  # as the paper's five
+        yield (
+            f"{what} {len(weights)} entries, but the VQGAN has {levels} levels; give one weight for each, shallow to "
+            f"deep, for instance weights: {halved}"
+        )
+
+
 def _network_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     taught = _terms(opt, TAUGHT_TERMS)
     if taught and not distils(opt["model_type"]):
@@ -156,9 +175,13 @@ def _network_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     measured = _terms(opt, VQGAN_TERMS)
     if measured:
         yield from _network_rule(opt, "vqgan", measured)
-        name = block_of(opt, "network_vqgan").get("type", "VQGAN")  # a missing type is reported elsewhere
+        block = block_of(opt, "network_vqgan")
+        name = block.get("type", "VQGAN")  # a missing type is reported elsewhere
         if name != "VQGAN":
             yield f"network_vqgan must have type: VQGAN, got {show(name)}"
+        elif block.keys() - {"type"}:  # else its layout is in its weights
+            layout = block_of(block, "ddconfig").get("ch_mult", DDConfig.ch_mult)
+            yield from tap_problems(opt, len(layout)) if isinstance(layout, list | tuple) else ()
 
 
 def _network_rule(opt: Mapping[str, Any], label: str, terms: list[str]) -> Iterator[str]:

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..archs import ArchFacts, detected_name, facts_from_options, outline, recognize, vqgan_options_from_state
+from ..archs import VQGAN, ArchFacts, detected_name, facts_from_options, outline, recognize, vqgan_options_from_state
 from ..checkpoint import load_training_state, load_weights, misfits
 from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
 from .keys import TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, type_of
 from .resources import as_path, is_there, missing_file, resolve_weights
-from .rules import facts_problems
+from .rules import facts_problems, tap_problems
 
 __all__ = ["resume_problems", "weight_problems"]
 
@@ -126,9 +126,11 @@ def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net
     try:
         state = load_weights(path, param_key if isinstance(param_key, str) else None).state
         if label == "vqgan":
-            net = _vqgan(block_of(opt, "network_vqgan"), state)
+            block = block_of(opt, "network_vqgan")
+            net = _vqgan(block, state)
             state = {k: v for k, v in state.items() if not k.startswith(_UNUSED_VQGAN_PARTS)}
-            yield from _tap_weights(opt, net)
+            if isinstance(net, VQGAN) and not block.keys() - {"type"}:  # with options it is one of the rules
+                yield from tap_problems(opt, net.num_taps)
     except CheckpointError as error:
         yield f"{key}: {error}"
         return
@@ -146,15 +148,6 @@ def _vqgan(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module |
         return outline({**options, "type": "VQGAN", "decoder": False})
     except Exception:  # as in _outline
         return None
-
-
-def _tap_weights(opt: Mapping[str, Any], vqgan: Any) -> Iterator[str]:
-    weights = block_of(opt, "train", "contrastive_opt").get("weights")
-    if isinstance(weights, list) and vqgan is not None and len(weights) != vqgan.num_taps:
-        yield (
-            f"train.contrastive_opt.weights has {len(weights)} entries, but the VQGAN has {vqgan.num_taps} levels; "
-            "give one weight for each, shallow to deep"
-        )
 
 
 def _likeness(state: Mapping[str, Tensor], network: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from basicsr.archs import build_network
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.config import apply_overrides
+from dckd_basicsr.config import apply_overrides, option_problems
 from dckd_basicsr.config.weights import resume_problems, weight_problems
 from tests.tiny import LAYOUT, STUDENT, TEACHER, job_options
 
@@ -103,12 +103,32 @@ def test_an_edsr_file_is_not_for_pretrained_net(options: dict[str, Any]) -> None
 def test_vqgan(options: dict[str, Any]) -> None:
     (found,) = problems(options, "train:contrastive_opt:weights=[1, 1]")
     assert found.startswith("train.contrastive_opt.weights has 2 entries, but the VQGAN has 3 levels")
+    assert found.endswith("shallow to deep, for instance weights: [0.125, 0.25, 1.0]")
     block = "network_vqgan={type: VQGAN, n_embed: 32, embed_dim: 6, ddconfig: %s}" % LAYOUT  # noqa: UP031 (braces)
     (found,) = problems(options, "train:contrastive_opt:weights=~", block)
     assert "do not fit VQGAN: 1 of another shape: quantize.embedding.weight is (16, 6) in the file and (32, 6)" in found
     assert "looks like VQGAN with ch 32, ch_mult (1, 1, 2)" in found
     (found,) = problems(options, "network_vqgan={type: VQGAN}", "path:pretrain_network_vqgan=teacher.pth")
     assert found.startswith("path.pretrain_network_vqgan: the weights are not a VQGAN's in the official layout")
+
+
+def test_weights_per_level_that_are_left_out(options: dict[str, Any]) -> None:
+    """The default of the loss is five, which a VQGAN of another depth met in iteration 1."""
+    off = "train:contrastive_opt={type: ContrastiveLoss}"
+    (found,) = problems(options, off)
+    assert found.startswith(
+        "train.contrastive_opt has no weights, and those of ContrastiveLoss by default have 5 entries, but the VQGAN "
+        "has 3 levels; give one weight for each"
+    )
+    assert problems(options, "train:contrastive_opt=~") == []
+    # told by the options alone, before any file is there
+    block = "network_vqgan={type: VQGAN, n_embed: 16, embed_dim: 6, ddconfig: {ch: 32, ch_mult: [1, 1, 2]}}"
+    opt = apply_overrides(options, [off, block, "path:pretrain_network_vqgan=none.pth"])
+    (found,) = option_problems(opt)
+    assert "by default have 5 entries, but the VQGAN has 3 levels" in found
+    assert option_problems(apply_overrides(opt, ["network_vqgan={type: VQGAN, n_embed: 16}"])) == []  # five by default
+    (found,) = option_problems(apply_overrides(opt, ["network_vqgan={type: VQGAN, ddconfig: {ch_mult: 3}}"]))
+    assert "'ch_mult' in network_vqgan.ddconfig must be a list of integers" in found
 
 
 def test_what_only_a_constructor_can_tell(options: dict[str, Any]) -> None:

@@ -361,6 +361,12 @@ _RULES = (
         "train.contrastive_opt compares features, which L1Loss cannot; use type: ContrastiveLoss",
     ),
     forced(
+        "contrast without weights for a VQGAN of another depth",
+        "'train:contrastive_opt={type: ContrastiveLoss}'",
+        "train.contrastive_opt has no weights, and those of ContrastiveLoss by default have 5 entries, but the VQGAN",
+        "for instance weights: [0.125, 0.25, 1.0]",
+    ),
+    forced(
         "image term with a VQGAN loss",
         "'train:pixel_opt={type: DistributionLoss}'",
         "train.pixel_opt compares images, which DistributionLoss cannot",
