@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .channels import channel_problems
 from .components import component_problems
 from .files import file_problems
+from .keys import OWN_MODELS
+from .names import name_problems
+from .numbers import number_problems
 from .problems import report
 from .rules import device_problems, rule_problems
 from .schema import schema_problems
@@ -18,7 +22,15 @@ __all__ = ["check_options", "option_problems"]
 
 def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
     """Return what is wrong with the options themselves, without a look at files or devices."""
-    found = [*schema_problems(opt, is_train), *component_problems(opt, is_train), *rule_problems(opt, is_train)]
+    own = opt.get("model_type") in OWN_MODELS
+    found = [
+        *schema_problems(opt, is_train),
+        *name_problems(opt, own),
+        *number_problems(opt, own),
+        *component_problems(opt, is_train),
+        *rule_problems(opt, is_train),
+        *(channel_problems(opt, is_train) if own else ()),
+    ]
     return list(dict.fromkeys(found))
 
 

@@ -32,7 +32,13 @@ def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
         return []
     problems = [*_scale_rules(opt, is_train), *evaluation_rules(opt)]
     if is_train:
-        problems += [*_training_rules(opt), *_checkpoint_rules(opt), *_term_rules(opt), *_network_rules(opt)]
+        problems += [
+            *_training_rules(opt),
+            *_validation_rules(opt),
+            *_checkpoint_rules(opt),
+            *_term_rules(opt),
+            *_network_rules(opt),
+        ]
     return problems
 
 
@@ -122,6 +128,16 @@ def _training_rules(opt: Mapping[str, Any]) -> Iterator[str]:
             stages_from(rows, world, parts if isinstance(parts, int) and parts > 0 else 1)
         except (ConfigError, TypeError) as error:
             yield f"datasets.train: {error}"
+
+
+def _validation_rules(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Sets that would be read and never measured."""
+    sets = [f"datasets.{key}" for key in block_of(opt, "datasets") if str(key).split("_")[0] == "val"]
+    if sets and opt.get("val") is None:
+        yield (
+            f"{', '.join(sets)} would never be measured without a block 'val'; give one (val_freq, metrics), or leave "
+            f"the sets out ({sets[0].replace('.', ':')}=~)"
+        )
 
 
 def _checkpoint_rules(opt: Mapping[str, Any]) -> Iterator[str]:

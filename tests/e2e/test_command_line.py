@@ -65,6 +65,17 @@ def test_checkpoints_hold_student_average_and_history(trained):
     assert sorted(p.name for p in (folder / "models").iterdir()) == ["net_g_3.pth", "net_g_6.pth", "net_g_latest.pth"]
 
 
+@pytest.mark.parametrize("kind", ["PairedImageDataset", "PairedPatchDataset", "PairedLMDBDataset"])
+def test_databases_named_with_a_slash(tmp_path, kind):
+    write_job(tmp_path)
+    roots = {"train": ("data/GT.lmdb/", "data/LQ_x2.lmdb/"), "val": ("val/GT.lmdb/", "val/LQ_x2.lmdb//")}
+    keys = [f"datasets:{k}:dataroot_{r}={v}" for k, v in roots.items() for r, v in zip(("gt", "lq"), v)]
+    types = [f"datasets:{name}:type={kind}" for name in roots]
+    done = run(tmp_path, "train", "-opt", "job.yml", "--force_yml", "train:total_iter=1", *keys, *types)
+    assert done.returncode == 0, done.stderr
+    assert "Validation held_out" in done.stdout + done.stderr
+
+
 def test_the_options_of_a_run_lie_in_its_folder_and_run_again(trained):
     folder = trained[0] / "experiments" / "tiny"
     assert (folder / "job.yml").read_text() == (trained[0] / "job.yml").read_text()

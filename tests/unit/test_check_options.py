@@ -191,7 +191,58 @@ def test_valid_for_testing(options: dict[str, Any]) -> None:
         ("val:metrics:psnr:crop_border=-4", "'crop_border' in val.metrics.psnr must be at least 0, got -4"),
         ("train:scheduler:restarts=[0, 5]", "train.scheduler has 2 restarts, but 1 restart_weights"),
         ("datasets:train:prefetch_mode=cuda", "datasets.train: prefetch_mode 'cuda' needs pin_memory: true"),
+        ("manual_seed=-1", "'manual_seed' in the option file must be between 0 and 2147483647, got -1"),
+        ("datasets:val:mean=[1, 1, 1]", "'mean' in datasets.val needs 'std' beside it, or leave both out"),
+        (
+            "datasets:val={name: a, type: PairedImageDataset, dataroot_gt: x, dataroot_lq: x, mean: [1], std: [1]}",
+            "'mean' in datasets.val must have 3 numbers, one for each channel, got [1]",
+        ),
+        (
+            "datasets:val={name: a, type: PairedImageDataset, dataroot_gt: x, dataroot_lq: x, mean: [1, 1, 1], "
+            "std: [1, 1, 0]}",
+            "'std' in datasets.val must be positive, got [1, 1, 0]",
+        ),
+        # no end, no number
+        ("train:total_iter=.inf", "'total_iter' in train must be a finite number, got .inf"),
+        ("train:pixel_opt:loss_weight=.nan", "'loss_weight' in train.pixel_opt must be a finite number, got .nan"),
+        (
+            "train:contrastive_opt:weights=[1, -.inf]",
+            "'weights' in train.contrastive_opt must be a finite number, got -",
+        ),
+        ("train:negatives={degradation: {noise: {sigma: [1, .inf]}}}", "'sigma' in train.negatives.degradation.noise"),
+        ("train:scheduler:milestones=[.inf]", "'milestones' in train.scheduler must be a finite number, got .inf"),
+        ("network_g:res_scale=.nan", "'res_scale' in network_g must be a finite number, got .nan"),
+        ("val:val_freq=1e999", "'val_freq' in val must be a finite number, got .inf"),
+        # names that become folders
+        ("name=x4/edsr", "'name' in the option file becomes the run's folder and must not hold /, got 'x4/edsr'; give"),
+        ("name=''", "'name' in the option file becomes the run's folder and must not be empty, got ''"),
+        ("name='  '", "must not be empty"),
+        ("name=../victim", "must not hold /, got '../victim'"),
+        ("name=..", "must name a folder of its own, got '..'"),
+        ("name='a\\b'", "must not hold \\, got"),
+        ('name="a\tb"', "must not hold control characters, got 'a\\tb'"),
+        ("name=aux.x4", "must be none of the names that Windows keeps for devices, got 'aux.x4'"),
+        ("name=run.", "nor end with a dot, got 'run.'"),
+        ("name=" + "x" * 300, "must not be longer than 150 bytes"),
+        ("datasets:val:name=Set5/x4", "'name' in datasets.val becomes a folder of pictures and must not hold /, got"),
+        ("val:suffix=../up", "'suffix' in val becomes part of file names and must not hold /, got '../up'"),
+        ("path:experiments_root=.", "path.experiments_root: '.' is the folder that the command runs in, or one above"),
+        ("path:experiments_root=..", "path.experiments_root: '..' is the folder"),
         # blocks against each other
+        (
+            "datasets:train:color=y",
+            "datasets.train.color is y, one channel, but network_g (EDSR) takes 3 (num_in_ch); "
+            "remove color and measure on Y with test_y_channel: true, or make networks of one channel",
+        ),
+        (
+            "datasets:val:color=y",
+            "datasets.val.color is y, one channel, but network_teacher (EDSR) gives 3 (num_out_ch)",
+        ),
+        ("network_g:num_in_ch=1", "datasets.train has images of 3 channels, but network_g (EDSR) takes 1 (num_in_ch)"),
+        (
+            "network_g={type: SwinIR, upscale: 4, window_size: 8, img_size: 16, in_chans: 1}",
+            "takes 1 (in_chans); set in",
+        ),
         ("network_g:upscale=2", "scale is 4, but network_g (EDSR) upscales by 2; make them equal"),
         ("network_teacher:upscale=2", "scale is 4, but network_teacher (EDSR) upscales by 2"),
         ("datasets:train:gt_size=30", "datasets.train.gt_size is 30, no multiple of scale 4; 28 would be"),
@@ -248,15 +299,27 @@ def test_each_problem(options: dict[str, Any], override: str, message: str) -> N
         "train:negatives={num: 3, chunk: ~, degradation: {noise: {sigma: [1, 2]}}}",
         "train:encoder=~",
         "train:logits_opt=~",
-        "val=~",
         "path:resume_state=~",
         "val:metrics:psnr:better=higher",
         "datasets:val:gt_size=~",
         "num_gpu=0",
+        "name=DCKD x4, größer (2)",
+        "val:suffix=''",
+        "datasets:train:name=DIV2K/x4",
+        "path:experiments_root=runs/one",
     ],
 )
 def test_each_choice(options: dict[str, Any], override: str) -> None:
     assert problems(options, override) == []
+
+
+def test_no_validation(options: dict[str, Any]) -> None:
+    assert problems(options, "val=~", "datasets={train: %s}" % options["datasets"]["train"]) == []  # noqa: UP031 (braces)
+    (found,) = problems(options, "val=~")
+    assert found == (
+        "datasets.val would never be measured without a block 'val'; give one (val_freq, metrics), or leave the sets "
+        "out (datasets:val=~)"
+    )
 
 
 def test_a_teacher_without_weights_takes_none(options: dict[str, Any]) -> None:

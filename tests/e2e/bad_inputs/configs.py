@@ -253,6 +253,20 @@ _VALUES = (
     forced(
         "probability above 1", "train:history:decay=7", "train.history: decay must be a probability in [0, 1], got 7"
     ),
+    forced("endless run", "train:total_iter=.inf", "'total_iter' in train must be a finite number, got .inf"),
+    forced(
+        "weight that is no number",
+        "train:pixel_opt:loss_weight=.nan",
+        "'loss_weight' in train.pixel_opt must be a finite number, got .nan",
+    ),
+    forced(
+        "negative seed", "manual_seed=-1", "'manual_seed' in the option file must be between 0 and 2147483647, got -1"
+    ),
+    forced(
+        "mean without standard deviation",
+        "'datasets:train:mean=[0.5, 0.5, 0.5]'",
+        "'mean' in datasets.train needs 'std' beside it, or leave both out",
+    ),
     forced(
         "prefetching to the GPU without pinned memory",
         "datasets:train:prefetch_mode=cuda",
@@ -288,7 +302,50 @@ _NAMES = (
     ),
 )
 
+_FOLDERS = (
+    forced(
+        "name with a slash",
+        "name=x4/edsr",
+        "'name' in the option file becomes the run's folder and must not hold /, got 'x4/edsr'; give a plain name",
+    ),
+    forced(
+        "empty name", "\"name=''\"", "'name' in the option file becomes the run's folder and must not be empty, got ''"
+    ),
+    forced("name of a folder outside", "name=../victim", "must not hold /, got '../victim'"),
+    forced("name of a device", "name=con", "must be none of the names that Windows keeps for devices, got 'con'"),
+    forced(
+        "data set with a name that is a path",
+        "datasets:val:name=../Set5",
+        "'name' in datasets.val becomes a folder of pictures and must not hold /, got '../Set5'",
+    ),
+    forced(
+        "suffix that is a path",
+        "val:suffix=../up",
+        "'suffix' in val becomes part of file names and must not hold /, got '../up'",
+    ),
+    forced(
+        "run in the current folder",
+        "path:experiments_root=.",
+        "path.experiments_root: '.' is the folder that the command runs in, or one above it",
+    ),
+)
+
 _RULES = (
+    forced(
+        "luma for networks of three channels",
+        "datasets:train:color=y",
+        "datasets.train.color is y, one channel, but network_g (EDSR) takes 3 (num_in_ch); remove color",
+    ),
+    forced(
+        "network of one channel for images of three",
+        "network_g:num_in_ch=1",
+        "datasets.train has images of 3 channels, but network_g (EDSR) takes 1 (num_in_ch)",
+    ),
+    forced(
+        "validation set without validation",
+        "val=~",
+        "datasets.val would never be measured without a block 'val'; give one (val_freq, metrics), or leave the sets",
+    ),
     forced(
         "scale differs from the network's", "scale=4", "scale is 4, but network_g (EDSR) upscales by 2; make them equal"
     ),
@@ -395,4 +452,4 @@ _RULES = (
     ),
 )
 
-CONFIGS = (*_FILE, *_USAGE, *_KEYS, *_VALUES, *_NAMES, *_RULES)
+CONFIGS = (*_FILE, *_USAGE, *_KEYS, *_VALUES, *_NAMES, *_FOLDERS, *_RULES)
