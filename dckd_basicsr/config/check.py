@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ from ..errors import ConfigError
 from .channels import channel_problems
 from .components import component_problems
 from .files import file_problems
+from .inherit import REPLACE, Source
 from .keys import OWN_MODELS
 from .names import name_problems
 from .numbers import number_problems
-from .problems import report
+from .problems import report, show
 from .rules import device_problems, rule_problems
 from .schema import schema_problems
 
@@ -34,7 +35,9 @@ def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def check_options(opt: Mapping[str, Any], is_train: bool = True, source: Path | str = "options") -> None:
+def check_options(
+    opt: Mapping[str, Any], is_train: bool = True, source: Path | str = "options", *, files: bool = True
+) -> None:
     """Raise one ConfigError that lists every problem, if there is any.
 
     Files of ``DCKDModel``, ``RestorationModel`` and what derives from them are checked to the last key. Of other models
@@ -43,8 +46,28 @@ def check_options(opt: Mapping[str, Any], is_train: bool = True, source: Path | 
     Args:
         opt: options as loaded, or as returned by :func:`~dckd_basicsr.config.parse_options`.
         is_train: for training (else for testing).
-        source: the option file's name, for the message.
+        source: the option file's name, for the message; a :class:`.inherit.Source` explains more.
+        files: look at the files that the options name, too.
     """
-    problems = [*option_problems(opt, is_train), *device_problems(opt), *file_problems(opt, is_train)]
+    problems = [
+        *option_problems(opt, is_train),
+        *device_problems(opt),
+        *(file_problems(opt, is_train) if files else ()),
+    ]
     if problems:
-        raise ConfigError(report(problems, source))
+        raise ConfigError(report(list(_explained(problems, source)), source))
+
+
+def _explained(problems: Sequence[str], source: Path | str) -> Iterator[str]:
+    """Say at the first missing key of a block that its changed type is what left the inherited keys out."""
+    untold = dict(source.replaced) if isinstance(source, Source) else {}
+    for problem in problems:
+        place = next((p for p in untold if problem.startswith("missing key") and f" in {p} " in f"{problem} "), None)
+        if place is None:
+            yield problem
+            continue
+        old, new = untold.pop(place)
+        yield (
+            f"{problem}; nothing of the inherited {place} is kept, as its type changed from {show(old)} to "
+            f"{show(new)}: give its keys anew, or add {REPLACE}: false to the block to keep them"
+        )

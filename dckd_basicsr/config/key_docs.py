@@ -19,6 +19,7 @@ __all__ = ["BLOCKS", "DESCRIPTIONS", "reference", "write_reference"]
 
 _MARKER = "a test compares -->"
 _RUN = "set by the run, not in a file"
+_REPLACES = "in a block: true replaces the inherited block, false merges with it even if its type differs"
 
 BLOCKS: dict[str, Mapping[str, Any]] = {
     "top": TOP | networks(distilling=True),
@@ -147,7 +148,13 @@ def reference() -> str:
         shown = [row for row in rows if row[2] != _RUN]
         if name == "top":
             shown += [(BASE, "text or a list of text", "option files to build on")]
-            shown += [(REPLACE, "true or false", "in a block: replaces the inherited block instead of merging with it")]
+            shown += [
+                (
+                    REPLACE,
+                    "true or false",
+                    _REPLACES,
+                )
+            ]
         parts.append(f"### {head}\n\n| key | value | meaning |\n|---|---|---|\n{_rows(shown)}")
     for block, cls in {
         **{f"train.{name}": cls for name, cls in SETTINGS.items()},

@@ -46,7 +46,7 @@ def test_other_scalars_stay_what_they_were(text: str, value: object) -> None:
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize("text", ["{}e", "{}x", "-{}.{}x", ".{}x", "{}.{}e", "{}e-", "{}:"])
+@pytest.mark.parametrize("text", ["{}e", "{}x", "-{}.{}x", ".{}x", "{}.{}e", "{}e-"])
 def test_a_long_row_of_digits_is_read_once(text: str) -> None:
     """With a pattern that could split it in two anywhere, each of these would take hours."""
     text = text.replace("{}", "1_" * 300_000 + "1")
