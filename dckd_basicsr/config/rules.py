@@ -93,9 +93,10 @@ def facts_problems(opt: Mapping[str, Any], name: str, facts: ArchFacts, is_train
     for key, gt_size in _gt_sizes(opt).items() if is_train else ():
         patch, rest = divmod(gt_size, scale)
         if not rest and not facts.admits(patch):
+            least = f", at least {facts.minimum}" if patch < facts.minimum > multiple else ""
             yield (
-                f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
-                f"{multiple}; make gt_size a multiple of {scale * multiple}"
+                f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of {multiple}{least}; "
+                f"make gt_size a multiple of {scale * multiple}{least and f', at least {scale * facts.minimum}'}"
             )
 
 

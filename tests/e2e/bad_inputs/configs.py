@@ -238,6 +238,11 @@ _VALUES = (
         "'betas' in train.optim_g (Adam) must be a list of 2",
         "got 0.9",
     ),
+    forced(
+        "network of a negative width",
+        "network_g:num_feat=-8",
+        "network_g (EDSR) cannot be built with these options: RuntimeError: Trying to create tensor with negative",
+    ),
     forced("negative number of iterations", "train:total_iter=-5", "'total_iter' in train must be at least 1, got -5"),
     forced(
         "batch of no images",
