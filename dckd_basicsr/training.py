@@ -22,7 +22,7 @@ from basicsr.models import build_model
 from basicsr.train import init_tb_loggers
 from basicsr.utils import AvgTimer, MessageLogger
 
-from .config import parse_options
+from .config import option_notes, parse_options
 from .config.dump import dump_yaml
 from .distill import settings_from
 from .errors import Interrupted
@@ -54,6 +54,8 @@ def train_pipeline(root_path: str | Path) -> None:
     held = hold_log() if opt["rank"] == 0 else None
     log = None
     try:
+        for note in option_notes(opt) if held else ():
+            _LOG.warning("%s", note)
         set_determinism(bool(opt.get("deterministic")))
         state = load_resume_state(opt)
         if state and not args.seed_given:  # what the run drew when it started

@@ -16,6 +16,7 @@ from .names import name_problems
 from .numbers import number_problems
 from .problems import report, show
 from .rules import device_problems, rule_problems
+from .schedules import schedule_problems
 from .schema import schema_problems
 
 __all__ = ["check_options", "option_problems"]
@@ -31,6 +32,7 @@ def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
         *component_problems(opt, is_train),
         *rule_problems(opt, is_train),
         *(channel_problems(opt, is_train) if own else ()),
+        *(schedule_problems(opt) if own and is_train else ()),
     ]
     return list(dict.fromkeys(found))
 

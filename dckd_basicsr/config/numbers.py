@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from .keys import PAIRED_TYPES
 from .problems import block_of, show
@@ -34,7 +34,7 @@ def number_problems(opt: Mapping[str, Any], own: bool) -> Iterator[str]:
             yield from _normalization(f"datasets.{name}", dataset)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value is a number that can be reckoned with: finite, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -92,11 +92,17 @@ def test_no_folder_is_made_of_a_weight_path(trained):
 
 def test_resume_goes_on_and_keeps_teacher_and_vqgan(trained, tmp_path):
     write_job(tmp_path)
-    assert run(tmp_path, "train", "-opt", "job.yml", "--force_yml", "train:total_iter=3").returncode == 0
+    done = run(tmp_path, "train", "-opt", "job.yml", "--force_yml", "train:total_iter=3")
+    assert done.returncode == 0, done.stderr
+    note = "WARNING: train.scheduler: none of the milestones [4] comes within total_iter 3"
+    assert note in done.stdout + done.stderr
+    (log,) = (tmp_path / "experiments" / "tiny").glob("train_*.log")
+    assert note in log.read_text()
     done = run(tmp_path, "train", "-opt", "job.yml", "--auto_resume")
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     assert "Resuming training from epoch: 0, iter: 3" in output
+    assert "milestones" not in re.sub(r"milestones: \[", "", output)  # within 6 iterations the schedule has its effect
     assert re.findall(r"iter: +(\d+), lr", output) == ["4", "5", "6"]
     assert re.findall(r"History model updated at iteration (\d+) \(update (\d+)\)", output) == [("4", "2"), ("6", "3")]
     assert "pretrain_network_teacher: teacher.pth" in output
