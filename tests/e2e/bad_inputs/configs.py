@@ -319,11 +319,6 @@ _FOLDERS = (
     forced("name of a folder outside", "name=../victim", "must not hold /, got '../victim'"),
     forced("name of a device", "name=con", "must be none of the names that Windows keeps for devices, got 'con'"),
     forced(
-        "data set with a name that is a path",
-        "datasets:val:name=../Set5",
-        "'name' in datasets.val becomes a folder of pictures and must not hold /, got '../Set5'",
-    ),
-    forced(
         "suffix that is a path",
         "val:suffix=../up",
         "'suffix' in val becomes part of file names and must not hold /, got '../up'",
