@@ -19,12 +19,21 @@ _OUTPUT = ("num_out_ch", "out_channels")
 def channel_problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
     """Yield networks whose channels differ from those of a data set: 3, or 1 with ``color: y``."""
     taught = is_train and any(block_of(opt, "train").get(term) for term in TAUGHT_TERMS)
+    sets = _images(opt)
+    found: dict[str, list[str]] = {}
     for name in ("network_g", *(["network_teacher"] if taught else [])):
         for key, count in _channels(block_of(opt, name)).items():
-            for place, images in _images(opt).items():
-                if count != images:
-                    yield _differ(f"{name} ({type_of(block_of(opt, name))})", key, count, place, images)
-                    break  # the same mistake for every set
+            place = next((place for place, images in sets.items() if images != count), None)  # the first of them
+            if place is not None:
+                found.setdefault(place, []).append(f"{name} ({type_of(block_of(opt, name))}) has {key}: {count}")
+    for place, differing in found.items():
+        if sets[place] == 1:
+            yield (
+                f"{place}.color is y, one channel, but {', '.join(differing)}; remove color and measure on Y with "
+                "test_y_channel: true, or make networks of one channel"
+            )
+        else:
+            yield f"{place} has images of 3 channels, but {', '.join(differing)}; set 3, or color: y in the data sets"
 
 
 def _images(opt: Mapping[str, Any]) -> dict[str, int]:
@@ -49,15 +58,3 @@ def _channels(network: Mapping[str, Any]) -> dict[str, int]:
         key: network.get(key, parameters.defaults.get(key)) for key in parameters.kinds if key in _INPUT + _OUTPUT
     }
     return {key: value for key, value in values.items() if isinstance(value, int) and not isinstance(value, bool)}
-
-
-def _differ(network: str, key: str, count: int, place: str, images: int) -> str:
-    verb = "takes" if key in _INPUT else "gives"
-    if images == 1:
-        return (
-            f"{place}.color is y, one channel, but {network} {verb} {count} ({key}); remove color and measure on Y "
-            "with test_y_channel: true, or make networks of one channel"
-        )
-    return (
-        f"{place} has images of 3 channels, but {network} {verb} {count} ({key}); set {key}: 3, or color: y in the set"
-    )

@@ -30,7 +30,7 @@ def number_problems(opt: Mapping[str, Any], own: bool) -> Iterator[str]:
     if isinstance(seed, int) and not isinstance(seed, bool) and not 0 <= seed <= _LARGEST_SEED:
         yield f"'manual_seed' in the option file must be between 0 and {_LARGEST_SEED}, got {show(seed)}"
     for name, dataset in block_of(opt, "datasets").items() if own else ():
-        if isinstance(dataset, Mapping) and dataset.get("type") in PAIRED_TYPES:
+        if isinstance(dataset, Mapping) and dataset.get("type") == PAIRED_TYPES[0]:  # alone to use them
             yield from _normalization(f"datasets.{name}", dataset)
 
 

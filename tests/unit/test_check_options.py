@@ -231,17 +231,21 @@ def test_valid_for_testing(options: dict[str, Any]) -> None:
         # blocks against each other
         (
             "datasets:train:color=y",
-            "datasets.train.color is y, one channel, but network_g (EDSR) takes 3 (num_in_ch); "
-            "remove color and measure on Y with test_y_channel: true, or make networks of one channel",
+            "datasets.train.color is y, one channel, but network_g (EDSR) has num_in_ch: 3, network_g (EDSR) has "
+            "num_out_ch: 3, network_teacher (EDSR) has num_in_ch: 3, network_teacher (EDSR) has num_out_ch: 3; remove "
+            "color and measure on Y with test_y_channel: true, or make networks of one channel",
         ),
         (
             "datasets:val:color=y",
-            "datasets.val.color is y, one channel, but network_teacher (EDSR) gives 3 (num_out_ch)",
+            "datasets.val.color is y, one channel, but network_g (EDSR) has num_in_ch: 3, ",
         ),
-        ("network_g:num_in_ch=1", "datasets.train has images of 3 channels, but network_g (EDSR) takes 1 (num_in_ch)"),
+        (
+            "network_g:num_in_ch=1",
+            "datasets.train has images of 3 channels, but network_g (EDSR) has num_in_ch: 1; set",
+        ),
         (
             "network_g={type: SwinIR, upscale: 4, window_size: 8, img_size: 16, in_chans: 1}",
-            "takes 1 (in_chans); set in",
+            "network_g (SwinIR) has in_chans: 1; set 3",
         ),
         ("network_g:upscale=2", "scale is 4, but network_g (EDSR) upscales by 2; make them equal"),
         ("network_teacher:upscale=2", "scale is 4, but network_teacher (EDSR) upscales by 2"),

@@ -334,12 +334,12 @@ _RULES = (
     forced(
         "luma for networks of three channels",
         "datasets:train:color=y",
-        "datasets.train.color is y, one channel, but network_g (EDSR) takes 3 (num_in_ch); remove color",
+        "datasets.train.color is y, one channel, but network_g (EDSR) has num_in_ch: 3, network_g (EDSR) has",
     ),
     forced(
         "network of one channel for images of three",
         "network_g:num_in_ch=1",
-        "datasets.train has images of 3 channels, but network_g (EDSR) takes 1 (num_in_ch)",
+        "datasets.train has images of 3 channels, but network_g (EDSR) has num_in_ch: 1; set 3",
     ),
     forced(
         "validation set without validation",
