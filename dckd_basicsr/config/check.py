@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..kinds import is_own
 from .channels import channel_problems
 from .components import component_problems
 from .files import file_problems
 from .inherit import REPLACE, Source
-from .keys import OWN_MODELS
 from .names import name_problems
 from .numbers import number_problems
 from .problems import report, show
@@ -24,7 +24,7 @@ __all__ = ["check_options", "option_problems"]
 
 def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
     """Return what is wrong with the options themselves, without a look at files or devices."""
-    own = opt.get("model_type") in OWN_MODELS
+    own = is_own(opt.get("model_type"))
     found = [
         *schema_problems(opt, is_train),
         *name_problems(opt, own),
