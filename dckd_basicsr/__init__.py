@@ -1,7 +1,8 @@
 """Dynamic Contrastive Knowledge Distillation for image restoration, as a BasicSR plugin.
 
-``import dckd_basicsr`` makes BasicSR 1.4.2 run on today's PyTorch and registers this package's models, losses and
-networks, after which BasicSR's own ``train_pipeline`` and ``test_pipeline`` understand its option files.
+``import dckd_basicsr`` makes BasicSR 1.4.2 run on today's PyTorch, registers this package's models, losses and
+networks, and puts its training loop in the place of BasicSR's ``train_pipeline``. BasicSR's ``test_pipeline`` stays;
+both understand this package's option files.
 """
 
 from . import compat

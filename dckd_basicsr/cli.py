@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Experiments, results and logs go under the current directory. Start with: basicsr demo",
     )
     parser.add_argument("--version", action="version", version=f"dckd_basicsr {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.set_defaults(func=lambda _: _usage(parser))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in _PIPELINES.items():
         # Options are BasicSR's own and parsed in config/parse.py, which also serves BasicSR's pipelines directly.
         commands.add_parser(name, help=text, add_help=False)
@@ -48,9 +51,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        Exit status: 0; 1 for an error that was reported; 128 + signal for a run that a signal stopped (Ctrl-C: 130).
+        Exit status: 0; 1 for an error that was reported; 2 for a command line that asks for nothing; 128 + signal for
+        a run that a signal stopped (Ctrl-C: 130), also where nobody reads what it prints any more (141).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            status = _run(arguments)
+        except SystemExit:  # argparse has said what it had to say
+            _flush()
+            raise
+        _flush()
+        return status
+    except OSError as error:
+        if not _output_failed():
+            raise
+        return _without_output(error)
+
+
+def _run(arguments: list[str]) -> int:
+    """Do what the command line asks, and report what stopped it."""
     try:
         if arguments and arguments[0] in _PIPELINES:
             return _pipeline(arguments[0], arguments[1:])
@@ -65,6 +85,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nbasicsr: interrupted", file=sys.stderr)
         return 130
+
+
+def _usage(parser: argparse.ArgumentParser) -> int:
+    """Show the commands to somebody who named none; the status of a command line that cannot be followed."""
+    parser.print_help(sys.stderr)
+    return 2
+
+
+def _flush() -> None:
+    """Write what is printed but still buffered: at the interpreter's end a failure could no longer be answered."""
+    if sys.stdout is not None:  # closed, as by `>&-`
+        sys.stdout.flush()
+
+
+def _output_failed() -> bool:
+    """Tell whether it is standard output that cannot be written, not a file or a worker's pipe: by one more line."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _without_output(error: OSError) -> int:
+    """End without a reader (``basicsr config --schema | head``), or say why what was printed has no place."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 (no path of the user's)
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or the interpreter's own flush fails again
+        if isinstance(error, BrokenPipeError):  # `2>&1 |`: the same for the messages
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 128 + getattr(signal, "SIGPIPE", 13)
+    print(f"\nbasicsr: error: standard output cannot be written ({error.strerror})", file=sys.stderr)
+    return 1
 
 
 def _pipeline(name: str, arguments: list[str]) -> int:

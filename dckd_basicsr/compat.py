@@ -25,12 +25,15 @@ __all__ = [
     "replace_parse_options",
     "replace_train_pipeline",
     "shared_environment",
+    "stock_train_pipeline",
 ]
 
 T = TypeVar("T", bound=type | Callable[..., Any])
 
 # Open LMDBs by path, with their process: an environment must not be used on the other side of a fork.
 _ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
+# What BasicSR's modules held before this package replaced it.
+_STOCK: dict[str, Callable[..., None]] = {}
 _RUN_FOLDERS = ("models", "training_states", "log", "visualization")
 
 
@@ -52,10 +55,11 @@ def prepare_import() -> None:
 
 def prepare_pipelines() -> None:
     """Let BasicSR's test pipeline make the folders of a run, and no others."""
+    import basicsr
     import basicsr.test
     import basicsr.utils
 
-    for module in (basicsr.test, basicsr.utils):
+    for module in (basicsr, basicsr.test, basicsr.utils):
         module.make_exp_dirs = make_exp_dirs
 
 
@@ -146,19 +150,39 @@ def _refuse_raw(path: str) -> None:
 
 def replace_parse_options(parse_options: Callable[..., tuple[dict[str, Any], Any]]) -> None:
     """Use this parser in BasicSR's pipelines: the stock one runs ``--force_yml`` values as Python code."""
+    import basicsr
     import basicsr.test
     import basicsr.train
     import basicsr.utils.options
 
-    for module in (basicsr.train, basicsr.test, basicsr.utils.options):
+    for module in (basicsr, basicsr.train, basicsr.test, basicsr.utils.options):
         module.parse_options = parse_options
 
 
 def replace_train_pipeline(train_pipeline: Callable[..., None]) -> None:
-    """Let ``basicsr.train.train_pipeline`` be this one: the stock one cannot resume exactly, see ``training.py``."""
+    """Let this be ``train_pipeline`` under both of BasicSR's names: the stock one cannot resume exactly.
+
+    What ``training.py`` says in detail. The stock one stays at hand as :func:`stock_train_pipeline`.
+    """
+    import basicsr
     import basicsr.train
 
-    basicsr.train.train_pipeline = train_pipeline
+    if basicsr.train.train_pipeline.__module__ == basicsr.train.__name__:
+        _STOCK["train_pipeline"] = basicsr.train.train_pipeline
+    for module in (basicsr, basicsr.train):
+        module.train_pipeline = train_pipeline
+
+
+def stock_train_pipeline(root_path: str | Path) -> None:
+    """Train with BasicSR's own loop, unmodified, as the command line says.
+
+    It trains this package's models too, from scratch, on datasets that give float images (``PairedImageDataset``).
+    Exact resume, signals, ``keep_last`` and progressive sizes belong to the other loop.
+
+    Args:
+        root_path: ``experiments/`` and ``tb_logger/`` go below it.
+    """
+    _STOCK["train_pipeline"](root_path)
 
 
 def register(registry: Any) -> Callable[[T], T]:

@@ -1,8 +1,9 @@
-"""The training pipeline: what ``basicsr train`` and ``basicsr.train.train_pipeline`` run.
+"""The training pipeline: what ``basicsr train``, ``basicsr.train_pipeline`` and ``basicsr.train.train_pipeline`` run.
 
 BasicSR's own has one order of things fixed that exact resume cannot live with: it makes folders before it knows that
 the networks can be built, restarts an epoch at its first sample, and knows no signal. The interfaces are BasicSR's:
-any registered model with ``feed_data``, ``optimize_parameters``, ``save`` and ``validation`` trains here.
+any registered model with ``feed_data``, ``optimize_parameters``, ``save`` and ``validation`` trains here. The stock
+loop stays at hand as ``dckd_basicsr.compat.stock_train_pipeline``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from basicsr.models import build_model
 from basicsr.train import init_tb_loggers
 from basicsr.utils import AvgTimer, MessageLogger
 
-from .config import parse_options
+from .config import option_notes, parse_options
 from .config.dump import dump_yaml
 from .distill import settings_from
 from .errors import Interrupted
@@ -53,6 +54,8 @@ def train_pipeline(root_path: str | Path) -> None:
     held = hold_log() if opt["rank"] == 0 else None
     log = None
     try:
+        for note in option_notes(opt) if held else ():
+            _LOG.warning("%s", note)
         set_determinism(bool(opt.get("deterministic")))
         state = load_resume_state(opt)
         if state and not args.seed_given:  # what the run drew when it started

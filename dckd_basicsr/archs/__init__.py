@@ -3,7 +3,7 @@
 from .bicubic_arch import Bicubic
 from .facts import ArchFacts, facts_from_options, facts_of
 from .nafnet_arch import NAFNet
-from .outline import outline
+from .outline import network_class, outline
 from .pretrained_arch import PretrainedNet, detected_name
 from .recognize import Recognized, recognize
 from .restormer_arch import Restormer
@@ -22,6 +22,7 @@ __all__ = [
     "detected_name",
     "facts_from_options",
     "facts_of",
+    "network_class",
     "outline",
     "recognize",
     "vqgan_options_from_state",

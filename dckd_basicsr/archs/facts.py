@@ -20,17 +20,25 @@ class ArchFacts:
         scale: output size / input size (1 for deblurring and deraining).
         multiple_of: height and width of the input must be a multiple of this; validation pads to it and crops back.
         minimum: smallest input side in pixels.
+        square: height and width of the input must be equal; training patches always are.
         channels_last: whether this memory layout pays: in plain convolutional networks, which keep it throughout.
     """
 
     scale: int
     multiple_of: int = 1
     minimum: int = 1
+    square: bool = False
     channels_last: bool = False
 
     def admits(self, side: int) -> bool:
-        """Whether an input ``side`` pixels high or wide needs no padding; training patches get none."""
-        return side % max(1, self.multiple_of) == 0 and side >= self.minimum
+        """Whether a square input of ``side`` pixels needs no padding; training patches get none."""
+        return side > 0 and self.padded(side, side) == (side, side)
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """The smallest height and width, not below these, that the network takes."""
+        multiple = max(1, self.multiple_of)
+        sides = [-(-max(side, self.minimum) // multiple) * multiple for side in (height, width)]
+        return (max(sides), max(sides)) if self.square else (sides[0], sides[1])
 
 
 def _upscale_only(options: Mapping[str, Any], default: int) -> ArchFacts:

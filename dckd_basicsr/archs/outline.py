@@ -11,7 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["outline"]
+__all__ = ["network_class", "outline"]
 
 
 class _NoValues(TorchFunctionMode):
@@ -49,10 +49,15 @@ def outline(options: Mapping[str, Any]) -> nn.Module:
     arguments = {key: value for key, value in options.items() if key != "type"}
     with _NoValues(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of loading values into the outline, and what the real building says again
-        return _class(options["type"])(**arguments)
+        return network_class(options["type"])(**arguments)
 
 
-def _class(name: str) -> Callable[..., nn.Module]:
+def network_class(name: str) -> Callable[..., nn.Module]:
+    """Return the registered class of a network, without or with the suffix of BasicSR's own.
+
+    Raises:
+        KeyError: there is none.
+    """
     # As ARCH_REGISTRY.get, which prints a line when it finds the name with its suffix only.
     known = dict(iter(ARCH_REGISTRY))
     return known[name] if name in known else known[f"{name}_basicsr"]

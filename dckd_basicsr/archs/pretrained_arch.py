@@ -1,10 +1,11 @@
-"""Any published restoration network as teacher or student, detected from its weight file."""
+"""A published restoration network as teacher or student, detected from its weight file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
@@ -17,13 +18,17 @@ from .recognize import recognize
 __all__ = ["PretrainedNet", "detected_name"]
 
 
+_ONE_BY_ONE = ("DRUNet", "DnCNN")
+"""Architectures for which spandrel makes a noise map for one image."""
+
+
 @register(ARCH_REGISTRY)
 class PretrainedNet(nn.Module):
     """A network whose architecture, scale and size rules are read from its weights by spandrel.
 
     Args:
-        path: a ``.pth`` or ``.safetensors`` file of any image-to-image architecture that spandrel knows (SwinIR,
-            RCAN, HAT, DAT, CRAFT, NAFNet, Restormer-like and some forty more).
+        path: a ``.pth`` or ``.safetensors`` file of an image-to-image architecture that spandrel detects: some forty,
+            among them SwinIR, RCAN, HAT, DAT, CRAFT and NAFNet, but neither EDSR nor Restormer.
 
     Attributes:
         facts: scale and padding rules of the detected architecture.
@@ -57,10 +62,15 @@ class PretrainedNet(nn.Module):
             scale=found.scale,
             multiple_of=size.multiple_of or 1,
             minimum=size.minimum or 1,
+            square=size.square,
         )
+        # How spandrel calls this network: some return several things, shift the range, or want a map beside the image.
+        self._call: Callable[[nn.Module, Tensor], Tensor] = found._call_fn
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        if self.architecture in _ONE_BY_ONE:
+            return torch.cat([self._call(self.net, image) for image in x.split(1)])
+        return self._call(self.net, x)
 
 
 def detected_name(state: Mapping[str, Tensor]) -> str | None:

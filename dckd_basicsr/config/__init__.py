@@ -6,6 +6,7 @@ from .load import load_yaml
 from .overrides import apply_overrides
 from .parse import parse_options
 from .resources import builtin_weights, find_options, packaged_options, resolve_weights, where_to_get
+from .schedules import option_notes
 
 __all__ = [
     "apply_overrides",
@@ -14,6 +15,7 @@ __all__ = [
     "find_options",
     "load_options",
     "load_yaml",
+    "option_notes",
     "option_problems",
     "packaged_options",
     "parse_options",

@@ -1,9 +1,12 @@
-"""``basicsr config``: an option file as a run would see it, checked; and the schema for editors."""
+"""``basicsr config``: an option file as a run would see it, then what is wrong with it; and the schema for editors."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from ..errors import ConfigError
@@ -14,6 +17,7 @@ from .json_schema import json_schema
 from .problems import block_of
 from .resolve import resolve_options
 from .resources import find_options
+from .schedules import option_notes
 
 __all__ = ["add_config_parser", "resolved_yaml"]
 
@@ -22,14 +26,17 @@ def add_config_parser(commands: Any) -> None:
     """Add ``config`` to the command line's subparsers."""
     parser = commands.add_parser(
         "config",
-        help="print an option file with all it inherits and its defaults, if it passes the check",
+        help="print an option file with all it inherits and its defaults, and what is wrong with it",
         description="Print an option file as YAML as a run would see it: after _base_, overrides and defaults. If "
-        "anything is wrong with it, print the report of problems instead, with exit status 1.",
+        "anything is wrong with it, the report of problems follows on standard error, with exit status 1.",
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help="option file: a path, or the name of a packaged one")
     parser.add_argument("--test", action="store_true", help="check for `basicsr test` (else for `basicsr train`)")
     parser.add_argument(
         "--force_yml", nargs="+", action="extend", metavar="KEY:SUBKEY=VALUE", help="override options, as in a run"
+    )
+    parser.add_argument(
+        "--no-files", action="store_true", help="check the options alone, not the files and data sets that they name"
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of option files and exit")
     parser.set_defaults(func=_run)
@@ -41,26 +48,27 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.file is None:
         raise ConfigError("`basicsr config` needs an option file; --schema alone goes without")
-    print(resolved_yaml(options.file, options.force_yml or [], is_train=not options.test), end="")
-    return 0
-
-
-def resolved_yaml(file: str, overrides: list[str], is_train: bool = True) -> str:
-    """Return an option file with what it inherits, overrides and defaults, as YAML.
-
-    What a run draws or finds out on its machine (seed, number of GPUs, its folders) stays as the file has it, and so
-    do paths.
-
-    Raises:
-        ConfigError: whatever is wrong with file, overrides or the files it names; the run's own report.
-    """
-    opt, source = resolve_options(find_options(file), overrides)
+    is_train = not options.test
+    opt, source = resolve_options(find_options(options.file), options.force_yml or [])
+    print(resolved_yaml(opt, is_train), end="", flush=True)  # before the problems, where both go to a terminal
     try:
-        check_options(opt, is_train, source)
+        check_options(opt, is_train, source, files=not options.no_files)
     except ConfigError as error:
         sets = block_of(opt, "datasets")
         if is_train and "train" not in opt and sets and all(str(name).startswith("test") for name in sets):
             raise ConfigError(f"{error}\nThis file looks like one for `basicsr test`; add --test") from error
         raise
-    fill_defaults(opt, is_train)
-    return dump_yaml(opt)
+    for note in option_notes(opt) if is_train else ():
+        print(f"basicsr: note: {note}", file=sys.stderr)
+    return 0
+
+
+def resolved_yaml(opt: Mapping[str, Any], is_train: bool = True) -> str:
+    """Return options as loaded, with their defaults, as YAML.
+
+    What a run draws or finds out on its machine (seed, number of GPUs, its folders) stays as the file has it, and so
+    do paths.
+    """
+    complete = deepcopy(dict(opt))
+    fill_defaults(complete, is_train)
+    return dump_yaml(complete)

@@ -14,7 +14,7 @@ from ..kinds import is_own
 from .problems import block_of, choose, show
 from .signature import Parameters, binding_problems, misfit, parameters_of, settings_problems
 
-__all__ = ["LOSS", "METRIC", "NETWORK", "OPTIMIZER", "SCHEDULER", "Kind", "component_problems"]
+__all__ = ["LOSS", "METRIC", "NETWORK", "OPTIMIZER", "SCHEDULER", "Kind", "component_problems", "network_problems"]
 
 
 # The schedulers' option keys. Their own signatures are untyped, and both MultiStep names build the same class.
@@ -90,9 +90,7 @@ def component_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
         problems.append(choose("model", opt["model_type"], "model_type", models))
     for key, block in opt.items():
         if str(key).startswith("network_") and block is not None:
-            problems += _component(NETWORK, str(key), block, own)
-            if block_of(opt, key).get("type") == "VQGAN":
-                problems += settings_problems(f"{key}.ddconfig", block_of(opt, key).get("ddconfig"), DDConfig)
+            problems += network_problems(str(key), block, own)
     for key, block in block_of(opt, "val", "metrics").items():
         problems += _metric(f"val.metrics.{key}", block, own)
     for key, block in block_of(opt, "datasets").items():
@@ -102,6 +100,14 @@ def component_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
             problems.append(choose("dataset", name, f"datasets.{key}", datasets))
     if is_train:
         problems += _training(block_of(opt, "train"), own)
+    return problems
+
+
+def network_problems(where: str, block: Any, own: bool = True) -> list[str]:
+    """Return what is wrong with the block of one network, as far as its constructor's signature tells."""
+    problems = _component(NETWORK, where, block, own)
+    if isinstance(block, Mapping) and block.get("type") == "VQGAN":
+        problems += settings_problems(f"{where}.ddconfig", block.get("ddconfig"), DDConfig)
     return problems
 
 

@@ -2,7 +2,8 @@
 
 Later files win. Blocks merge key by key; lists and single values replace what was there. A block replaces the inherited
 one whole where it says ``_replace_: true``, or names another ``type``: the arguments of one network or loss mean
-nothing to another.
+nothing to another. ``_replace_: false`` keeps them all the same, and so do the paired datasets among each other, which
+share their keys.
 """
 
 from __future__ import annotations
@@ -12,18 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, near_miss
+from .keys import PAIRED_TYPES
 from .load import load_yaml
 from .problems import show
 from .resources import as_path, is_there, packaged_file, packaged_options
 
-__all__ = ["BASE", "REPLACE", "load_options", "merged"]
+__all__ = ["BASE", "REPLACE", "Source", "load_options", "merged"]
 
 BASE, REPLACE = "_base_", "_replace_"
 
 _DEEPEST = 16
 
 
-def load_options(path: Path | str) -> tuple[dict[str, Any], str]:
+class Source(str):
+    """What messages call an option file with its bases.
+
+    Attributes:
+        replaced: the blocks of which nothing is inherited because their type changed: old and new type by place.
+    """
+
+    replaced: Mapping[str, tuple[Any, Any]]
+
+    def __new__(cls, text: str, replaced: Mapping[str, tuple[Any, Any]]) -> Source:
+        source = super().__new__(cls, text)
+        source.replaced = dict(replaced)
+        return source
+
+
+def load_options(path: Path | str) -> tuple[dict[str, Any], Source]:
     """Load an option file with everything it inherits.
 
     Returns:
@@ -36,16 +53,28 @@ def load_options(path: Path | str) -> tuple[dict[str, Any], str]:
     """
     path = Path(path)
     bases: list[Path] = []
+    replaced: dict[str, tuple[Any, Any]] = {}
     try:
-        options = _load((path,), bases)
+        options = _load((path,), bases, replaced)
     except RecursionError as error:
         raise ConfigError(f"option file '{path}': a YAML anchor contains itself; write its value out") from error
     names = ", ".join(dict.fromkeys(str(base) for base in bases))
-    return options, f"{path} (on {names})" if names else str(path)
+    return options, Source(f"{path} (on {names})" if names else str(path), replaced)
 
 
-def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merged(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    replaced: dict[str, tuple[Any, Any]] | None = None,
+    where: str = "",
+) -> dict[str, Any]:
     """Return ``old`` changed by ``new``, neither of them touched.
+
+    Args:
+        old: what is inherited.
+        new: what the file says.
+        replaced: gets the blocks that another type replaced, as :attr:`Source.replaced`.
+        where: the place of both, for ``replaced``.
 
     >>> merged({"a": {"x": 1, "y": [1, 2]}}, {"a": {"y": [3]}, "b": None})
     {'a': {'x': 1, 'y': [3]}, 'b': None}
@@ -55,20 +84,29 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(old)
     for key, value in new.items():
         if isinstance(value, Mapping):
-            inherited = result.get(key)
-            if not isinstance(inherited, Mapping) or value.get(REPLACE) or _retyped(inherited, value):
+            inherited, place = result.get(key), f"{where}.{key}" if where else str(key)
+            if not isinstance(inherited, Mapping) or value.get(REPLACE):
                 inherited = {}
-            value = merged(inherited, {k: v for k, v in value.items() if k != REPLACE})
+            elif value.get(REPLACE) is None and _retyped(inherited, value):
+                if replaced is not None:
+                    replaced[place] = (inherited["type"], value["type"])
+                inherited = {}
+            value = merged(inherited, {k: v for k, v in value.items() if k != REPLACE}, replaced, place)
         result[key] = value
     return result
 
 
 def _retyped(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return "type" in old and "type" in new and old["type"] != new["type"]
+    if "type" not in old or "type" not in new or old["type"] == new["type"]:
+        return False
+    return not (old["type"] in PAIRED_TYPES and new["type"] in PAIRED_TYPES)
 
 
-def _load(chain: Sequence[Path], bases: list[Path]) -> dict[str, Any]:
-    """Load the last file of ``chain``, each of whose files names the next; add what it builds on to ``bases``."""
+def _load(chain: Sequence[Path], bases: list[Path], replaced: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Load the last file of ``chain``, each of whose files names the next.
+
+    What it builds on is added to ``bases``, and blocks of another type to ``replaced``.
+    """
     file = chain[-1]
     options = load_yaml(file)
     named = options.pop(BASE, None)
@@ -76,10 +114,10 @@ def _load(chain: Sequence[Path], bases: list[Path]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name in _names(named, file):
         base = _find(name, chain)
-        inherited = _load((*chain, base), bases)
+        inherited = _load((*chain, base), bases, replaced)
         bases.append(base)
-        result = merged(result, inherited)
-    return merged(result, options)
+        result = merged(result, inherited, replaced)
+    return merged(result, options, replaced)
 
 
 def _names(named: Any, file: Path) -> list[str]:

@@ -19,6 +19,7 @@ __all__ = ["BLOCKS", "DESCRIPTIONS", "reference", "write_reference"]
 
 _MARKER = "a test compares -->"
 _RUN = "set by the run, not in a file"
+_REPLACES = "in a block: true replaces the inherited block, false merges with it even if its type differs"
 
 BLOCKS: dict[str, Mapping[str, Any]] = {
     "top": TOP | networks(distilling=True),
@@ -105,10 +106,10 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "processes x accumulate",
         "pixel_opt": "loss against the ground truth; null or left out: off, as every term",
         "logits_opt": "loss against the teacher's output",
-        "contrastive_opt": "near the teacher, far from the history model's answers to degraded inputs, in VQGAN taps",
+        "contrastive_opt": "near the teacher, far from the history model's outputs for degraded inputs, in VQGAN taps",
         "distribution_opt": "cross entropy between the code distributions of student and teacher",
-        "consistency_opt": "loss against the teacher's answer to a flipped, inverted input, brought back",
-        "history": "the history model, which answers degraded inputs",
+        "consistency_opt": "loss against the teacher's output for a flipped, inverted input, brought back",
+        "history": "the history model, whose outputs for degraded inputs are the negatives",
         "negatives": "the degraded inputs",
         "encoder": "how images enter the VQGAN",
         "consistency": "the transforms of consistency_opt",
@@ -147,7 +148,13 @@ def reference() -> str:
         shown = [row for row in rows if row[2] != _RUN]
         if name == "top":
             shown += [(BASE, "text or a list of text", "option files to build on")]
-            shown += [(REPLACE, "true or false", "in a block: replaces the inherited block instead of merging with it")]
+            shown += [
+                (
+                    REPLACE,
+                    "true or false",
+                    _REPLACES,
+                )
+            ]
         parts.append(f"### {head}\n\n| key | value | meaning |\n|---|---|---|\n{_rows(shown)}")
     for block, cls in {
         **{f"train.{name}": cls for name, cls in SETTINGS.items()},

@@ -91,9 +91,25 @@ def _spelt_out(node: yaml.Node, known: dict[int, int]) -> int:
 
 # YAML 1.1, which PyYAML reads, wants a dot and a signed exponent (1.0e-4). 1e-4, 1.e-4 and 2.5e5 are numbers too.
 FLOAT_TAG = "tag:yaml.org,2002:float"
-FLOAT = (re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"), list("-+.0123456789"))
+# Every character has one place in the pattern, so that a long row of digits is not read again and again.
+FLOAT = (re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"), list("-+.0123456789"))
 """What else is a number: pattern, and the characters it may start with."""
 _Loader.add_implicit_resolver(FLOAT_TAG, *FLOAT)
+
+_MOST_BITS = 1000
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """Refuse integers that no float holds: Python can neither print the longest of them nor reckon with floats."""
+    value: int = loader.construct_yaml_int(node)
+    if value.bit_length() > _MOST_BITS:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"an integer of more than {_MOST_BITS} bits", node.start_mark
+        )
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -114,11 +114,14 @@ def _complete_datasets(opt: dict[str, Any]) -> None:
         for key in ("dataroot_gt", "dataroot_lq"):
             if dataset.get(key) is not None:
                 roots = dataset[key]
-                dataset[key] = _home(roots) if isinstance(roots, str) else [_home(root) for root in roots]
+                dataset[key] = _root(roots) if isinstance(roots, str) else [_root(root) for root in roots]
 
 
-def _home(root: str) -> str:
-    return os.path.expanduser(root)  # noqa: PTH111 (keeps a trailing slash as given)
+def _root(value: str) -> str:
+    """Expand ``~``, and take the slash off that tab completion puts behind a database: BasicSR looks at the ending."""
+    path = os.path.expanduser(value)  # noqa: PTH111 (pathlib fails where there is no such user)
+    bare = path.rstrip("/")
+    return bare if bare.endswith(".lmdb") else path
 
 
 def _resolve_paths(opt: dict[str, Any]) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .inherit import load_options
+from .inherit import Source, load_options
 from .overrides import apply_overrides
 
 __all__ = ["resolve_options"]
 
 
-def resolve_options(file: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], str]:
+def resolve_options(file: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], Source]:
     """Load ``file`` with what it inherits, then apply ``overrides``, then leave out data sets that are null.
 
     Returns:

@@ -10,6 +10,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from ..archs.facts import ArchFacts, facts_from_options
+from ..archs.vqgan_layout import DDConfig
 from ..data.patches import stages_from
 from ..distill.objective import TERM_KEYS
 from ..errors import ConfigError
@@ -18,8 +19,9 @@ from .evaluation import evaluation_rules
 from .keys import PATCH_TYPES, TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, show, type_of
 from .resources import where_to_get
+from .signature import parameters_of
 
-__all__ = ["device_problems", "facts_problems", "rule_problems"]
+__all__ = ["device_problems", "facts_problems", "rule_problems", "tap_problems"]
 
 _TERM_LOSSES = {"contrastive_opt": "ContrastiveLoss", "distribution_opt": "DistributionLoss"}
 
@@ -30,7 +32,13 @@ def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
         return []
     problems = [*_scale_rules(opt, is_train), *evaluation_rules(opt)]
     if is_train:
-        problems += [*_training_rules(opt), *_checkpoint_rules(opt), *_term_rules(opt), *_network_rules(opt)]
+        problems += [
+            *_training_rules(opt),
+            *_validation_rules(opt),
+            *_checkpoint_rules(opt),
+            *_term_rules(opt),
+            *_network_rules(opt),
+        ]
     return problems
 
 
@@ -85,9 +93,10 @@ def facts_problems(opt: Mapping[str, Any], name: str, facts: ArchFacts, is_train
     for key, gt_size in _gt_sizes(opt).items() if is_train else ():
         patch, rest = divmod(gt_size, scale)
         if not rest and not facts.admits(patch):
+            least = f", at least {facts.minimum}" if patch < facts.minimum > multiple else ""
             yield (
-                f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of "
-                f"{multiple}; make gt_size a multiple of {scale * multiple}"
+                f"{key} {gt_size} gives LQ patches of {patch} px, but {label} takes multiples of {multiple}{least}; "
+                f"make gt_size a multiple of {scale * multiple}{least and f', at least {scale * facts.minimum}'}"
             )
 
 
@@ -122,6 +131,16 @@ def _training_rules(opt: Mapping[str, Any]) -> Iterator[str]:
             yield f"datasets.train: {error}"
 
 
+def _validation_rules(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Sets that would be read and never measured."""
+    sets = [f"datasets.{key}" for key in block_of(opt, "datasets") if str(key).split("_")[0] == "val"]
+    if sets and opt.get("val") is None:
+        yield (
+            f"{', '.join(sets)} would never be measured without a block 'val'; give one (val_freq, metrics), or leave "
+            f"the sets out ({sets[0].replace('.', ':')}=~)"
+        )
+
+
 def _checkpoint_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     metric, metrics = block_of(opt, "logger").get("keep_best"), block_of(opt, "val", "metrics")
     if isinstance(metric, str) and metric not in metrics:
@@ -146,6 +165,23 @@ def _term_rules(opt: Mapping[str, Any]) -> Iterator[str]:
             yield f"train.{term} compares images, which {loss.__name__} cannot; use for instance type: L1Loss"
 
 
+def tap_problems(opt: Mapping[str, Any], levels: int) -> Iterator[str]:
+    """Yield where the contrast has not one weight for each of the VQGAN's ``levels``; left-out weights count too."""
+    block = block_of(opt, "train", "contrastive_opt")
+    if "weights" in block:
+        weights, what = block["weights"], "train.contrastive_opt.weights has"
+    else:
+        loss = dict(iter(LOSS_REGISTRY)).get(type_of(block))
+        weights = parameters_of(loss).defaults.get("weights") if loss is not None else None
+        what = f"train.contrastive_opt has no weights, and those of {type_of(block)} by default have"
+    if isinstance(weights, list | tuple) and len(weights) != levels:
+        halved = [1.0 if last == 0 else 2.0 ** -(last + 1) for last in reversed(range(levels))]  # as the paper's five
+        yield (
+            f"{what} {len(weights)} entries, but the VQGAN has {levels} levels; give one weight for each, shallow to "
+            f"deep, for instance weights: {halved}"
+        )
+
+
 def _network_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     taught = _terms(opt, TAUGHT_TERMS)
     if taught and not distils(opt["model_type"]):
@@ -156,9 +192,13 @@ def _network_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     measured = _terms(opt, VQGAN_TERMS)
     if measured:
         yield from _network_rule(opt, "vqgan", measured)
-        name = block_of(opt, "network_vqgan").get("type", "VQGAN")  # a missing type is reported elsewhere
+        block = block_of(opt, "network_vqgan")
+        name = block.get("type", "VQGAN")  # a missing type is reported elsewhere
         if name != "VQGAN":
             yield f"network_vqgan must have type: VQGAN, got {show(name)}"
+        elif block.keys() - {"type"}:  # else its layout is in its weights
+            layout = block_of(block, "ddconfig").get("ch_mult", DDConfig.ch_mult)
+            yield from tap_problems(opt, len(layout)) if isinstance(layout, list | tuple) else ()
 
 
 def _network_rule(opt: Mapping[str, Any], label: str, terms: list[str]) -> Iterator[str]:

@@ -112,7 +112,7 @@ def _unknown(key: Any, where: str, keys: Mapping[str, Any], model: Any) -> str:
 
 def _too_small(key: str, where: str, value: Any) -> list[str]:
     low = AT_LEAST.get(key)
-    if low is None or not isinstance(value, int | float) or value >= low:
+    if low is None or not isinstance(value, int | float) or not value < low:  # NaN is told by numbers.py
         return []
     return [f"'{key}' in {where} must be at least {low}, got {show(value)}"]
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from ..archs import ArchFacts, detected_name, facts_from_options, outline, recognize, vqgan_options_from_state
+from ..archs import (
+    VQGAN,
+    ArchFacts,
+    detected_name,
+    facts_from_options,
+    network_class,
+    outline,
+    recognize,
+    vqgan_options_from_state,
+)
 from ..checkpoint import load_training_state, load_weights, misfits
 from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
+from .components import network_problems
 from .keys import TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, type_of
 from .resources import as_path, is_there, missing_file, resolve_weights
-from .rules import facts_problems
+from .rules import facts_problems, tap_problems
 
 __all__ = ["resume_problems", "weight_problems"]
 
@@ -50,7 +62,8 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
         name = f"network_{label}"
         if label == key or not isinstance(value, str) or (own and not _is_used(opt, name, is_train)):
             continue
-        path = _existing(f"path.{key}", value, told, type_of(block_of(opt, name)) if label == "teacher" else "")
+        kind = type_of(block_of(opt, name)) if label == "teacher" else ""
+        path = _existing(f"path.{key}", value, told, kind, _needless(opt, name))
         if isinstance(path, str):
             yield path
         elif own:
@@ -84,13 +97,24 @@ def _is_used(opt: Mapping[str, Any], network: Any, is_train: bool) -> bool:
     return is_train and network in opt and any(block_of(opt, "train").get(term) for term in terms)
 
 
-def _existing(key: str, value: str, told: set[str], kind: str = "") -> Path | str:
-    """Return the file that an option names, or what is wrong with the name."""
+def _existing(key: str, value: str, told: set[str], kind: str = "", needless: str = "") -> Path | str:
+    """Return the file that an option names, or what is wrong with the name; ``needless`` says why none is needed."""
     try:
         path = resolve_weights(value)
     except ConfigError as error:
         return f"{key}: {error}"
-    return path if is_there(path) else missing_file(key, value, told, kind)
+    if is_there(path):
+        return path
+    return f"{key}: '{value}' does not exist, and {needless}" if needless else missing_file(key, value, told, kind)
+
+
+def _needless(opt: Mapping[str, Any], network: str) -> str:
+    """Say why a network needs no weights under ``path``, and what to do; empty where it does."""
+    kind = type_of(block_of(opt, network))
+    reasons = {"PretrainedNet": f"loads the file of its own {network}.path", "Bicubic": "has no weights"}
+    if kind not in reasons:
+        return ""
+    return f"{network} ({kind}) {reasons[kind]}; remove path.pretrain_{network}, or set it to ~ where a base has it"
 
 
 def _outline(
@@ -113,11 +137,24 @@ def _outline(
         yield f"{name} ({type_of(options)}): {error}"
         return
     except Exception:
-        # Wrong arguments, which are reported where they stand, or a constructor that needs real tensors.
+        # A constructor that needs real tensors; or arguments that it cannot take, reported where their kind is wrong.
+        if not network_problems(name, block_of(opt, name)):
+            yield from _refusal(name, options)
         return
     facts = getattr(net, "facts", None)
     if not known and isinstance(facts, ArchFacts):
         yield from facts_problems(opt, name, facts, is_train)
+
+
+def _refusal(name: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """Build a network in earnest of which there is no outline, for what its constructor has against the options."""
+    try:
+        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network_class(options["type"])(**{key: value for key, value in options.items() if key != "type"})
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        yield f"{name} ({type_of(options)}) cannot be built with these options: {type(error).__name__}: {reason}"
 
 
 def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net: nn.Module | None) -> Iterator[str]:
@@ -126,18 +163,19 @@ def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net
     try:
         state = load_weights(path, param_key if isinstance(param_key, str) else None).state
         if label == "vqgan":
-            net = _vqgan(block_of(opt, "network_vqgan"), state)
+            block = block_of(opt, "network_vqgan")
+            net = _vqgan(block, state)
             state = {k: v for k, v in state.items() if not k.startswith(_UNUSED_VQGAN_PARTS)}
-            yield from _tap_weights(opt, net)
+            if isinstance(net, VQGAN) and not block.keys() - {"type"}:  # with options it is one of the rules
+                yield from tap_problems(opt, net.num_taps)
     except CheckpointError as error:
         yield f"{key}: {error}"
         return
     wrong = misfits(net, state) if net is not None else []
     if wrong and (label == "vqgan" or paths.get(f"strict_load_{label}", True) is not False):
-        yield (
-            f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}; "
-            f"{_likeness(state, f'network_{label}')}"
-        )
+        network = f"network_{label}"
+        advice = _needless(opt, network) or _likeness(state, network)
+        yield f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}; {advice}"
 
 
 def _vqgan(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
@@ -146,15 +184,6 @@ def _vqgan(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module |
         return outline({**options, "type": "VQGAN", "decoder": False})
     except Exception:  # as in _outline
         return None
-
-
-def _tap_weights(opt: Mapping[str, Any], vqgan: Any) -> Iterator[str]:
-    weights = block_of(opt, "train", "contrastive_opt").get("weights")
-    if isinstance(weights, list) and vqgan is not None and len(weights) != vqgan.num_taps:
-        yield (
-            f"train.contrastive_opt.weights has {len(weights)} entries, but the VQGAN has {vqgan.num_taps} levels; "
-            "give one weight for each, shallow to deep"
-        )
 
 
 def _likeness(state: Mapping[str, Tensor], network: str) -> str:

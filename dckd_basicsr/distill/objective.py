@@ -112,6 +112,12 @@ class Objective(nn.Module):
         """All that the terms ask of a step."""
         return frozenset[str]().union(*(_TERMS[key].needs for key in self._losses))
 
+    @property
+    def tap_weights(self) -> tuple[float, ...] | None:
+        """The contrast's weights, one for each level of the encoder; None without that term."""
+        loss = dict(self._losses.items()).get("contrastive_opt")
+        return loss.weights if isinstance(loss, ContrastiveLoss) else None
+
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the contrast, whose terms read whole feature maps; the others read images."""
         for loss in self._losses.values():

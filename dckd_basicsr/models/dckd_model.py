@@ -118,9 +118,9 @@ class DCKDModel(RestorationModel, Distilling):
         return FrozenEncoder(vqgan, settings).to(self.device)
 
     def _check_weights_per_tap(self, vqgan: VQGAN) -> None:
-        options = self.opt["train"].get("contrastive_opt") or {}
-        weights = options.get("weights")
+        weights = self.objective.tap_weights
         if weights is not None and len(weights) != vqgan.num_taps:
             raise ConfigError(
-                f"train.contrastive_opt.weights has {len(weights)} entries, but the VQGAN has {vqgan.num_taps} levels"
+                f"train.contrastive_opt.weights has {len(weights)} entries, but the VQGAN has {vqgan.num_taps} levels; "
+                "give one weight for each, shallow to deep"
             )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,12 +11,14 @@ __all__ = ["pad_to", "run_padded"]
 
 
 def pad_to(x: Tensor, facts: ArchFacts) -> Tensor:
-    """Reflect-pad right and bottom so that height and width are multiples of ``facts.multiple_of``.
+    """Reflect-pad right and bottom to the size that ``facts`` ask for: multiples, a least side, a square.
 
     Args:
         x: images (B, C, H, W). Where an image is too small to reflect, the border is repeated.
+        facts: of the network that takes them.
     """
-    pads = [_target(size, facts) - size for size in (x.shape[-1], x.shape[-2])]
+    height, width = facts.padded(x.shape[-2], x.shape[-1])
+    pads = [width - x.shape[-1], height - x.shape[-2]]
     if not any(pads):
         return x
     reflectable = pads[0] < x.shape[-1] and pads[1] < x.shape[-2]
@@ -29,7 +29,3 @@ def run_padded(net: nn.Module, x: Tensor, facts: ArchFacts) -> Tensor:
     """Pad, run, and crop the output back to ``facts.scale`` times the input's size."""
     height, width = x.shape[-2:]
     return net(pad_to(x, facts))[..., : height * facts.scale, : width * facts.scale]
-
-
-def _target(size: int, facts: ArchFacts) -> int:
-    return math.ceil(max(size, facts.minimum) / facts.multiple_of) * facts.multiple_of

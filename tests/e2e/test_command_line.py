@@ -65,6 +65,17 @@ def test_checkpoints_hold_student_average_and_history(trained):
     assert sorted(p.name for p in (folder / "models").iterdir()) == ["net_g_3.pth", "net_g_6.pth", "net_g_latest.pth"]
 
 
+@pytest.mark.parametrize("kind", ["PairedImageDataset", "PairedPatchDataset", "PairedLMDBDataset"])
+def test_databases_named_with_a_slash(tmp_path, kind):
+    write_job(tmp_path)
+    roots = {"train": ("data/GT.lmdb/", "data/LQ_x2.lmdb/"), "val": ("val/GT.lmdb/", "val/LQ_x2.lmdb//")}
+    keys = [f"datasets:{k}:dataroot_{r}={v}" for k, v in roots.items() for r, v in zip(("gt", "lq"), v)]
+    types = [f"datasets:{name}:type={kind}" for name in roots]
+    done = run(tmp_path, "train", "-opt", "job.yml", "--force_yml", "train:total_iter=1", *keys, *types)
+    assert done.returncode == 0, done.stderr
+    assert "Validation held_out" in done.stdout + done.stderr
+
+
 def test_the_options_of_a_run_lie_in_its_folder_and_run_again(trained):
     folder = trained[0] / "experiments" / "tiny"
     assert (folder / "job.yml").read_text() == (trained[0] / "job.yml").read_text()
@@ -81,11 +92,17 @@ def test_no_folder_is_made_of_a_weight_path(trained):
 
 def test_resume_goes_on_and_keeps_teacher_and_vqgan(trained, tmp_path):
     write_job(tmp_path)
-    assert run(tmp_path, "train", "-opt", "job.yml", "--force_yml", "train:total_iter=3").returncode == 0
+    done = run(tmp_path, "train", "-opt", "job.yml", "--force_yml", "train:total_iter=3")
+    assert done.returncode == 0, done.stderr
+    note = "WARNING: train.scheduler: none of the milestones [4] comes within total_iter 3"
+    assert note in done.stdout + done.stderr
+    (log,) = (tmp_path / "experiments" / "tiny").glob("train_*.log")
+    assert note in log.read_text()
     done = run(tmp_path, "train", "-opt", "job.yml", "--auto_resume")
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     assert "Resuming training from epoch: 0, iter: 3" in output
+    assert "milestones" not in re.sub(r"milestones: \[", "", output)  # within 6 iterations the schedule has its effect
     assert re.findall(r"iter: +(\d+), lr", output) == ["4", "5", "6"]
     assert re.findall(r"History model updated at iteration (\d+) \(update (\d+)\)", output) == [("4", "2"), ("6", "3")]
     assert "pretrain_network_teacher: teacher.pth" in output
@@ -113,24 +130,53 @@ def test_test_writes_every_image(trained):
     assert results["mean"]["psnr"] == pytest.approx(logged[-1], abs=2e-4)
 
 
-def test_basicsr_pipelines_work_after_import(tmp_path):
-    write_job(tmp_path)
-    script = tmp_path / "plain.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import dckd_basicsr
-            from basicsr.train import train_pipeline
-            train_pipeline(".")
-            """
-        )
-    )
-    done = subprocess.run(
-        [sys.executable, "plain.py", "-opt", "job.yml", "--force_yml", "train:total_iter=1"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+def script(folder: Path, code: str, *overrides: str) -> subprocess.CompletedProcess:
+    """Run a user's script on the tiny job, without ``basicsr train``."""
+    write_job(folder)
+    (folder / "plain.py").write_text(textwrap.dedent(code))
+    return subprocess.run(
+        [sys.executable, "plain.py", "-opt", "job.yml", "--force_yml", "train:total_iter=2", *overrides],
+        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+def test_basicsr_trains_after_import_under_both_names(tmp_path):
+    done = script(
+        tmp_path,
+        """
+        import dckd_basicsr
+        import basicsr
+        from basicsr.train import train_pipeline
+        assert basicsr.train_pipeline is train_pipeline is dckd_basicsr.training.train_pipeline
+        train_pipeline(".")
+        """,
+        "logger:save_checkpoint_freq=1",
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "experiments/tiny/models/net_g_latest.pth").is_file()
+    assert (tmp_path / "experiments/tiny/training_states/2.complete").is_file()  # which this package's loop writes
+
+
+def test_basicsrs_own_loop_trains_this_packages_model(tmp_path):
+    done = script(
+        tmp_path,
+        """
+        from dckd_basicsr.compat import stock_train_pipeline
+        import basicsr.train
+        own = basicsr.train.__dict__["create_train_val_dataloader"]
+        basicsr.train.create_train_val_dataloader = lambda *a: print("BasicSR's loaders") or own(*a)
+        stock_train_pipeline(".")
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "BasicSR's loaders" in done.stdout  # not this package's loop
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "lr:(" in line]
+    assert len(lines) == 2
+    assert all(f"{term}: " in line for line in lines for term in TERMS)
+    weights = load_state(tmp_path / "experiments/tiny/models/net_g_latest.pth")
+    assert set(weights) == {"params", "params_ema"}
+    folders = {p.name for p in (tmp_path / "experiments" / "tiny").iterdir() if p.is_dir()}
+    assert folders == {"models", "training_states", "visualization"}
 
 
 def test_torchrun_with_two_processes(tmp_path):

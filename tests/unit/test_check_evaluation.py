@@ -66,7 +66,7 @@ def test_two_sets_of_one_name(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../a", "a\\b"])
 def test_the_name_of_a_set_is_one_folder(folder: Path, name: str) -> None:
     (found,) = problems(options_of(test_1=paired(folder, name)))
-    assert found.startswith("'name' in datasets.test_1 becomes a folder of pictures, got")
+    assert found.startswith("'name' in datasets.test_1 becomes a folder of pictures and must")
     assert problems(options_of(test_1=paired(folder, "BSD100 (x2), part 1"))) == []
 
 

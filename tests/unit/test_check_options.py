@@ -18,6 +18,7 @@ import yaml
 from dckd_basicsr.checkpoint import Weights, load_weights
 from dckd_basicsr.config import apply_overrides, check_options, option_problems, parse_options, weights
 from dckd_basicsr.errors import ConfigError
+from tests.unit.mistakes import MISTAKES
 
 METRIC = {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}
 
@@ -117,120 +118,7 @@ def test_valid_for_testing(options: dict[str, Any]) -> None:
     assert problems(options, is_train=False) == []
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        # unknown keys
-        ("modle_type=x", "unknown key 'modle_type' in the option file; did you mean 'model_type'?"),
-        ("train:ema_dekay=0", "unknown key 'ema_dekay' in train; did you mean 'ema_decay'?"),
-        ("train:negative={num: 5}", "unknown key 'negative' in train; did you mean 'negatives'?"),
-        ("val:save_imgs=true", "unknown key 'save_imgs' in val; did you mean 'save_img'?"),
-        ("logger:print_frq=1", "unknown key 'print_frq' in logger; did you mean 'print_freq'?"),
-        ("path:pretrain_network_teach=x", "unknown key 'pretrain_network_teach' in path; did you mean"),
-        ("path:pretrain_teacher=x", "unknown key 'pretrain_teacher' in path; did you mean 'pretrain_network_teacher'"),
-        ("datasets:train:gt_sise=32", "unknown key 'gt_sise' in datasets.train; did you mean 'gt_size'?"),
-        ("network_g:num_fet=64", "unknown key 'num_fet' in network_g (EDSR); did you mean 'num_feat'?"),
-        ("train:optim_g:beta=1", "unknown key 'beta' in train.optim_g (Adam); did you mean 'betas'?"),
-        ("train:scheduler:gama=1", "unknown key 'gama' in train.scheduler (MultiStepLR); did you mean 'gamma'?"),
-        ("train:contrastive_opt:epss=1", "unknown key 'epss' in train.contrastive_opt (ContrastiveLoss); did you"),
-        ("val:metrics:psnr:crop=4", "unknown key 'crop' in val.metrics.psnr (calculate_psnr)"),
-        ("train:perceptual_opt={type: L1Loss}", "'perceptual_opt' in train is a term of BasicSR's SRModel"),
-        ("train:history={decy: 0.1}", "unknown key 'decy' in train.history; did you mean 'decay'?"),
-        (
-            "train:negatives={degradation: {noise: {sigmas: [1, 2]}}}",
-            "unknown key 'sigmas' in train.negatives.degradation.noise; did you mean 'sigma'?",
-        ),
-        # unknown names
-        ("model_type=DCKDModle", "unknown model 'DCKDModle' in model_type; did you mean 'DCKDModel'?"),
-        ("network_g:type=edsr", "unknown network 'edsr' in network_g; did you mean 'EDSR'?"),
-        ("network_g:type=Zzz", "unknown network 'Zzz' in network_g; known are: BasicVSR"),
-        ("train:pixel_opt:type=L1", "unknown loss 'L1' in train.pixel_opt; "),
-        ("val:metrics:psnr:type=calculate_pnsr", "unknown metric 'calculate_pnsr' in val.metrics.psnr; did you mean"),
-        ("datasets:val:type=PairedImagesDataset", "unknown dataset 'PairedImagesDataset' in datasets.val; did you"),
-        ("train:optim_g:type=Adamm", "unknown optimizer 'Adamm' in train.optim_g; did you mean 'Adam'?"),
-        ("train:scheduler:type=StepLR", "unknown scheduler 'StepLR' in train.scheduler; did you mean 'MultiStepLR'?"),
-        # missing keys
-        ("name=~", "missing key 'name' in the option file"),
-        ("network_g={type: EDSR, upscale: 4, num_in_ch: 3}", "missing key 'num_out_ch' in network_g (EDSR)"),
-        ("network_g={upscale: 4}", "missing key 'type' in network_g; one of "),
-        ("network_g=~", "missing key 'network_g' in the option file"),
-        ("train:optim_g={type: Adam}", "missing key 'lr' in train.optim_g (Adam)"),
-        ("train:scheduler={type: CosineAnnealingLR}", "missing key 'T_max' in train.scheduler (CosineAnnealingLR)"),
-        ("train:scheduler=~", "missing key 'scheduler' in train"),
-        ("val:val_freq=~", "missing key 'val_freq' in val"),
-        ("val:metrics:psnr={type: calculate_psnr}", "missing key 'crop_border' in val.metrics.psnr (calculate_psnr)"),
-        ("datasets:train:batch_size_per_gpu=~", "missing key 'batch_size_per_gpu' in datasets.train"),
-        # wrong kinds
-        ("scale=four", "'scale' in the option file must be an integer, got 'four'"),
-        ("num_gpu=all", "'num_gpu' in the option file must be an integer or one of 'auto', got 'all'"),
-        ("datasets=5", "'datasets' in the option file must be a block of 'key: value' lines, got 5"),
-        ("datasets:val=5", "datasets.val must be a block of 'key: value' lines, got 5"),
-        ("network_g=EDSR", "network_g must be a block with a 'type', got 'EDSR'"),
-        ("network_g:num_feat='64'", "'num_feat' in network_g (EDSR) must be a number, got '64'"),
-        ("network_g:num_block=true", "'num_block' in network_g (EDSR) must be a number, got true"),
-        ("network_g:rgb_mean=0.5", "'rgb_mean' in network_g (EDSR) must be a list of numbers, got 0.5"),
-        ("train:optim_g:lr=fast", "'lr' in train.optim_g (Adam) must be a number, got 'fast'"),
-        ("train:scheduler:milestones=5", "'milestones' in train.scheduler (MultiStepLR) must be a list of numbers"),
-        ("train:contrastive_opt:weights=1", "(ContrastiveLoss) must be a list of numbers, got 1"),
-        ("train:distribution_opt:form=papr", "(DistributionLoss) must be one of 'paper', 'released', got 'papr'"),
-        ("train:history=5", "train.history must be a block of 'key: value' lines, got 5"),
-        ("train:history={schedule: [[1e5, 1]]}", "'schedule' in train.history must be a list of lists of 2 integers"),
-        ("train:encoder={input_range: [0]}", "'input_range' in train.encoder must be a list of 2 numbers, got [0]"),
-        ("datasets:train:use_rot=yes please", "'use_rot' in datasets.train must be true or false, got 'yes please'"),
-        ("datasets:train:prefetch_mode=gpu", "must be one of 'cpu', 'cuda' or null, got 'gpu'"),
-        ("val:metrics:psnr:better=more", "'better' in val.metrics.psnr (calculate_psnr) must be one of 'higher'"),
-        # out of range
-        ("train:history={decay: 2}", "train.history: decay must be a probability in [0, 1], got 2"),
-        ("train:negatives={degradation: {blur: {kernel: [4, 5]}}}", "train.negatives.degradation.blur: kernel sizes"),
-        ("train:consistency={prob: -1}", "train.consistency: prob must be a probability"),
-        ("train:ema_decay=1", "'ema_decay' in train must be below 1, got 1"),
-        ("val:val_freq=0", "'val_freq' in val must be at least 1, got 0"),
-        ("val:batch=0", "'batch' in val must be at least 1, got 0"),
-        ("val:self_ensemble=8", "'self_ensemble' in val must be true or false, got 8"),
-        ("val:tile={size: 64, batch: 0}", "val.tile needs batch >= 1 (tiles that pass the network at once), got 0"),
-        ("val:metrics:psnr:crop_border=-4", "'crop_border' in val.metrics.psnr must be at least 0, got -4"),
-        ("train:scheduler:restarts=[0, 5]", "train.scheduler has 2 restarts, but 1 restart_weights"),
-        ("datasets:train:prefetch_mode=cuda", "datasets.train: prefetch_mode 'cuda' needs pin_memory: true"),
-        # blocks against each other
-        ("network_g:upscale=2", "scale is 4, but network_g (EDSR) upscales by 2; make them equal"),
-        ("network_teacher:upscale=2", "scale is 4, but network_teacher (EDSR) upscales by 2"),
-        ("datasets:train:gt_size=30", "datasets.train.gt_size is 30, no multiple of scale 4; 28 would be"),
-        (
-            "network_g={type: SwinIR, upscale: 4, window_size: 16, img_size: 16}",
-            "datasets.train.gt_size 32 gives LQ patches of 8 px, but network_g (SwinIR) takes multiples of 16; make "
-            "gt_size a multiple of 64",
-        ),
-        (
-            "network_teacher=~",
-            "missing key 'network_teacher', which train.logits_opt, train.contrastive_opt, ",
-        ),
-        ("path:pretrain_network_teacher=~", "missing key 'pretrain_network_teacher' in path: untrained, network_teac"),
-        ("network_vqgan=~", "missing key 'network_vqgan', which train.contrastive_opt, train.distribution_opt need"),
-        ("path:pretrain_network_vqgan=~", "missing key 'pretrain_network_vqgan' in path: untrained, network_vqgan t"),
-        ("network_vqgan:type=EDSR", "network_vqgan must have type: VQGAN, got 'EDSR'"),
-        ("network_vqgan:ddconfig={chh: 1}", "unknown key 'chh' in network_vqgan.ddconfig; did you mean 'ch'?"),
-        ("train:contrastive_opt={type: L1Loss}", "train.contrastive_opt compares features, which L1Loss cannot; use"),
-        ("train:logits_opt={type: ContrastiveLoss}", "train.logits_opt compares images, which ContrastiveLoss cannot"),
-        ("datasets={val_2: {name: a, type: REDSDataset}}", "datasets has no 'train' set"),
-        ("datasets:test={name: a, type: REDSDataset}", "datasets.test is neither 'train' nor 'val'"),
-        # files
-        (
-            "path:pretrain_network_g=none/net_g_5.pth",
-            "path.pretrain_network_g: 'none/net_g_5.pth' does not exist; a",
-        ),
-        ("path:pretrain_network_teacher=EDSR_x4.pth", "'EDSR_x4.pth' does not exist; published EDSR weights"),
-        ("path:pretrain_network_teacher=builtin:edsr", "path.pretrain_network_teacher: unknown weights 'builtin:edsr'"),
-        ("path:pretrain_network_vqgan=last.ckpt", "path.pretrain_network_vqgan: 'last.ckpt' does not exist; download"),
-        ("path:pretrain_network_vqgan=builtin:edsr_x4_f64b16", "path.pretrain_network_vqgan: the weights are not a VQ"),
-        ("network_teacher={type: PretrainedNet, path: x.pth}", "network_teacher.path: 'x.pth' does not exist"),
-        ("path:resume_state=5.state", "path.resume_state: '5.state' does not exist; states are written to"),
-        ("datasets:val:dataroot_gt=datasets/Set5/HR", "datasets.val.dataroot_gt: 'datasets/Set5/HR' does not exist; t"),
-        ("datasets:train:dataroot_gt=DIV2K.lmdb", "download DIV2K from https://data.vision.ee.ethz.ch/cvl/DIV2K/"),
-        ("datasets:val:filename_tmpl='{}'", "do not pair up with filename_tmpl '{}'"),
-        ("datasets:val:filename_tmpl='{name}'", "datasets.val: filename_tmpl '{name}' must hold one {}"),
-        ("datasets:val:io_backend={type: lmdb}", "but this set is read as LMDB; give a folder named *.lmdb"),
-    ],
-)
+@pytest.mark.parametrize(("override", "message"), MISTAKES)
 def test_each_problem(options: dict[str, Any], override: str, message: str) -> None:
     found = problems(options, override)
     assert any(message in line for line in found), found
@@ -248,15 +136,27 @@ def test_each_problem(options: dict[str, Any], override: str, message: str) -> N
         "train:negatives={num: 3, chunk: ~, degradation: {noise: {sigma: [1, 2]}}}",
         "train:encoder=~",
         "train:logits_opt=~",
-        "val=~",
         "path:resume_state=~",
         "val:metrics:psnr:better=higher",
         "datasets:val:gt_size=~",
         "num_gpu=0",
+        "name=DCKD x4, größer (2)",
+        "val:suffix=''",
+        "datasets:train:name=DIV2K/x4",
+        "path:experiments_root=runs/one",
     ],
 )
 def test_each_choice(options: dict[str, Any], override: str) -> None:
     assert problems(options, override) == []
+
+
+def test_no_validation(options: dict[str, Any]) -> None:
+    assert problems(options, "val=~", "datasets={train: %s}" % options["datasets"]["train"]) == []  # noqa: UP031 (braces)
+    (found,) = problems(options, "val=~")
+    assert found == (
+        "datasets.val would never be measured without a block 'val'; give one (val_freq, metrics), or leave the sets "
+        "out (datasets:val=~)"
+    )
 
 
 def test_a_teacher_without_weights_takes_none(options: dict[str, Any]) -> None:

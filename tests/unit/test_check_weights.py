@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
 
-from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.config import apply_overrides
+from dckd_basicsr.archs import VQGAN, ArchFacts
+from dckd_basicsr.config import apply_overrides, option_problems
 from dckd_basicsr.config.weights import resume_problems, weight_problems
 from tests.tiny import LAYOUT, STUDENT, TEACHER, job_options
 
@@ -87,6 +88,51 @@ def test_an_architecture_only_spandrel_knows(options: dict[str, Any]) -> None:
     assert found == "scale is 3, but network_teacher (PretrainedNet) upscales by 2; make them equal"
 
 
+@pytest.mark.parametrize("file", ["EDSR_Lx4_f256b32.pth", "teacher.pth"])
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        ("{type: PretrainedNet, path: compact.pth}", "(PretrainedNet) loads the file of its own network_teacher.path"),
+        ("{type: Bicubic, upscale: 2}", "(Bicubic) has no weights"),
+    ],
+)
+def test_an_inherited_file_for_a_network_that_brings_its_own(
+    options: dict[str, Any], file: str, block: str, reason: str
+) -> None:
+    """It was sent to the download of a file that it would not have needed."""
+    net = build_network({"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2})
+    torch.save({"params": net.state_dict()}, "compact.pth")
+    (found,) = problems(options, f"network_teacher={block}", f"path:pretrain_network_teacher={file}")
+    advice = "; remove path.pretrain_network_teacher, or set it to ~ where a base has it"
+    assert found.startswith(
+        f"path.pretrain_network_teacher: {'the weights in ' if file == 'teacher.pth' else ''}'{file}'"
+    )
+    assert found.endswith(f"network_teacher {reason}{advice}")
+    assert "http" not in found
+    assert problems(options, "path:pretrain_network_teacher=~") == []
+
+
+def test_weights_of_a_detected_network_that_was_trained_further(options: dict[str, Any]) -> None:
+    """What this package saves of a PretrainedNet fits it, and may be named under ``path``."""
+    net = build_network({"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2})
+    torch.save({"params": net.state_dict()}, "compact.pth")
+    block = {"type": "PretrainedNet", "path": "compact.pth"}
+    torch.save({"params": build_network(block).state_dict()}, "net_g_9.pth")
+    assert problems(options | {"network_g": block}, "path:pretrain_network_g=net_g_9.pth") == []
+
+
+def test_patches_below_the_least_side_of_a_detected_network(options: dict[str, Any]) -> None:
+    from dckd_basicsr.config.rules import facts_problems
+
+    opt = options | {"network_g": {"type": "PretrainedNet"}}
+    (found,) = facts_problems(opt, "network_g", ArchFacts(scale=2, minimum=40), True)
+    assert found.endswith(
+        "gives LQ patches of 16 px, but network_g (PretrainedNet) takes multiples of 1, at least 40; make gt_size a "
+        "multiple of 2, at least 80"
+    )
+    assert not list(facts_problems(opt, "network_g", ArchFacts(scale=2, multiple_of=8, square=True), True))
+
+
 def test_unknown_weights(options: dict[str, Any]) -> None:
     torch.save({"params": {"who.knows": torch.ones(3)}}, "w.pth")
     (found,) = problems(options, "path:pretrain_network_teacher=w.pth")
@@ -103,12 +149,65 @@ def test_an_edsr_file_is_not_for_pretrained_net(options: dict[str, Any]) -> None
 def test_vqgan(options: dict[str, Any]) -> None:
     (found,) = problems(options, "train:contrastive_opt:weights=[1, 1]")
     assert found.startswith("train.contrastive_opt.weights has 2 entries, but the VQGAN has 3 levels")
+    assert found.endswith("shallow to deep, for instance weights: [0.125, 0.25, 1.0]")
     block = "network_vqgan={type: VQGAN, n_embed: 32, embed_dim: 6, ddconfig: %s}" % LAYOUT  # noqa: UP031 (braces)
     (found,) = problems(options, "train:contrastive_opt:weights=~", block)
     assert "do not fit VQGAN: 1 of another shape: quantize.embedding.weight is (16, 6) in the file and (32, 6)" in found
     assert "looks like VQGAN with ch 32, ch_mult (1, 1, 2)" in found
     (found,) = problems(options, "network_vqgan={type: VQGAN}", "path:pretrain_network_vqgan=teacher.pth")
     assert found.startswith("path.pretrain_network_vqgan: the weights are not a VQGAN's in the official layout")
+
+
+def test_weights_per_level_that_are_left_out(options: dict[str, Any]) -> None:
+    """The default of the loss is five, which a VQGAN of another depth met in iteration 1."""
+    off = "train:contrastive_opt={type: ContrastiveLoss}"
+    (found,) = problems(options, off)
+    assert found.startswith(
+        "train.contrastive_opt has no weights, and those of ContrastiveLoss by default have 5 entries, but the VQGAN "
+        "has 3 levels; give one weight for each"
+    )
+    assert problems(options, "train:contrastive_opt=~") == []
+    # told by the options alone, before any file is there
+    block = "network_vqgan={type: VQGAN, n_embed: 16, embed_dim: 6, ddconfig: {ch: 32, ch_mult: [1, 1, 2]}}"
+    opt = apply_overrides(options, [off, block, "path:pretrain_network_vqgan=none.pth"])
+    (found,) = option_problems(opt)
+    assert "by default have 5 entries, but the VQGAN has 3 levels" in found
+    assert option_problems(apply_overrides(opt, ["network_vqgan={type: VQGAN, n_embed: 16}"])) == []  # five by default
+    (found,) = option_problems(apply_overrides(opt, ["network_vqgan={type: VQGAN, ddconfig: {ch_mult: 3}}"]))
+    assert "'ch_mult' in network_vqgan.ddconfig must be a list of integers" in found
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("network_g:num_feat=-8", "RuntimeError: Trying to create tensor with negative dimension -8"),
+        ("network_g:num_feat=8.5", "ValueError: out_channels must be divisible by groups"),
+        ("network_teacher:num_feat=0.5", "network_teacher (EDSR) cannot be built with these options: "),
+    ],
+)
+def test_numbers_that_a_constructor_cannot_take(options: dict[str, Any], override: str, reason: str) -> None:
+    found = problems(options, override)
+    assert len(found) == 1
+    assert "(EDSR) cannot be built with these options: " in found[0]
+    assert reason in found[0]
+
+
+def test_a_constructor_that_needs_real_tensors(options: dict[str, Any]) -> None:
+    """An outline of it fails; that alone is no problem."""
+
+    @ARCH_REGISTRY.register()
+    class ReadsItsValues(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.facts = ArchFacts(scale=2)
+            self.first = float(torch.empty(1).fill_(0.5))
+
+    try:
+        before = torch.random.get_rng_state()
+        assert problems(options, "network_g={type: ReadsItsValues}") == []
+        assert torch.equal(torch.random.get_rng_state(), before)
+    finally:
+        del ARCH_REGISTRY._obj_map["ReadsItsValues"]
 
 
 def test_what_only_a_constructor_can_tell(options: dict[str, Any]) -> None:

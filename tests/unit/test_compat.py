@@ -97,6 +97,20 @@ def test_import_after_another_plugin_filled_the_registries():
     assert out.split() == ["__main__", "True", "True"]
 
 
+def test_what_is_replaced_is_replaced_under_every_name():
+    """``basicsr/__init__.py`` copies the names of its modules."""
+    import basicsr
+    import basicsr.test
+    import basicsr.train
+    import basicsr.utils.options
+
+    assert basicsr.train_pipeline is basicsr.train.train_pipeline is dckd_basicsr.training.train_pipeline
+    assert basicsr.test_pipeline is basicsr.test.test_pipeline
+    assert basicsr.parse_options is basicsr.utils.options.parse_options is dckd_basicsr.config.parse_options
+    assert basicsr.make_exp_dirs is basicsr.utils.make_exp_dirs is compat.make_exp_dirs
+    assert compat._STOCK["train_pipeline"].__module__ == "basicsr.train"
+
+
 def test_only_run_folders_are_made(tmp_path):
     root = tmp_path / "run"
     paths = {"experiments_root": str(root), "models": str(root / "models"), "teacher_file": str(root / "teacher.pth")}

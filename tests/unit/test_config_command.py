@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from dckd_basicsr.cli import main
 from dckd_basicsr.config import load_yaml, option_problems, packaged_options
-from dckd_basicsr.config.command import resolved_yaml
 from dckd_basicsr.config.dump import dump_yaml
 from dckd_basicsr.config.load import parse_yaml
 from tests.tiny import run, write_job
@@ -71,7 +70,8 @@ def test_a_clean_file_is_printed_with_what_it_inherits(
     assert found["path"] == base["path"], "as readable as in the file"
     assert list(found) == list(base)
     (job / "printed.yml").write_text(printed)
-    assert resolved_yaml("printed.yml", []) == printed
+    assert main(["config", "printed.yml"]) == 0
+    assert capsys.readouterr().out == printed
     (job / "printed.yml").unlink()
 
 
@@ -84,16 +84,63 @@ def test_the_process_prints_yaml_alone(job: Path) -> None:
     assert not (job / "experiments").exists()
 
 
-def test_problems_are_one_report_and_nothing_else(
+def test_the_file_is_printed_whatever_is_wrong_with_it(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(job)
     overrides = ["network_g:num_fet=3", "network_teacher:num_feat=10", "path:pretrain_network_vqgan=none.pth"]
     assert main(["config", "child.yml", "--force_yml", *overrides]) == 1
     printed, errors = capsys.readouterr()
-    assert printed == ""
+    found = yaml.safe_load(printed)
+    assert (found["network_g"]["num_fet"], found["train"]["pixel_opt"]["loss_weight"]) == (3, 0.001)
+    assert found["logger"]["use_tb_logger"] is False, "defaults too"
     assert "child.yml (on job.yml): 3 problems" in errors
     assert "looks like EDSR with num_feat 12" in errors
+    # without a look at files, what is wrong with the options themselves is left
+    assert main(["config", "child.yml", "--no-files", "--force_yml", *overrides]) == 1
+    again, errors = capsys.readouterr()
+    assert again == printed
+    assert "child.yml (on job.yml): 1 problem\n  1. unknown key 'num_fet'" in errors
+    assert main(["config", "child.yml", "--no-files", "--force_yml", *overrides[1:]]) == 0
+
+
+def test_a_packaged_file_is_read_before_anything_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["config", "dckd_x4_rcan"]) == 1
+    printed, errors = capsys.readouterr()
+    assert yaml.safe_load(printed)["network_g"]["type"] == "RCAN"
+    assert "does not exist" in errors
+    assert main(["config", "dckd_x4_rcan", "--no-files"]) == 0
+    assert capsys.readouterr() == (printed, "")
+
+
+@pytest.mark.parametrize("text", ["a: 1\n", "datasets: 5\nlogger: 3\nval: x\n", "datasets: {train: 1}\npath: []\n"])
+@pytest.mark.parametrize("flags", [[], ["--test"]])
+def test_a_file_of_anything_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, flags: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("odd.yml").write_text(text)
+    assert main(["config", "odd.yml", *flags]) == 1
+    printed, errors = capsys.readouterr()
+    assert yaml.safe_load(printed).items() >= {k: v for k, v in yaml.safe_load(text).items() if v}.items()
+    assert "odd.yml: " in errors
+    assert "problems" in errors
+
+
+def test_notes_go_beside_the_file(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(job)
+    assert main(["config", "job.yml", "--force_yml", "train:total_iter=4"]) == 0
+    printed, errors = capsys.readouterr()
+    assert yaml.safe_load(printed)["train"]["total_iter"] == 4
+    assert errors == (
+        "basicsr: note: train.scheduler: none of the milestones [4] comes within total_iter 4, so the learning rate "
+        "stays as it starts; for a run of this length for instance milestones: [3]\n"
+    )
 
 
 def test_for_a_test(job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from dckd_basicsr.config import option_notes, option_problems, packaged_options
+from dckd_basicsr.config.resolve import resolve_options
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("datasets_prep/*.md")])
@@ -37,3 +41,26 @@ def test_named_option_files_and_tests_exist(document):
     tests = set(re.findall(r"`(test_\w+\.py)`", text))
     assert all((ROOT / "options" / name).is_file() for name in options)
     assert all(list((ROOT / "tests").rglob(name)) for name in tests)
+
+
+def trainings(document: Path) -> list[tuple[str, list[str]]]:
+    """The packaged file and the overrides of every training that a document has as a command."""
+    found = []
+    for block in re.findall(r"```bash\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:3] == ["basicsr", "train", "-opt"] and "--force_yml" in words:
+                name = f"{Path(words[3]).stem}.yml"
+                if name in packaged_options():
+                    found.append((name, words[words.index("--force_yml") + 1 :]))
+    return found
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "your_own_data.md"], ids=lambda p: p.name)
+def test_trainings_that_are_advised_have_a_schedule_that_fits(document):
+    commands = trainings(document)
+    assert any("train:total_iter" in override for _, overrides in commands for override in overrides)
+    for name, overrides in commands:
+        options, _ = resolve_options(packaged_options()[name], overrides)
+        assert option_problems(options) == []
+        assert option_notes(options) == []

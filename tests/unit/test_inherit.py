@@ -11,9 +11,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dckd_basicsr.config import load_options, load_yaml, packaged_options, parse_options
+from dckd_basicsr.config import (
+    check_options,
+    load_options,
+    load_yaml,
+    option_problems,
+    packaged_options,
+    parse_options,
+)
 from dckd_basicsr.config.inherit import merged
 from dckd_basicsr.errors import ConfigError
+from tests.tiny import job_options
 from tests.unit.test_parse_options import STOCK
 
 
@@ -83,6 +91,51 @@ def test_the_same_type_keeps_the_block_and_replace_false_says_nothing(tmp_path: 
     child = "_base_: base.yml\nnetwork_g: {type: EDSR, num_feat: 8, _replace_: false}\n"
     options, _ = load_options(write(tmp_path, base="network_g: {type: EDSR, num_block: 3}", child=child))
     assert options == {"network_g": {"type": "EDSR", "num_block": 3, "num_feat": 8}}
+
+
+def test_another_type_keeps_the_block_where_that_is_asked_for(tmp_path: Path) -> None:
+    child = "_base_: base.yml\nnetwork_g: {type: RCAN, num_feat: 8, _replace_: false}\n"
+    options, source = load_options(write(tmp_path, base="network_g: {type: EDSR, num_block: 3}", child=child))
+    assert options == {"network_g": {"type": "RCAN", "num_block": 3, "num_feat": 8}}
+    assert source.replaced == {}
+
+
+PAIRED = ["PairedImageDataset", "PairedPatchDataset", "PairedLMDBDataset"]
+
+
+@pytest.mark.parametrize("old", PAIRED)
+@pytest.mark.parametrize("new", PAIRED)
+def test_paired_datasets_inherit_from_each_other(tmp_path: Path, old: str, new: str) -> None:
+    base = f"datasets: {{train: {{name: DIV2K, type: {old}, gt_size: 192, use_rot: true}}}}\n"
+    child = f"_base_: base.yml\ndatasets: {{train: {{type: {new}, dataroot_gt: x.lmdb}}}}\n"
+    options, _ = load_options(write(tmp_path, base=base, child=child))
+    train = {"name": "DIV2K", "type": new, "gt_size": 192, "use_rot": True, "dataroot_gt": "x.lmdb"}
+    assert options == {"datasets": {"train": train}}
+
+
+def test_an_overlay_to_the_fast_dataset_passes_the_check(tmp_path: Path) -> None:
+    path = write(tmp_path, mine="_base_: dckd_x4_edsr.yml\ndatasets: {train: {type: PairedLMDBDataset}}\n")
+    assert option_problems(load_options(path)[0]) == []
+
+
+def test_a_block_of_another_type_says_why_its_keys_are_gone(tmp_path: Path) -> None:
+    child = "network_g: {type: RCAN}\ndatasets: {val: {type: REDSDataset}}\ntrain: {optim_g: {type: SGD}}\n"
+    path = write(tmp_path, base=job_options(), child=f"_base_: base.yml\n{child}")
+    options, source = load_options(path)
+    assert source.replaced["network_g"] == ("EDSR", "RCAN")
+    with pytest.raises(ConfigError) as caught:
+        check_options(options, source=source)
+    lines = str(caught.value).splitlines()
+    told = "nothing of the inherited {} is kept, as its type changed from '{}' to '{}': give its keys anew, or add "
+    for place, old, new in (
+        ("network_g", "EDSR", "RCAN"),
+        ("datasets.val", "PairedImageDataset", "REDSDataset"),
+        ("train.optim_g", "Adam", "SGD"),
+    ):
+        found = [line for line in lines if told.format(place, old, new) in line]
+        assert len(found) == 1, (place, lines)
+        assert "missing key '" in found[0]
+        assert found[0].endswith("_replace_: false to the block to keep them")
 
 
 def test_several_bases_and_their_bases_from_their_own_folders(tmp_path: Path) -> None:

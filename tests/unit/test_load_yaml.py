@@ -46,6 +46,19 @@ def test_other_scalars_stay_what_they_were(text: str, value: object) -> None:
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize("text", ["{}e", "{}x", "-{}.{}x", ".{}x", "{}.{}e", "{}e-"])
+def test_a_long_row_of_digits_is_read_once(text: str) -> None:
+    """With a pattern that could split it in two anywhere, each of these would take hours."""
+    text = text.replace("{}", "1_" * 300_000 + "1")
+    assert parse_yaml(f"[{text}]", "test") == [text]
+
+
+@pytest.mark.parametrize("text", ["0x" + "f" * 5000, "1" * 400, "0b" + "1" * 3000])
+def test_integers_that_cannot_be_reckoned_with(text: str) -> None:
+    with pytest.raises(ConfigError, match="line 1, column 1: an integer of more than 1000 bits"):
+        parse_yaml(text, "test")
+
+
 def test_plain_dicts_in_file_order(tmp_path: Path) -> None:
     options = load_yaml(write(tmp_path, "z: 1\na: {y: 1, b: 2}\nm: [1e-4]\n"))
     assert options == {"z": 1, "a": {"y": 1, "b": 2}, "m": [1e-4]}

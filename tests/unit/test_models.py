@@ -221,6 +221,14 @@ def test_distribution_forms_and_input_ranges_change_the_terms(build):
 def test_weights_per_tap_are_checked_against_the_vqgan(build):
     with pytest.raises(ConfigError, match=r"weights has 2 entries, but the VQGAN has 3 levels"):
         build("train:contrastive_opt:weights=[1.0, 1.0]")
+    with pytest.raises(ConfigError, match=r"5 entries, but the VQGAN has 3 levels"):
+        build("train:contrastive_opt={type: ContrastiveLoss}")
+
+
+def test_the_model_checks_the_weights_per_tap_itself(build, monkeypatch):
+    monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)
+    with pytest.raises(ConfigError, match=r"weights has 5 entries, but the VQGAN has 3 levels; give one"):
+        build("train:contrastive_opt={type: ContrastiveLoss}")
 
 
 def test_patches_must_fit_rules_that_only_a_weight_file_tells(build):

@@ -9,6 +9,7 @@ from torch import nn
 
 from dckd_basicsr.archs import ArchFacts, Bicubic, facts_from_options, facts_of
 from dckd_basicsr.models.padding import pad_to, run_padded
+from dckd_basicsr.models.restoring import restorer
 
 
 class Strict(nn.Module):
@@ -43,6 +44,38 @@ def test_a_fitting_image_is_not_copied():
 
 def test_minimum_size():
     assert pad_to(torch.rand(1, 1, 5, 40), ArchFacts(1, multiple_of=8, minimum=32)).shape[-2:] == (32, 40)
+
+
+class Square(nn.Module):
+    """x2, and fails on an image that is not square, or no multiple of 8."""
+
+    def forward(self, x):
+        assert x.shape[-1] == x.shape[-2]
+        assert x.shape[-1] % 8 == 0
+        return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 40), (31, 9), (1, 50), (7, 7)])
+def test_square_inputs(size):
+    facts = ArchFacts(scale=2, multiple_of=8, square=True)
+    x = torch.rand(1, 3, *size)
+    assert pad_to(x, facts).shape[-2:] == (-(-max(size) // 8) * 8,) * 2
+    assert torch.equal(run_padded(Square(), x, facts), x.repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+def test_square_inputs_in_tiles_and_turned():
+    """Every tile and every turn is padded by itself."""
+    x = torch.rand(1, 3, 21, 50)
+    for val in ({"self_ensemble": True}, {"tile": {"size": 24, "overlap": 8}}):
+        out = restorer(Square(), ArchFacts(scale=2, multiple_of=8, square=True), val)(x)
+        torch.testing.assert_close(out, x.repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+def test_what_needs_no_padding():
+    facts = ArchFacts(1, multiple_of=8, minimum=16, square=True)
+    assert [side for side in range(40) if facts.admits(side)] == [16, 24, 32]
+    assert facts.padded(17, 40) == (40, 40)
+    assert ArchFacts(1, multiple_of=8, minimum=12).padded(3, 17) == (16, 24)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -124,6 +124,21 @@ def test_lmdb_backend_is_inferred(tmp_path: Path) -> None:
     assert found["datasets"]["val_2"]["io_backend"] == {"type": "disk"}
 
 
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_slash_behind_a_database_is_taken_off(tmp_path: Path, slashes: str) -> None:
+    """Tab completion writes it, and BasicSR asks whether the name ends in ``.lmdb``."""
+    root = tmp_path / "x.lmdb"
+    root.mkdir()
+    keys = [f"datasets:train:dataroot_{k}={root}{slashes}" for k in ("gt", "lq")]
+    keys += [f"datasets:val_2:dataroot_gt={tmp_path}/"]
+    found, args = parse_options(tmp_path, argv=["-opt", write(tmp_path, STOCK), "--force_yml", *keys])
+    train = found["datasets"]["train"]
+    assert train["dataroot_gt"] == train["dataroot_lq"] == str(root)
+    assert train["io_backend"] == {"type": "lmdb"}
+    assert found["datasets"]["val_2"]["dataroot_gt"] == f"{tmp_path}/"  # a folder stays as it is given
+    assert args.resolved["datasets"]["train"]["dataroot_gt"] == f"{root}{slashes}"
+
+
 def test_overrides_come_before_everything_else(tmp_path: Path) -> None:
     flags = ["--force_yml", "name=other", "manual_seed=3", "--force_yml", "train:optim_g:lr=1e-3"]
     found, args = parse_options(tmp_path, argv=["-opt", write(tmp_path, STOCK), *flags])

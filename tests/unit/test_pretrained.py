@@ -10,6 +10,7 @@ from basicsr.archs import build_network
 
 from dckd_basicsr.archs import ArchFacts, PretrainedNet
 from dckd_basicsr.errors import CheckpointError
+from dckd_basicsr.models.padding import run_padded
 from tests.tiny import run
 
 
@@ -30,6 +31,39 @@ def test_unknown_weights_say_what_to_do(tmp_path):
     torch.save({"params": {"who.knows": torch.ones(3)}}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"no architecture known to spandrel.*who\.knows.*name the network"):
         PretrainedNet(str(tmp_path / "w.pth"))
+
+
+def test_a_network_that_wants_square_images(tmp_path):
+    from spandrel.architectures.Uformer import Uformer
+
+    net = Uformer(img_size=128, embed_dim=4, depths=[1] * 9, num_heads=[1, 2, 2, 2, 2, 2, 2, 2, 1], win_size=8)
+    torch.save({"params": net.state_dict()}, tmp_path / "uformer.pth")
+    net = PretrainedNet(str(tmp_path / "uformer.pth")).eval()
+    assert net.architecture == "Uformer"
+    assert net.facts == ArchFacts(scale=1, multiple_of=128, minimum=1, square=True)
+    with torch.no_grad():
+        assert run_padded(net, torch.rand(1, 3, 100, 140), net.facts).shape == (1, 3, 100, 140)
+
+
+def test_a_network_is_called_as_spandrel_calls_it(tmp_path):
+    """FBCNN returns its image with a quality factor, FDnCNN wants a noise map beside the image."""
+    from spandrel.architectures.DnCNN import DnCNN
+    from spandrel.architectures.FBCNN import FBCNN
+
+    for name, original in (
+        ("FBCNN", FBCNN(nc=[4, 4, 4, 512], nb=2)),
+        ("DnCNN", DnCNN(in_nc=4, out_nc=3, nc=4, nb=9, act_mode="R", mode="FDnCNN")),
+    ):
+        torch.save(original.state_dict(), tmp_path / "net.pth")
+        net = PretrainedNet(str(tmp_path / "net.pth")).eval()
+        assert net.architecture == name
+        x = torch.rand(2, 3, 32, 32, requires_grad=True)
+        out = net(x)
+        assert out.shape == x.shape
+        out.sum().backward()  # a student of this kind trains
+        assert torch.isfinite(x.grad).all()
+        for image, alone in zip(x.detach().split(1), out.detach().split(1)):
+            torch.testing.assert_close(net(image), alone)
 
 
 @pytest.mark.shared

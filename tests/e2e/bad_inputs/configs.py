@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .row import TRAIN, BadInput, edit, forced
+from .values import FOLDERS, VALUES
 
 __all__ = ["CONFIGS"]
 
@@ -219,47 +220,6 @@ _KEYS = (
     ),
 )
 
-_VALUES = (
-    forced(
-        "text where an integer belongs",
-        "network_g:num_feat=many",
-        "'num_feat' in network_g (EDSR) must be",
-        "got 'many'",
-    ),
-    forced("scale in quotes", "'scale=\"2\"'", "'scale' in the option file must be an integer, got '2'"),
-    forced(
-        "number where a block belongs",
-        "train=5",
-        "'train' in the option file must be a block of 'key: value' lines, got 5",
-    ),
-    forced(
-        "list of the wrong length",
-        "'train:optim_g:betas=0.9'",
-        "'betas' in train.optim_g (Adam) must be a list of 2",
-        "got 0.9",
-    ),
-    forced("negative number of iterations", "train:total_iter=-5", "'total_iter' in train must be at least 1, got -5"),
-    forced(
-        "batch of no images",
-        "datasets:train:batch_size_per_gpu=0",
-        "'batch_size_per_gpu' in datasets.train must be at least 1, got 0",
-    ),
-    forced(
-        "negative border",
-        "val:metrics:psnr:crop_border=-1",
-        "'crop_border' in val.metrics.psnr must be at least 0, got -1",
-    ),
-    forced("moving average that never moves", "train:ema_decay=1", "'ema_decay' in train must be below 1, got 1"),
-    forced(
-        "probability above 1", "train:history:decay=7", "train.history: decay must be a probability in [0, 1], got 7"
-    ),
-    forced(
-        "prefetching to the GPU without pinned memory",
-        "datasets:train:prefetch_mode=cuda",
-        "datasets.train: prefetch_mode 'cuda' needs pin_memory: true",
-    ),
-)
-
 _NAMES = (
     forced("unknown model", "model_type=DCKDMode", "unknown model 'DCKDMode' in model_type; did you mean 'DCKDModel'?"),
     forced("unknown network", "network_g:type=EDSRR", "unknown network 'EDSRR' in network_g; did you mean 'EDSR'?"),
@@ -289,6 +249,21 @@ _NAMES = (
 )
 
 _RULES = (
+    forced(
+        "luma for networks of three channels",
+        "datasets:train:color=y",
+        "datasets.train.color is y, one channel, but network_g (EDSR) has num_in_ch: 3, network_g (EDSR) has",
+    ),
+    forced(
+        "network of one channel for images of three",
+        "network_g:num_in_ch=1",
+        "datasets.train has images of 3 channels, but network_g (EDSR) has num_in_ch: 1; set 3",
+    ),
+    forced(
+        "validation set without validation",
+        "val=~",
+        "datasets.val would never be measured without a block 'val'; give one (val_freq, metrics), or leave the sets",
+    ),
     forced(
         "scale differs from the network's", "scale=4", "scale is 4, but network_g (EDSR) upscales by 2; make them equal"
     ),
@@ -361,6 +336,12 @@ _RULES = (
         "train.contrastive_opt compares features, which L1Loss cannot; use type: ContrastiveLoss",
     ),
     forced(
+        "contrast without weights for a VQGAN of another depth",
+        "'train:contrastive_opt={type: ContrastiveLoss}'",
+        "train.contrastive_opt has no weights, and those of ContrastiveLoss by default have 5 entries, but the VQGAN",
+        "for instance weights: [0.125, 0.25, 1.0]",
+    ),
+    forced(
         "image term with a VQGAN loss",
         "'train:pixel_opt={type: DistributionLoss}'",
         "train.pixel_opt compares images, which DistributionLoss cannot",
@@ -389,4 +370,4 @@ _RULES = (
     ),
 )
 
-CONFIGS = (*_FILE, *_USAGE, *_KEYS, *_VALUES, *_NAMES, *_RULES)
+CONFIGS = (*_FILE, *_USAGE, *_KEYS, *VALUES, *_NAMES, *FOLDERS, *_RULES)

@@ -48,7 +48,7 @@ EVALUATION = (
     forced(
         "name of a test set with a slash",
         "datasets:test_1:name=x2/Set5",
-        "'name' in datasets.test_1 becomes a folder of pictures, got 'x2/Set5'; give one without slashes",
+        "'name' in datasets.test_1 becomes a folder of pictures and must not hold /, got 'x2/Set5'",
         command=TEST,
     ),
     forced(

@@ -51,6 +51,12 @@ FILES = (
         "'network_teacher={type: PretrainedNet, path: none.pth}'",
         "network_teacher.path: 'none.pth' does not exist",
     ),
+    forced(
+        "teacher to be detected beside a file of another",
+        "'network_teacher={type: PretrainedNet, path: teacher.pth}' path:pretrain_network_teacher=EDSR_Lx4.pth",
+        "path.pretrain_network_teacher: 'EDSR_Lx4.pth' does not exist, and network_teacher (PretrainedNet) loads the",
+        "remove path.pretrain_network_teacher, or set it to ~ where a base has it",
+    ),
     BadInput(
         "teacher is a folder",
         f"{TRAIN} --force_yml path:pretrain_network_teacher=data",

@@ -115,6 +115,15 @@ RUNS = (
         write("child.yml", "_base_: job.yml\nnetwork_g: {num_fet: 4}\n"),
     ),
     BadInput(
+        "network of another type over an inherited one",
+        "train -opt child.yml",
+        (
+            "missing key 'num_in_ch' in network_g (RCAN); nothing of the inherited network_g is kept, as its type",
+            "changed from 'EDSR' to 'RCAN': give its keys anew, or add _replace_: false",
+        ),
+        write("child.yml", "_base_: job.yml\nnetwork_g: {type: RCAN}\n"),
+    ),
+    BadInput(
         "state without an iteration",
         f"{TRAIN} --force_yml path:resume_state=4.state",
         ("path.resume_state: '4.state' is not a BasicSR training state",),
