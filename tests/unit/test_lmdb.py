@@ -17,7 +17,9 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
+from dckd_basicsr.cli import main
 from dckd_basicsr.data import (
     LmdbImages,
     LmdbWriter,
@@ -337,6 +339,21 @@ def test_verify_pair(pair: tuple[Path, Path], tmp_path: Path) -> None:
         verify_pair(pair[0], other, scale=1)
 
 
+def test_verify_accepts_a_test_set_with_a_remainder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As BasicSR packs one, and as validation reads it."""
+    for name, height, width in (("GT", 50, 62), ("LQ", 16, 20)):
+        with LmdbWriter(tmp_path / f"{name}.lmdb") as writer:
+            writer.put("baboon", encode_png(noise(0, height, width)), (height, width, 3))
+    gt, lq = tmp_path / "GT.lmdb", tmp_path / "LQ.lmdb"
+    assert verify_pair(gt, lq, 3).rest
+    assert main(["prepare", "verify", str(gt), str(lq), "--scale", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "every GT image is 3 times its LQ image but for a remainder at the right and bottom" in said
+    assert "this set serves validation and testing" in said
+    with pytest.raises(DatasetError, match="not 4 times smaller"):
+        verify_pair(gt, lq, 4)
+
+
 # --- preflight
 
 
@@ -376,9 +393,28 @@ def test_preflight_of_folders(tmp_path: Path) -> None:
     assert paired_folder_problems(gt, lq, 4, "{}x4", rest=True) == []  # as in a test set
     assert "'1.png' is 27x32" in paired_folder_problems(gt, lq, 4, "{}x4")[0].replace(f"{gt}/", "")  # no training
     assert "'1.png' is 27x32" in paired_folder_problems(gt, lq, 2, "{}x4")[0].replace(f"{gt}/", "")
+    assert paired_folder_problems(gt, lq, 4, "{}x4", rest=True, turns=False) == []
     (problem,) = paired_folder_problems(gt, lq, 4)
     assert "2 missing in 'lq' (1.png, 2.png); 2 only in 'lq' (1x4.png, 2x4.png)" in problem
     (lq / "2x4.png").unlink()
     (problem,) = paired_folder_problems(gt, lq, 4, "{}x4")
     assert "holds 2 files and dataroot_lq" in problem
     assert "1 missing in 'lq' (2x4.png)" in problem
+
+
+def test_preflight_of_folders_whose_orientation_tags_differ(tmp_path: Path) -> None:
+    """Square images: turned or not, their sizes fit."""
+    for folder, tags in (("gt", (6, 6, 3)), ("lq", (6, 6, 1))):
+        (tmp_path / folder).mkdir()
+        for number, tag in enumerate(tags):
+            exif = Pillow.Exif()
+            exif[274] = tag
+            Pillow.fromarray(noise(number, 16, 16)).save(tmp_path / folder / f"{number}.jpg", exif=exif)
+    gt, lq = tmp_path / "gt", tmp_path / "lq"
+    (problem,) = paired_folder_problems(gt, lq, 1)
+    assert f"'{gt / '2.jpg'}' has orientation tag 3 and '{lq / '2.jpg'}' 1 (1 is none)" in problem
+    assert "PairedPatchDataset" in problem
+    assert paired_folder_problems(gt, lq, 1, turns=False) == []
+    (gt / "2.jpg").unlink()
+    (lq / "2.jpg").unlink()
+    assert paired_folder_problems(gt, lq, 1) == []
