@@ -197,7 +197,7 @@ def test_a_list_names_inputs_and_sizes_that_fit(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["a.pgm", "a.jp2", "a.jfif", "a"])
 def test_what_is_an_image_is_told_by_its_content(tmp_path: Path, name: str) -> None:
     suffix = {"a.jfif": ".jpg", "a": ".png"}.get(name, Path(name).suffix)
-    data = cv2.imencode(suffix, np.zeros((16, 16), np.uint8))[1].tobytes()
+    data = cv2.imencode(suffix, np.zeros((64, 64), np.uint8))[1].tobytes()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / name).write_bytes(data)
     mine = {"name": "mine", "type": "SingleImageDataset", "dataroot_lq": str(tmp_path / "photos")}

@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from basicsr.utils import imfrombytes
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
@@ -181,7 +180,7 @@ TAGGED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("tag", range(1, 9))
 @pytest.mark.parametrize("format", TAGGED)
-def test_orientation_is_read_where_opencv_turns_by_it(format: str, tag: int, tmp_path: Path) -> None:
+def test_orientation_is_read(format: str, tag: int, tmp_path: Path) -> None:
     exif = Pillow.Exif()
     exif[274] = tag
     exif[305] = "of a camera"
@@ -200,7 +199,6 @@ def test_orientation_after_the_pixels_of_a_png_is_read_too() -> None:
     last = data.index(b"IEND") - 4
     moved = data[:start] + data[end:last] + data[start:end] + data[last:]
     assert orientation(moved) == 6
-    assert imfrombytes(moved).shape[:2] == SIZE[::-1]
 
 
 @pytest.mark.parametrize("tag", [0, 9, 65535])
