@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from ..data.headers import image_sizes
-from ..data.keys import PHOTO_SUFFIXES
 from ..data.lmdb_reader import read_meta_info
 from ..errors import DatasetError
 from ..metrics.sizes import least_side, wants_larger
@@ -61,7 +62,7 @@ def single_problems(where: str, folder: Path) -> Iterator[str]:
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
         yield f"{where}.dataroot_lq: '{folder}' holds no files (sub-folders are not searched); check the path"
-    others = [path.name for path in files if path.suffix.lower() not in PHOTO_SUFFIXES]
+    others = [path.name for path in files if not cv2.haveImageReader(str(path))]
     if others:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
         yield (

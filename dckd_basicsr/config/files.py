@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data import pack_problems, paired_folder_problems, paired_lmdb_problems, read_meta
+from ..data.file_lists import list_problems, read_list
 from ..data.payload import RAW
+from ..data.preflight import paired_list_problems
 from ..errors import DatasetError
 from ..kinds import is_own
 from .evaluation import is_evaluated, single_problems, size_problems
@@ -58,11 +60,8 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
     pairs = list(zip(roots["dataroot_gt"], roots["dataroot_lq"]))
     if own and dataset.get("type") in PAIRED_TYPES and pairs:
         problems += _backend_problems(where, dataset, roots)
-        if not problems and not roots.get("meta_info_file"):
-            for gt, lq in pairs:
-                problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale, rest)
-        elif not problems:
-            problems += _list_problems(where, roots["meta_info_file"][0])
+        for gt, lq in pairs if not problems else ():
+            problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale, rest)
     elif is_lmdb(dataset):
         problems += [f"{where}: {line}" for gt, lq in pairs for line in pack_problems(as_path(gt), as_path(lq))]
     return problems
@@ -71,34 +70,23 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
 def _evaluated(where: str, dataset: Mapping[str, Any], opt: Mapping[str, Any]) -> list[str]:
     """Look at the images of a validation or test set with which nothing else is wrong."""
     scale, lists = opt.get("scale"), _texts(dataset.get("meta_info_file"))
-    if dataset.get("type") == SINGLE_TYPE and not is_lmdb(dataset) and not lists:
-        return [text for root in _texts(dataset.get("dataroot_lq")) for text in single_problems(where, as_path(root))]
+    if dataset.get("type") == SINGLE_TYPE and not is_lmdb(dataset):
+        return [
+            text
+            for root in map(as_path, _texts(dataset.get("dataroot_lq")))
+            for text in (_inputs_problems(where, as_path(lists[0]), root) if lists else single_problems(where, root))
+        ]
     if dataset.get("type") not in PAIRED_TYPES or not isinstance(scale, int) or scale < 1:
         return []
-    names = _listed(as_path(lists[0])) if lists and not is_lmdb(dataset) else None
+    names = read_list(as_path(lists[0])) if lists and not is_lmdb(dataset) else None
     metrics = block_of(opt, "val", "metrics")
     roots = [as_path(root) for root in _texts(dataset.get("dataroot_gt"))]
     return [text for root in roots for text in size_problems(where, root, names, scale, metrics)]
 
 
-def _list_problems(where: str, meta_info_file: str) -> list[str]:
-    """BasicSR takes the input of a listed image from ``dataroot_lq`` itself, whatever folder the list has before it."""
-    seen: dict[str, str] = {}
-    for name in _listed(as_path(meta_info_file)):
-        if name != seen.setdefault(Path(name).name, name):
-            return [
-                f"{where}.meta_info_file: '{meta_info_file}' lists '{seen[Path(name).name]}' and '{name}', and BasicSR "
-                "reads one input for both; give every image a file name of its own, or pack the pairs with "
-                "`basicsr prepare paired`"
-            ]
-    return []
-
-
-def _listed(meta_info_file: Path) -> list[str]:
-    """Return the image names that BasicSR takes from a list: what comes before the first space."""
-    if not meta_info_file.is_file():
-        return []
-    return [line.split(" ")[0] for line in meta_info_file.read_text("utf-8", errors="replace").splitlines()]
+def _inputs_problems(where: str, listed: Path, folder: Path) -> list[str]:
+    found = list_problems(listed, lambda name: [folder / name], once=True)
+    return [f"{where}.meta_info_file: {problem}" for problem in found]
 
 
 def _texts(value: Any) -> list[str]:
@@ -137,16 +125,21 @@ def _backend_problems(where: str, dataset: Mapping[str, Any], roots: Mapping[str
 
 
 def _content_problems(where: str, dataset: Mapping[str, Any], gt: Path, lq: Path, scale: Any, rest: bool) -> list[str]:
-    size, template = dataset.get("gt_size"), dataset.get("filename_tmpl", "{}")
+    size, template, stored = dataset.get("gt_size"), str(dataset.get("filename_tmpl", "{}")), False
     if dataset.get("type") in PATCH_TYPES:
-        size = None  # smaller images are reflected to the patch size
+        size, stored = None, True  # smaller images are reflected to the patch size; orientation tags are not applied
     if not isinstance(scale, int) or scale < 1:
         return []
+    lists = _texts(dataset.get("meta_info_file"))
     if is_lmdb(dataset):
         found = paired_lmdb_problems(gt, lq, scale, size if isinstance(size, int) else None, rest=rest)
     else:
         try:
-            found = paired_folder_problems(gt, lq, scale, str(template), rest=rest)
+            if lists:
+                where += ".meta_info_file"
+                found = paired_list_problems(as_path(lists[0]), gt, lq, scale, template, rest=rest, turns=not stored)
+            else:
+                found = paired_folder_problems(gt, lq, scale, template, rest=rest, turns=not stored)
         except (KeyError, IndexError, ValueError):
             found = [f"filename_tmpl '{template}' must hold one {{}}, which stands for the GT name without extension"]
     return [f"{where}: {problem}" for problem in found]

@@ -111,7 +111,10 @@ def _run_verify(options: argparse.Namespace) -> int:
     _print_report(pair.lq)
     ratio = "as large as" if pair.scale == 1 else f"{pair.scale} times"
     pack = "both were packed together" if pair.packed_together else "there is no pack id to compare"
-    print(f"keys match, every GT image is {ratio} its LQ image, and {pack}")
+    rest = " but for a remainder at the right and bottom" if pair.rest else ""
+    print(f"keys match, every GT image is {ratio} its LQ image{rest}, and {pack}")
+    if pair.rest:
+        print("this set serves validation and testing, which cut the remainder off; for training, pack it again")
     return 0
 
 

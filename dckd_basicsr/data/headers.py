@@ -7,13 +7,13 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from . import tiff
-from .keys import PHOTO_SUFFIXES
 
-__all__ = ["Data", "Header", "image_sizes", "picture_end", "read_header"]
+__all__ = ["Data", "Header", "image_sizes", "mapped", "picture_end", "read_header", "segments"]
 
 Data = bytes | mmap.mmap
 
@@ -46,6 +46,18 @@ def read_header(data: Data) -> Header | None:
     return None
 
 
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """Open a file for :func:`read_header`, which touches the parts that it needs.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: nothing is in it.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
 def image_sizes(folder: Path, names: Sequence[str] | None = None) -> dict[str, tuple[int, int]]:
     """Return height and width in pixels of the images in ``folder``, by file name; what has no readable header is out.
 
@@ -54,11 +66,11 @@ def image_sizes(folder: Path, names: Sequence[str] | None = None) -> dict[str, t
         names: of these files alone.
     """
     if names is None:
-        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+        names = sorted(path.name for path in folder.iterdir() if path.is_file())
     found: dict[str, tuple[int, int]] = {}
     for name in names:
         try:
-            with (folder / name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            with mapped(folder / name) as data:
                 header = read_header(data)
         except (OSError, ValueError):  # ValueError: nothing is in it
             continue  # the reader that needs its pixels names it
@@ -78,13 +90,13 @@ def picture_end(data: Data) -> int | None:
         if data[: len(_PNG)] == _PNG:
             return _png_end(data)
         if data[: len(_JPEG)] == _JPEG:
-            return next((place for marker, place in _segments(data) if marker == _END), None)
+            return next((place for marker, place in segments(data) if marker == _END), None)
     except struct.error:  # less than a length is left
         return None
     return len(data) or None
 
 
-def _segments(data: Data) -> Iterator[tuple[int, int]]:
+def segments(data: Data) -> Iterator[tuple[int, int]]:
     """Yield a JPEG's markers and the places after them. What a segment holds, such as a preview, is stepped over."""
     place = len(_JPEG)
     while found := _SEGMENT.search(data, place):
@@ -109,7 +121,7 @@ def _png_end(data: Data) -> int | None:
 
 
 def _jpeg(data: Data) -> Header | None:
-    for marker, place in _segments(data):
+    for marker, place in segments(data):
         if marker in _FRAMES:
             bits, height, width = struct.unpack(">BHH", data[place + 2 : place + 7])
             return Header(height, width, bits)

@@ -16,7 +16,7 @@ from ..errors import DatasetError
 from .headers import Header, picture_end, read_header
 from .tiff import is_tiff, strips_are_sound, without_orientation
 
-__all__ = ["Image", "claims_too_much", "decode_image", "encode_png", "not_an_image", "read_image"]
+__all__ = ["Image", "claims_too_much", "decode_image", "encode_png", "not_an_image", "read_image", "stored_pixels"]
 
 Image = NDArray[np.uint8]
 
@@ -67,6 +67,16 @@ def decode_image(data: bytes, name: str) -> Image:
     return pixels
 
 
+def stored_pixels(data: bytes, flags: int = cv2.IMREAD_COLOR) -> Any:
+    """Decode as OpenCV does with these flags, but apply no orientation tag; None if that fails."""
+    if is_tiff(data):
+        data = without_orientation(data)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # an empty file, or one that claims more pixels than OpenCV allows
+        return None
+
+
 # Level 1 is made for photos: one filter for all rows instead of a search among five, and runs instead of matches, which
 # photos hardly have. Against zlib's level 1 it packs and reads faster and is smaller; see docs/performance.md.
 _PHOTO = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -100,11 +110,6 @@ def _decode(data: bytes) -> Any:
     if end is None or (data.startswith(b"\x89PNG") and claims_too_much(read_header(data), end)):
         return None
     data = data[:end]  # a slice of everything is no copy
-    if is_tiff(data):
-        if not strips_are_sound(data):
-            return None
-        data = without_orientation(data)
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    if is_tiff(data) and not strips_are_sound(data):
         return None
+    return stored_pixels(data, cv2.IMREAD_UNCHANGED)

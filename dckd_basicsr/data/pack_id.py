@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DatasetError
 from .lmdb_reader import REPAIR, read_meta_info
+from .payload import Shape
 
 __all__ = ["PACK_ID", "make_pack_id", "pack_problems", "read_pack_id", "refuse_to_split", "refuse_two_packs"]
 
 #: The file beside ``meta_info.txt``; BasicSR leaves it alone.
 PACK_ID = "pack_id.txt"
 
+_ROLE = re.compile(r"(?<![A-Z0-9])(?:GT|HR|LQ|LR)(?![A-Z0-9])", re.IGNORECASE)
 _ID = re.compile(rb"([0-9a-f]{64})\n?")
 
 
@@ -73,7 +75,8 @@ def refuse_two_packs(gt: Path, lq: Path) -> None:
 def refuse_to_split(targets: Sequence[Path]) -> None:
     """Raise DatasetError if replacing these databases would leave some of their set behind, beside other images.
 
-    A set are databases of one folder with one pack id, or, where they have none, with the same keys.
+    A set are databases of one folder with one pack id; or, where they have none, with the same keys, sizes that one
+    scale explains, and names that begin alike (the images of Rain100H and Rain100L are all called 1, 2, 3).
     """
     replaced = {path.resolve() for path in targets}
     for path in targets:
@@ -92,7 +95,28 @@ def _of_one_set(one: Path, other: Path) -> bool:
     try:
         ids = read_pack_id(one), read_pack_id(other)
         if ids == (None, None):
-            return read_meta_info(one).keys() == read_meta_info(other).keys()
+            return _named_alike(one, other) and _one_scale(read_meta_info(one), read_meta_info(other))
     except DatasetError:
         return False  # not to be read, so no pair with anything either
     return ids[0] == ids[1]
+
+
+def _named_alike(one: Path, other: Path) -> bool:
+    """Tell whether the names agree up to GT or LQ, as ``Test100_GT`` and ``Test100_LQ``; yes if one has neither."""
+    roles = _ROLE.search(one.stem), _ROLE.search(other.stem)
+    return None in roles or len({role.string[: role.start()] for role in roles if role}) == 1
+
+
+def _one_scale(one: Mapping[str, Shape], other: Mapping[str, Shape]) -> bool:
+    """Tell whether the keys agree, and all sizes of one are those of the other over one whole number, rounded down."""
+    if one.keys() != other.keys():
+        return False
+    pairs = [(one[key][:2], other[key][:2]) for key in one]
+    return _shrinks(pairs) or _shrinks([(small, large) for large, small in pairs])
+
+
+def _shrinks(pairs: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> bool:
+    most = min((large[0] // small[0] for large, small in pairs), default=1)
+    return any(
+        all((large[0] // scale, large[1] // scale) == small for large, small in pairs) for scale in range(1, most + 1)
+    )

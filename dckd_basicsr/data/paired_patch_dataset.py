@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from basicsr.data.data_util import paired_paths_from_folder, paired_paths_from_lmdb
-from basicsr.utils import FileClient, imfrombytes
+from basicsr.utils import FileClient
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..compat import register
 from ..errors import DatasetError
-from .images import Image
+from .images import Image, stored_pixels
 from .pack_id import refuse_two_packs
 from .patches import PatchRequest, Place
 from .reflect import at_least
@@ -31,7 +30,8 @@ class PairedPatchDataset(Dataset):
 
     In training it is indexed with a :class:`PatchRequest` and returns a patch, flipped and rotated, that depends on the
     request alone. An image smaller than the patch is reflected to its size first. Otherwise it is indexed with a number
-    and returns the whole pair.
+    and returns the whole pair. Pixels are read as they are stored, orientation tags are applied to no image: so folders
+    give what databases packed from them give.
 
     Args:
         opt: ``dataroot_gt``, ``dataroot_lq``, ``io_backend``, ``scale``, ``phase``, and optionally ``filename_tmpl``,
@@ -71,10 +71,7 @@ class PairedPatchDataset(Dataset):
         if self.client is None:
             backend = dict(self.backend)
             self.client = FileClient(backend.pop("type"), **backend)
-        try:
-            image = imfrombytes(self.client.get(path, which))
-        except cv2.error:  # an empty file, or one that claims more pixels than OpenCV allows
-            image = None
+        image: Image | None = stored_pixels(self.client.get(path, which))
         if image is None:
             raise DatasetError(f"'{path}' in {self.opt[f'dataroot_{which}']} does not decode; pack it again")
         return image

@@ -6,15 +6,18 @@ Each function returns a list of problems, each one sentence for the user; an emp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..errors import DatasetError
+from .file_lists import list_problems, listed_pair, read_list
 from .images import read_image
 from .lmdb_reader import LmdbImages, read_meta_info
+from .orientation import file_orientation
 from .pack_id import pack_problems
 from .payload import Shape
 
-__all__ = ["pair_problems", "paired_folder_problems", "paired_lmdb_problems"]
+__all__ = ["pair_problems", "paired_folder_problems", "paired_list_problems", "paired_lmdb_problems"]
 
 _SHOWN = 3
 
@@ -84,9 +87,9 @@ def pair_problems(
 
 
 def paired_folder_problems(
-    gt: Path, lq: Path, scale: int, filename_tmpl: str = "{}", *, rest: bool = False
+    gt: Path, lq: Path, scale: int, filename_tmpl: str = "{}", *, rest: bool = False, turns: bool = True
 ) -> list[str]:
-    """Check two folders of images by their file names, and the first pair's sizes.
+    """Check two folders of images by their file names, orientation tags, and the first pair's sizes.
 
     Args:
         gt: ``dataroot_gt``.
@@ -94,6 +97,7 @@ def paired_folder_problems(
         scale: GT height and width must be this times those of LQ.
         filename_tmpl: the LQ name without extension for a GT name ``{}``, as in BasicSR (``{}x4``).
         rest: GT may have a remainder at the right and bottom, which datasets cut off outside training.
+        turns: the dataset turns images by their orientation tags, as BasicSR's do; False if it reads stored pixels.
     """
     problems = [
         f"{role} '{path}' does not exist or is not a folder; check the path"
@@ -113,16 +117,41 @@ def paired_folder_problems(
             f"pair up with filename_tmpl '{filename_tmpl}': {_only(wanted, found, lq, 'missing in')}; "
             f"{_only(found, wanted, lq)}"
         ]
-    name = min(wanted)
+    return _file_problems([(wanted[name], found[name]) for name in sorted(wanted)], scale, rest, turns)
+
+
+def paired_list_problems(
+    file: Path, gt: Path, lq: Path, scale: int, filename_tmpl: str = "{}", *, rest: bool = False, turns: bool = True
+) -> list[str]:
+    """Check the pairs that ``meta_info_file`` lists, as :func:`paired_folder_problems` does those of two folders.
+
+    With ``rest``, which tells a validation or test set, no image may be listed twice.
+    """
+    pairs = partial(listed_pair, gt, lq, filename_tmpl)
+    return list_problems(file, pairs, once=rest) or _file_problems(
+        [pairs(name) for name in read_list(file)], scale, rest, turns
+    )
+
+
+def _file_problems(pairs: Sequence[tuple[Path, Path]], scale: int, rest: bool, turns: bool) -> list[str]:
+    first = pairs[0]
     try:
-        gt_shape, lq_shape = read_image(wanted[name]).shape, read_image(found[name]).shape
+        gt_shape, lq_shape = (read_image(path).shape for path in first)
     except DatasetError as error:
         return [str(error)]
     if not _fits(gt_shape, lq_shape, scale, rest):
         return [
-            f"'{wanted[name]}' is {_size(gt_shape)} and '{found[name]}' {_size(lq_shape)}, "
+            f"'{first[0]}' is {_size(gt_shape)} and '{first[1]}' {_size(lq_shape)}, "
             f"not {scale} times smaller; check scale and paths"
         ]
+    for gt, lq in pairs if turns else ():
+        tags = file_orientation(gt), file_orientation(lq)
+        if tags[0] != tags[1]:
+            return [
+                f"'{gt}' has orientation tag {tags[0]} and '{lq}' {tags[1]} (1 is none), and BasicSR turns images by "
+                "their tags; remove the tags from both, or read pixels as they are stored: with type: "
+                "PairedPatchDataset, or from databases of `basicsr prepare paired`"
+            ]
     return []
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DatasetError
-from .databases import PrepareSummary
+from .databases import PackSet, PrepareSummary, pack_databases, take
+from .packing import PhotoJob, pack_settings
 from .payload import Payload
-from .prepare_sr import prepare_sr
 
 __all__ = ["DIV2K_PAGE", "prepare_div2k"]
 
@@ -39,13 +39,15 @@ def prepare_div2k(
         root: folder that holds ``DIV2K_train_HR/0001.png`` and ``DIV2K_train_LR_bicubic/X2/0001x2.png`` and so on.
         out: folder for the databases.
         scales: the published ones are 2, 3 and 4.
-        crop, step, workers, level, payload, overwrite, verify, limit: see :func:`prepare_sr`.
+        crop, step, workers, level, payload, overwrite, verify, limit: see :func:`~dckd_basicsr.data.prepare_sr`.
 
     Raises:
         DatasetError: photos are missing or there are others beside them (the validation photos must not be trained
-            on), and where to get them; or see :func:`prepare_sr`.
+            on), and where to get them; or see
+            :func:`~dckd_basicsr.data.prepare_sr`.
     """
-    names = [f"{number:04d}" for number in range(1, _PHOTOS + 1)][:limit]
+    settings = pack_settings(scales, crop=crop, step=step, level=level, payload=payload)
+    names = take([f"{number:04d}" for number in range(1, _PHOTOS + 1)], limit)
     hr = root / "DIV2K_train_HR"
     folders = {scale: root / "DIV2K_train_LR_bicubic" / f"X{scale}" for scale in scales}
     problems = _problems(hr, names, "")
@@ -57,22 +59,14 @@ def prepare_div2k(
             f"bicubic, all scales) from {DIV2K_PAGE}; without the LR folders, `basicsr prepare sr {hr} OUT` makes the "
             "LQ photos itself"
         )
-    return prepare_sr(
-        hr,
-        out,
-        scales,
-        lq=folders,
-        crop=crop,
-        step=step,
-        workers=workers,
-        level=level,
-        payload=payload,
-        overwrite=overwrite,
-        verify=verify,
-        limit=limit,
-        gt_name="DIV2K_train_HR_sub.lmdb",
-        lq_name="DIV2K_train_LR_bicubic_X{scale}_sub.lmdb",
-    )
+    # By name, whatever else is there: with a limit, the others may have come in part.
+    jobs = [
+        PhotoJob(name, hr / f"{name}.png", tuple(folders[scale] / f"{name}x{scale}.png" for scale in settings.scales))
+        for name in names
+    ]
+    targets = {scale: out / f"DIV2K_train_LR_bicubic_X{scale}_sub.lmdb" for scale in settings.scales}
+    pack_set = PackSet(settings, jobs, out / "DIV2K_train_HR_sub.lmdb", targets)
+    return pack_databases([pack_set], workers=workers, overwrite=overwrite, verify=verify)[0]
 
 
 def _problems(folder: Path, names: Sequence[str], ending: str) -> list[str]:

@@ -6,13 +6,17 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["is_tiff", "size_and_bits", "strips_are_sound", "without_orientation"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["is_tiff", "orientation", "size_and_bits", "strips_are_sound", "without_orientation"]
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION = 256, 257, 258, 259, 274
 _PLACES = ((273, 279), (324, 325))  # of strips and of tiles: where they begin, how long they are
 _DEFLATE = (8, 32946)
-_SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # the types that these tags may have
+_SIZES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # the types that these tags may have
 _AT_ONCE = 1 << 20
 
 
@@ -23,10 +27,15 @@ def is_tiff(data: bytes | mmap.mmap) -> bool:
 
 def size_and_bits(data: bytes | mmap.mmap) -> tuple[int, int, int] | None:
     """Return height, width and bits per channel of the first image, None if the file is no TIFF or damaged."""
-    tags = _tags(data)
-    if not (tags.get(_WIDTH) and tags.get(_HEIGHT)):
+    tags = _tags(data, _WIDTH, _HEIGHT, _BITS)
+    if _WIDTH not in tags or _HEIGHT not in tags:
         return None
-    return tags[_HEIGHT][0], tags[_WIDTH][0], max(tags.get(_BITS) or [1])
+    return int(tags[_HEIGHT][0]), int(tags[_WIDTH][0]), int(max(tags[_BITS])) if _BITS in tags else 1
+
+
+def orientation(data: bytes | mmap.mmap) -> int:
+    """Return the orientation of the first image, 1 if the file does not tell or is no TIFF."""
+    return int(_tags(data, _ORIENTATION).get(_ORIENTATION, [1])[0])
 
 
 def without_orientation(data: bytes) -> bytes:
@@ -46,10 +55,13 @@ def strips_are_sound(data: bytes) -> bool:
 
     OpenCV passes over checksums that do not match.
     """
-    tags = _tags(data)
-    compression = (tags.get(_COMPRESSION) or [1])[0]
+    tags = _tags(data, _COMPRESSION, *(tag for places in _PLACES for tag in places))
+    compression, unread = int(tags.get(_COMPRESSION, [1])[0]), len(data)
     for starts, lengths in _PLACES if compression != 1 else ():
-        for start, length in zip(tags.get(starts, []), tags.get(lengths, [])):
+        for start, length in zip(map(int, tags.get(starts, [])), map(int, tags.get(lengths, []))):
+            unread -= length
+            if unread < 0 and start + length <= len(data):
+                return True  # strips that overlap, for which no writer has a use, would be unpacked without end
             if start + length > len(data) or (compression in _DEFLATE and not _inflates(data[start : start + length])):
                 return False
     return True
@@ -84,20 +96,20 @@ def _entries(data: bytes | mmap.mmap) -> Iterator[tuple[int, int, int, int]]:
         for at in range(first, first + length * min(count, 0xFFFF), length):
             tag, kind, number = struct.unpack_from(f"{order}HH{word}", data, at)
             inside = at + 4 + size
-            if kind in _SIZES and number * struct.calcsize(f"={_SIZES[kind]}") > size:
+            if kind in _SIZES and number * int(_SIZES[kind][1]) > size:
                 (inside,) = struct.unpack_from(f"{order}{word}", data, inside)
             yield tag, kind, number, inside
     except (struct.error, OverflowError):  # points outside the file
         return
 
 
-def _tags(data: bytes | mmap.mmap) -> dict[int, list[int]]:
-    order = _order(data)
-    found = {}
+def _tags(data: bytes | mmap.mmap, *wanted: int) -> dict[int, NDArray[np.integer[Any]]]:
+    """Return the values of these tags, where the file has them: views, so a directory that repeats itself is cheap."""
+    found: dict[int, NDArray[np.integer[Any]]] = {}
     for tag, kind, number, place in _entries(data):
-        if kind in _SIZES and number <= len(data):
+        if tag in wanted and kind in _SIZES and number and tag not in found:
             try:
-                found[tag] = list(struct.unpack_from(f"{order}{number}{_SIZES[kind]}", data, place))
-            except (struct.error, OverflowError):
+                found[tag] = np.frombuffer(data, _order(data) + _SIZES[kind], number, place)
+            except (ValueError, OverflowError):  # points outside the file
                 continue
     return found

@@ -33,13 +33,16 @@ class LmdbReport:
 class PairReport:
     """Two databases found sound, each GT image ``scale`` times as high and wide as its LQ image.
 
-    ``packed_together`` tells whether both have the same pack id; otherwise neither has one.
+    ``packed_together`` tells whether both have the same pack id; otherwise neither has one. ``rest`` tells that GT
+    images have a remainder at the right and bottom, which datasets cut off outside training: such a set is none to
+    train on.
     """
 
     gt: LmdbReport
     lq: LmdbReport
     scale: int
     packed_together: bool
+    rest: bool = False
 
 
 def verify_lmdb(path: Path) -> LmdbReport:
@@ -70,23 +73,30 @@ def verify_lmdb(path: Path) -> LmdbReport:
 def verify_pair(gt: Path, lq: Path, scale: int) -> PairReport:
     """Verify two databases, and that they were packed together, with the same keys and GT ``scale`` times LQ.
 
+    GT may have a remainder; the report tells.
+
     Raises:
         DatasetError: names the database or key, and the first problems.
     """
-    return verify_set(gt, {scale: lq})[0]
+    return verify_set(gt, {scale: lq}, rest=True)[0]
 
 
-def verify_set(gt: Path, lqs: Mapping[int, Path]) -> list[PairReport]:
-    """Verify a GT database with the LQ database of each scale; GT is read once. See :func:`verify_pair`."""
+def verify_set(gt: Path, lqs: Mapping[int, Path], *, rest: bool = False) -> list[PairReport]:
+    """Verify a GT database with the LQ database of each scale; GT is read once. See :func:`verify_pair`.
+
+    With ``rest`` GT may have a remainder.
+    """
     if lqs and min(lqs) < 1:
         raise DatasetError(f"scale must be 1 or more, got {min(lqs)}")
-    gt_shapes = read_meta_info(gt)
+    gt_shapes, exact = read_meta_info(gt), {}
     for scale, lq in lqs.items():
-        problems = pair_problems(gt, lq, scale, gt_shapes, read_meta_info(lq)) or pack_problems(gt, lq)
+        shapes = gt_shapes, read_meta_info(lq)
+        problems = pair_problems(gt, lq, scale, *shapes, rest=rest) or pack_problems(gt, lq)
         if problems:  # seen in a moment, so before the long reading
             raise DatasetError("; ".join(problems))
+        exact[scale] = not pair_problems(gt, lq, scale, *shapes)
     report, known = verify_lmdb(gt), read_pack_id(gt) is not None
-    return [PairReport(report, verify_lmdb(lq), scale, known) for scale, lq in lqs.items()]
+    return [PairReport(report, verify_lmdb(lq), scale, known, not exact[scale]) for scale, lq in lqs.items()]
 
 
 def _check(key: str, data: bytes, payload: Payload, shape: Shape, sums: dict[str, str] | None) -> None:

@@ -62,10 +62,8 @@ def _texts(value: Any) -> list[str]:
 
 def _below(path: str, roots: Iterable[str]) -> str:
     found = PurePath(path)
-    for root in roots:
-        if found.is_relative_to(root):
-            found = found.relative_to(root)
-            break
+    below = [found.relative_to(root) for root in roots if found.is_relative_to(root)]
+    found = min(below, key=lambda rest: len(rest.parts), default=found)  # LQ may lie in a folder below GT's
     return "/".join(part for part in found.parts if part not in (found.anchor, ".."))
 
 

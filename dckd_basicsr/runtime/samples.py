@@ -39,6 +39,11 @@ class NamedSamples(Dataset):
         self.dataset = dataset
         self.opt = dataset.opt
 
+    @property
+    def paths(self) -> Any:
+        """What the dataset lists, as BasicSR's datasets do; None if it does not."""
+        return getattr(self.dataset, "paths", None)
+
     def __len__(self) -> int:
         return len(self.dataset)
 

@@ -185,6 +185,25 @@ def test_validation_measures_and_writes_the_same(case) -> None:
         assert entry["metrics"] == {m: pytest.approx(sum(row[m] for row in rows) / len(rows)) for m in metrics}
 
 
+def test_validation_while_training_keeps_photos_of_one_name_apart(sr: Job) -> None:
+    """And so does the run that goes on from there: it names the images of its records again."""
+    twins = sr.folder / "twins"
+    twins.mkdir()
+    for i, name in enumerate(("a.png", "a.jpg", "b.png")):
+        cv2.imwrite(str(twins / name), cv2.imread(str(sr.folder / "DIV2K/DIV2K_train_HR/0001.png"))[: 20 + i])
+    command = [
+        "train", "-opt", "teacher_x4_edsr.yml", "--auto_resume", "--force_yml", "name=twins",
+        "datasets:val_3={name: twins, type: SingleImageDataset, dataroot_lq: twins}", *PICTURES, *SHORT, *EDSR,
+        "datasets:train:dataset_enlarge_ratio=1",
+    ]  # fmt: skip
+    for iterations in (ITERATIONS, 2 * ITERATIONS):
+        sr.basicsr(*command, f"train:total_iter={iterations}")
+        pictures_of = pictures(sr.folder / "experiments/twins/visualization/twins")
+        assert f"a.png/a.png_{iterations}.png" in pictures_of
+        assert f"a.jpg/a.jpg_{iterations}.png" in pictures_of
+        assert f"b/b_{iterations}.png" in pictures_of
+
+
 def test_a_folder_of_photos_alone_is_upscaled(sr: Job) -> None:
     """With the test file as it comes: metrics on, pictures off."""
     photos = sr.folder / "photos"

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.config.defaults import fill_defaults
@@ -148,9 +149,67 @@ def test_a_list_whose_images_would_share_an_input(folder: Path) -> None:
     """BasicSR pairs by the last part of the name: both ground truths would be trained against one input."""
     listed = folder / "list.txt"
     set5 = paired(folder, meta_info_file=str(listed))
-    listed.write_text("one/1.png (41,60,3)\ntwo/2.png (41,60,3)\none/1.png (41,60,3)\n")
-    assert file_problems(options_of(test_1=set5), False) == []
+    for name in ("one/1", "two/1", "two/2"):
+        save(folder / "HR" / f"{name}.png", 40, 60)
+        save(folder / "X2" / f"{Path(name).name}x2.png", 20, 30)
+    listed.write_text("one/1.png (40,60,3)\ntwo/2.png (40,60,3)\none/1.png (40,60,3)\n")
+    assert file_problems(options_of(train=set5), True) == []  # twice as often
     listed.write_text("one/1.png (41,60,3)\ntwo/1.png (41,60,3)\n")
     for key in ("train", "test_1"):
         (found,) = file_problems(options_of(**{key: set5}), key == "train")
         assert f"'{listed}' lists 'one/1.png' and 'two/1.png', and BasicSR reads one input for both" in found
+
+
+LISTS = {
+    "no lines": ("", "lists no images"),
+    "an empty line": ("baby.png (41,60,3)\r\nbird.png\r\n\r\n", "line 3 is empty, and BasicSR takes every line for"),
+    "a line twice": ("baby.png (41,60,3)\nbird.png\nbaby.png\n", "lists 'baby.png' in lines 1 and 3; list every image"),
+    "a file that is not there": ("baby.png\nzebra.png\n", "line 2 names 'zebra.png', but '"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_list_holds(folder: Path, kind: str, alone: bool) -> None:
+    text, message = LISTS[kind]
+    (folder / "list.txt").write_bytes(text.encode())
+    block = paired(folder, meta_info_file=str(folder / "list.txt"))
+    if alone:
+        block = {"type": "SingleImageDataset", "dataroot_lq": str(folder / "HR")} | {
+            key: block[key] for key in ("name", "meta_info_file", "io_backend")
+        }
+    (found,) = file_problems(options_of(test_1=block), False)
+    assert found.startswith(f"datasets.test_1.meta_info_file: '{folder / 'list.txt'}' ")
+    assert message in found
+    (folder / "list.txt").write_text(" baby.png (41,60,3)\nbird.png" if not alone else "baby.png (41,60,3)\nbird.png")
+    assert file_problems(options_of(test_1=block), False) == []
+
+
+def test_a_list_names_inputs_and_sizes_that_fit(folder: Path) -> None:
+    (folder / "list.txt").write_text("bird.png\n")
+    block = paired(folder, meta_info_file=str(folder / "list.txt"))
+    save(folder / "X2/birdx2.png", 19, 30)
+    assert "not 2 times smaller; check scale and paths" in file_problems(options_of(test_1=block), False)[0]
+    (folder / "X2/birdx2.png").unlink()
+    assert f"'{folder / 'X2/birdx2.png'}' is missing" in file_problems(options_of(test_1=block), False)[0]
+
+
+@pytest.mark.parametrize("name", ["a.pgm", "a.jp2", "a.jfif", "a"])
+def test_what_is_an_image_is_told_by_its_content(tmp_path: Path, name: str) -> None:
+    suffix = {"a.jfif": ".jpg", "a": ".png"}.get(name, Path(name).suffix)
+    data = cv2.imencode(suffix, np.zeros((64, 64), np.uint8))[1].tobytes()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / name).write_bytes(data)
+    mine = {"name": "mine", "type": "SingleImageDataset", "dataroot_lq": str(tmp_path / "photos")}
+    assert problems(options_of(test_1=mine)) == []
+    (tmp_path / "photos/b.png").write_text("x")
+    assert "holds files that are no images (b.png), and every file" in problems(options_of(test_1=mine))[0]
+
+
+def test_orientation_tags_that_differ_matter_where_images_are_turned_by_them(folder: Path) -> None:
+    exif = Pillow.Exif()
+    exif[274] = 6
+    Pillow.new("RGB", (60, 41)).save(folder / "HR/baby.png", exif=exif)
+    (found,) = file_problems(options_of(test_1=paired(folder)), False)
+    assert found.startswith(f"datasets.test_1: '{folder / 'HR/baby.png'}' has orientation tag 6 and '")
+    assert file_problems(options_of(test_1=paired(folder, type="PairedPatchDataset")), False) == []

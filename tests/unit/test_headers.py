@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from dckd_basicsr.data import tiff
 from dckd_basicsr.data.headers import Header, picture_end, read_header
 from dckd_basicsr.data.images import Image, decode_image
+from dckd_basicsr.data.orientation import file_orientation, orientation
 from dckd_basicsr.data.tiff import strips_are_sound, without_orientation
 from dckd_basicsr.errors import DatasetError
 
@@ -85,7 +89,7 @@ def test_depth_is_told(kind: str) -> None:
 def test_no_file_breaks_the_reading_of_headers(data: bytes, place: int, changed: bytes) -> None:
     place %= len(data)
     for spoilt in (data[:place], data[:place] + changed, data[:place] + changed + data[place + len(changed) :]):
-        for read in (read_header, picture_end, without_orientation, strips_are_sound):
+        for read in (read_header, picture_end, without_orientation, strips_are_sound, orientation):
             read(spoilt)
 
 
@@ -164,3 +168,72 @@ def test_headers_are_read_from_files_as_well(tmp_path: Path) -> None:
     for number, data in enumerate(KINDS.values()):
         (tmp_path / str(number)).write_bytes(data)
         assert header_of(tmp_path / str(number)) == Header(*SIZE, 8)
+
+
+TAGGED: dict[str, dict[str, Any]] = {
+    "PNG": {},
+    "JPEG": {"progressive": True},
+    "WEBP": {"lossless": True},
+    "TIFF": {"compression": "tiff_lzw"},
+}
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("format", TAGGED)
+def test_orientation_is_read(format: str, tag: int, tmp_path: Path) -> None:
+    exif = Pillow.Exif()
+    exif[274] = tag
+    exif[305] = "of a camera"
+    data = saved(format, exif=exif, **TAGGED[format])
+    assert orientation(data) == tag
+    assert orientation(saved(format, **TAGGED[format])) == 1
+    (tmp_path / "photo").write_bytes(data)
+    assert file_orientation(tmp_path / "photo") == tag
+
+
+def test_orientation_after_the_pixels_of_a_png_is_read_too() -> None:
+    exif = Pillow.Exif()
+    exif[274] = 6
+    data = saved("PNG", exif=exif)
+    start, end = data.index(b"eXIf") - 4, data.index(b"IDAT") - 4
+    last = data.index(b"IEND") - 4
+    moved = data[:start] + data[end:last] + data[start:end] + data[last:]
+    assert orientation(moved) == 6
+
+
+@pytest.mark.parametrize("tag", [0, 9, 65535])
+def test_an_orientation_that_is_none_turns_nothing(tag: int) -> None:
+    assert orientation(saved("TIFF", tiffinfo={274: tag})) == 1
+    assert orientation(b"") == orientation(b"RIFF") == 1
+
+
+# --- directories made to exhaust the machine
+
+
+def directory(*entries: tuple[int, int, int, int]) -> bytes:
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
+
+
+def test_a_directory_that_claims_its_file_over_and_over_takes_no_memory() -> None:
+    sizes = [(256, 4, 1, 8), (257, 4, 1, 8)]
+    repeated = [(tag, 1, 100_000, 8) for tag in (*range(1000, 1300), 256, 257, 258, 273, 279)]
+    data = directory(*sizes, (259, 3, 1, 8), *repeated) + bytes(110_000)
+    tracemalloc.start()
+    try:
+        assert read_header(data) is not None
+        strips_are_sound(data)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_strips_that_overlap_are_not_unpacked_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    strip, count, begin = zlib.compress(bytes(1 << 20)), 500, 100
+    places = begin + len(strip)
+    head = directory((259, 3, 1, 8), (273, 4, count, places), (279, 4, count, places + 4 * count))
+    data = head.ljust(begin, b"\0") + strip + struct.pack(f"<{2 * count}I", *[begin] * count, *[len(strip)] * count)
+    unpacked = []
+    monkeypatch.setattr(tiff, "_inflates", lambda strip: unpacked.append(len(strip)) or True)
+    assert strips_are_sound(data)
+    assert 0 < sum(unpacked) <= len(data)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dckd_basicsr.runtime.image_names import image_names, picture_path
+from dckd_basicsr.runtime.samples import NamedSamples
 
 
 def named(paths: list[str], listed: bool = True, **opt: object) -> list[str]:
@@ -46,6 +47,20 @@ def test_extensions_stay_where_they_tell_files_apart() -> None:
 def test_a_dataset_without_pairs_lists_plain_paths() -> None:
     name = image_names(SimpleNamespace(opt={"dataroot_lq": "r"}, paths=["r/s/a.jpg", "r/s/a.png"]))
     assert [name("r/s/a.jpg"), name("r/s/a.png")] == ["s/a.jpg", "s/a.png"]
+
+
+def test_training_which_wraps_its_sets_names_images_as_a_test_does() -> None:
+    dataset = SimpleNamespace(opt={"dataroot_lq": "r"}, paths=["r/a.jpg", "r/a.png", "r/b.png"])
+    for one in (dataset, NamedSamples(dataset)):
+        assert [image_names(one)(path) for path in dataset.paths] == ["a.jpg", "a.png", "b"]
+    unlisted = NamedSamples(SimpleNamespace(opt={"dataroot_lq": "r"}))
+    assert image_names(unlisted)("r/a.jpg") == "a"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_of_roots_inside_each_other_the_inner_one_counts(listed: bool) -> None:
+    roots = {"dataroot_gt": "data", "dataroot_lq": "data/LQ"}
+    assert named(["data/LQ/1.png", "data/LQ/s/2.png"], listed, **roots) == ["1", "s/2"]
 
 
 def test_pictures_of_two_sets_and_two_folders_lie_apart() -> None:

@@ -18,12 +18,11 @@ import lmdb
 import numpy as np
 import pytest
 
+from dckd_basicsr.cli import main
 from dckd_basicsr.data import (
     LmdbImages,
     LmdbWriter,
     lmdb_writers,
-    paired_folder_problems,
-    paired_lmdb_problems,
     verify_lmdb,
     verify_pair,
 )
@@ -337,48 +336,16 @@ def test_verify_pair(pair: tuple[Path, Path], tmp_path: Path) -> None:
         verify_pair(pair[0], other, scale=1)
 
 
-# --- preflight
-
-
-def test_preflight_of_databases(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    gt, lq = pair
-    assert paired_lmdb_problems(gt, lq, 4) == []
-    assert paired_lmdb_problems(gt, lq, 4, gt_size=24) == []
-
-    def only(problems: list[str]) -> str:
-        (problem,) = problems
-        return problem
-
-    assert "'b' is 24x32, smaller than gt_size 25" in only(paired_lmdb_problems(gt, lq, 4, gt_size=25))
-    assert "not 3 times smaller" in only(paired_lmdb_problems(gt, lq, 3))
-    assert "hold different images" in only(paired_lmdb_problems(gt, pack(tmp_path / "o.lmdb", ["b"]), 1))
-    two = paired_lmdb_problems(tmp_path / "no.lmdb", tmp_path / "no", 4)
-    assert "dataroot_gt: database" in two[0]
-    assert "does not exist" in two[0]
-    assert "must be a folder whose name ends in '.lmdb'" in two[1]
-    with LmdbImages(gt):  # already open in this process is no problem
-        assert paired_lmdb_problems(gt, lq, 4) == []
-    _truncate(lq)
-    assert "dataroot_lq: " in only(paired_lmdb_problems(gt, lq, 4))
-    assert "cut short" in only(paired_lmdb_problems(gt, lq, 4))
-
-
-def test_preflight_of_folders(tmp_path: Path) -> None:
-    gt, lq = tmp_path / "gt", tmp_path / "lq"
-    assert len(paired_folder_problems(gt, lq, 4)) == 2
-    gt.mkdir()
-    lq.mkdir()
-    assert "holds no files" in paired_folder_problems(gt, lq, 4)[0]
-    for name in ("1", "2"):
-        (gt / f"{name}.png").write_bytes(encode_png(noise(0, 27, 32)))
-        (lq / f"{name}x4.png").write_bytes(encode_png(noise(0, 6, 8)))
-    (gt / ".DS_Store").touch()  # hidden files do not count
-    assert paired_folder_problems(gt, lq, 4, "{}x4", rest=True) == []  # as in a test set
-    assert "'1.png' is 27x32" in paired_folder_problems(gt, lq, 4, "{}x4")[0].replace(f"{gt}/", "")  # no training
-    assert "'1.png' is 27x32" in paired_folder_problems(gt, lq, 2, "{}x4")[0].replace(f"{gt}/", "")
-    (problem,) = paired_folder_problems(gt, lq, 4)
-    assert "2 missing in 'lq' (1.png, 2.png); 2 only in 'lq' (1x4.png, 2x4.png)" in problem
-    (lq / "2x4.png").unlink()
-    (problem,) = paired_folder_problems(gt, lq, 4, "{}x4")
-    assert "holds 2 files and dataroot_lq" in problem
-    assert "1 missing in 'lq' (2x4.png)" in problem
+def test_verify_accepts_a_test_set_with_a_remainder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As BasicSR packs one, and as validation reads it."""
+    for name, height, width in (("GT", 50, 62), ("LQ", 16, 20)):
+        with LmdbWriter(tmp_path / f"{name}.lmdb") as writer:
+            writer.put("baboon", encode_png(noise(0, height, width)), (height, width, 3))
+    gt, lq = tmp_path / "GT.lmdb", tmp_path / "LQ.lmdb"
+    assert verify_pair(gt, lq, 3).rest
+    assert main(["prepare", "verify", str(gt), str(lq), "--scale", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "every GT image is 3 times its LQ image but for a remainder at the right and bottom" in said
+    assert "this set serves validation and testing" in said
+    with pytest.raises(DatasetError, match="not 4 times smaller"):
+        verify_pair(gt, lq, 4)

@@ -28,6 +28,7 @@ from dckd_basicsr.data import (
     verify_pair,
 )
 from dckd_basicsr.data.images import encode_png
+from dckd_basicsr.data.pack_id import refuse_to_split
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.errors import DatasetError
@@ -264,6 +265,30 @@ def test_other_sets_of_the_folder_are_left_alone(tmp_path: Path, photos: Path) -
     after = ids(tmp_path / "out")
     assert after["L_GT.lmdb"] == found["L_GT.lmdb"]
     assert after["H_GT.lmdb"] == after["H_LQ.lmdb"] != found["H_GT.lmdb"]
+
+
+@pytest.mark.parametrize(
+    ("others", "one_set"),
+    [
+        ({"Rain100L_GT": (32, 32), "Rain100L_LQ": (32, 32)}, False),  # another name
+        ({"Test100_GT_x4": (96, 64)}, False),  # no whole number of times the size
+        ({"Test100_LQ_x2": (16, 16)}, True),
+        ({"inputs": (32, 32)}, True),  # its name does not tell
+    ],
+)
+def test_what_a_set_without_ids_is(tmp_path: Path, others: dict[str, tuple[int, int]], one_set: bool) -> None:
+    """Test sets of 0.1 lie in one folder, and all of them call their images 1, 2, 3."""
+    sizes = {"Test100_GT": (32, 32), "Test100_LQ": (32, 32), **others}
+    for name, (height, width) in sizes.items():
+        with LmdbWriter(tmp_path / f"{name}.lmdb") as writer:
+            for key in ("1", "2"):
+                writer.put(key, encode_png(np.zeros((height, width, 3), np.uint8)), (height, width, 3))
+    targets = [tmp_path / f"Test100_{side}.lmdb" for side in ("GT", "LQ")]
+    if one_set:
+        with pytest.raises(DatasetError, match=rf"belongs to one set with '{next(iter(others))}\.lmdb'"):
+            refuse_to_split(targets)
+    else:
+        refuse_to_split(targets)
 
 
 # --- a kill at the worst moment

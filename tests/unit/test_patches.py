@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from dckd_basicsr.data import prepare_paired, prepare_sr
 from dckd_basicsr.data.images import Image
@@ -266,3 +267,21 @@ def test_switched_off_flips(roots):
 def test_a_pair_of_the_wrong_scale_is_named(roots):
     with pytest.raises(DatasetError, match=r"photo0' is 90x70, which is not 3 times its LQ of 45x35"):
         dataset(roots, scale=3)[PatchRequest(0, 24, 0)]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_folders_give_the_pixels_that_databases_give_whatever_their_orientation_tags(tmp_path, suffix) -> None:
+    """PIL keeps the tag when it saves a photo, and drops it from what ``resize`` makes of it."""
+    exif = Pillow.Exif()
+    exif[274] = 6
+    picture = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    for side, options in (("gt", {"exif": exif}), ("lq", {})):
+        (tmp_path / side).mkdir()
+        picture.save(tmp_path / side / f"a.{suffix}", **options)
+    made = prepare_paired(tmp_path / "gt", tmp_path / "lq", tmp_path / "packed", workers=0)
+    packed = {"dataroot_gt": str(made.gt), "dataroot_lq": str(made.lq[1])}
+    folders = {f"dataroot_{side}": str(tmp_path / side) for side in ("gt", "lq")}
+    one, two = dataset(packed, scale=1)[0], dataset(folders, scale=1, io_backend={"type": "disk"})[0]
+    for side in ("gt", "lq"):
+        assert torch.equal(one[side], two[side])
+    assert torch.equal(two["gt"], two["lq"])

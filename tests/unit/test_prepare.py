@@ -380,6 +380,16 @@ def test_div2k_says_what_is_missing_and_where_to_get_it(tmp_path: Path) -> None:
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("gone", ["DIV2K_train_HR/0003.png", "DIV2K_train_LR_bicubic/X2/0003x2.png"])
+def test_div2k_in_part_gives_as_many_photos_as_are_asked_for(tmp_path: Path, gone: str) -> None:
+    div2k(tmp_path, 3)
+    (tmp_path / gone).unlink()
+    summary = prepare_div2k(tmp_path, tmp_path / "o", [2], crop=None, workers=0, limit=2)
+    assert list(contents(summary.gt)) == list(contents(summary.lq[2])) == ["0001", "0002"]
+    with pytest.raises(DatasetError, match="limit must be 1 or more, got 0"):
+        prepare_div2k(tmp_path, tmp_path / "none", [2], workers=0, limit=0)
+
+
 # --- photos of every kind
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from .row import TEST, TRAIN, BadInput, forced
 
@@ -14,6 +15,10 @@ __all__ = ["EVALUATION"]
 
 _SECOND = "{name: held_out, type: PairedImageDataset, dataroot_gt: val/GT.lmdb, dataroot_lq: val/LQ_x2.lmdb}"
 _SINGLE = "{name: mine, type: SingleImageDataset, dataroot_lq: photos}"
+_LISTED = (
+    f"{TRAIN} --force_yml 'datasets:train={{name: t, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, "
+    "meta_info_file: list.txt, gt_size: 32, batch_size_per_gpu: 1}'"
+)
 _FOLDERS = "{name: icons, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq}"
 
 
@@ -31,6 +36,21 @@ def _two_scenes() -> None:
     shutil.copytree("photos", "gt/two")
     shutil.copytree("photos", "lq")
     Path("list.txt").write_text("one/photo0.png (70,90,3)\ntwo/photo0.png (70,90,3)\n", encoding="utf-8")
+
+
+def _listed(text: str) -> None:
+    shutil.copytree("photos", "gt")
+    shutil.copytree("photos", "lq")
+    Path("list.txt").write_text(text, encoding="utf-8")
+
+
+def _turned() -> None:
+    """A ground truth as a camera saves it, and an input that lost the tag when it was made smaller."""
+    exif = Image.Exif()
+    exif[274] = 6
+    for folder, side, options in (("gt", 40, {"exif": exif}), ("lq", 20, {})):
+        Path(folder).mkdir()
+        Image.new("RGB", (side, side)).save(f"{folder}/a.png", **options)
 
 
 EVALUATION = (
@@ -88,12 +108,32 @@ EVALUATION = (
     ),
     BadInput(
         "list of images that would share an input",
-        f"{TRAIN} --force_yml 'datasets:train={{name: t, type: PairedImageDataset, dataroot_gt: gt, "
-        "dataroot_lq: lq, meta_info_file: list.txt, gt_size: 32, batch_size_per_gpu: 1}'",
+        _LISTED,
         (
             "datasets.train.meta_info_file: 'list.txt' lists 'one/photo0.png' and 'two/photo0.png', and BasicSR reads "
             "one input for both",
         ),
         _two_scenes,
+    ),
+    BadInput(
+        "list of images with an empty line",
+        _LISTED,
+        ("datasets.train.meta_info_file: 'list.txt' line 2 is empty, and BasicSR takes every line for an image",),
+        lambda: _listed("photo0.png (70,90,3)\n\n"),
+    ),
+    BadInput(
+        "list of images that names one too many",
+        _LISTED,
+        ("datasets.train.meta_info_file: 'list.txt' line 2 names 'photo9.png', but 'gt/photo9.png' is missing",),
+        lambda: _listed("photo0.png (70,90,3)\nphoto9.png (70,90,3)\n"),
+    ),
+    BadInput(
+        "photos that are to be turned, beside others that are not",
+        f"{TRAIN} --force_yml 'datasets:val={_FOLDERS}'",
+        (
+            "datasets.val: 'gt/a.png' has orientation tag 6 and 'lq/a.png' 1 (1 is none)",
+            "remove the tags from both, or read pixels as they are stored",
+        ),
+        _turned,
     ),
 )
