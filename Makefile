@@ -1,6 +1,8 @@
 # make demo    set up .venv, distil a small student on real photos, show the result (minutes, no GPU needed)
 # make test    set up .venv, run the test suite
 # make lint    ruff and mypy            make format   ruff format, with what ruff can fix
+# make mutations   faults planted by rule, each against the tests of its module (under an hour on 2 cores);
+#                  some modules alone: make mutations MODULES="losses patches"
 #
 # Another torch: make demo TORCH="torch==2.9.1 torchvision==0.24.1"
 # The torch you already have: make demo TORCH=system   (.venv then sees the packages of $(PYTHON))
@@ -9,7 +11,7 @@ VENV ?= .venv
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint format setup clean
+.PHONY: demo test lint format mutations setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -34,6 +36,10 @@ demo: setup
 
 test: setup
 	$(VENV)/bin/python -m pytest
+
+# One thread for each trial, so that two trials fill two cores.
+mutations: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.mutations $(MODULES)
 
 lint: setup
 	$(VENV)/bin/ruff check .
