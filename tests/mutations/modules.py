@@ -22,7 +22,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/consistency.py": _unit("consistency", *_STEP),
     "distill/degradation.py": _unit("degradation"),
     "distill/encoder.py": _unit("vqgan", *_STEP),
-    "distill/generators.py": _unit("degradation", "history", *_STEP),
+    "distill/generators.py": _unit("generators", "degradation", "history", *_STEP),
     "distill/history.py": _unit("history"),
     "distill/objective.py": _unit(*_STEP),
     "distill/settings.py": _unit("settings", "degradation", "history", *_STEP),

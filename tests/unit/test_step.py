@@ -194,11 +194,59 @@ def test_input_range_is_applied():
 
 def test_grey_images_are_measured_too():
     encoder = FrozenEncoder(vqgan())
-    grey = torch.rand(1, 1, 16, 16)
+    grey = torch.rand(2, 1, 16, 16)
     torch.testing.assert_close(
         encoder(grey, taps=True, logits=False).taps[1],
         encoder(grey.expand(-1, 3, -1, -1), taps=True, logits=False).taps[1],
     )
+
+
+def test_the_encoder_gives_what_is_asked_for():
+    encoder, images = FrozenEncoder(vqgan()), torch.rand(2, 3, 16, 16)
+    assert encoder.train() is encoder
+    for encode in (encoder, encoder.reference):
+        assert encode(images, taps=False, logits=True).taps == ()
+        assert encode(images, taps=True, logits=False).logits is None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_come_in_the_layout_of_the_encoder(layout):
+    encoder = FrozenEncoder(vqgan()).to(memory_format=layout)
+    seen = []
+    encoder.vqgan.encoder.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    images = torch.rand(2, 3, 16, 16)
+    encoder(images, taps=True, logits=False)
+    encoder(images.to(memory_format=layout), taps=True, logits=False)
+    assert all(x.is_contiguous(memory_format=layout) for x in seen)
+
+
+def test_rounding_leaves_the_codebook_alone():
+    encoder = FrozenEncoder(vqgan())
+    encoder.round_to(torch.bfloat16)
+    rounded = {name: p.dtype for name, p in encoder.vqgan.named_parameters()}
+    kept = {name for name, dtype in rounded.items() if dtype == torch.float32}
+    assert kept == {"quantize.embedding.weight"}
+    assert encoder(torch.rand(1, 3, 16, 16), taps=True, logits=True).logits.dtype == torch.float32
+
+
+def test_the_encoder_is_compiled_in_two_parts(monkeypatch):
+    encoder, compiled = FrozenEncoder(vqgan()), []
+    monkeypatch.setattr(torch, "compile", lambda part, **options: compiled.append((part, options)) or part)
+    parts = [encoder.vqgan.encoder.to_last_tap, encoder.vqgan.encoder.from_last_tap]
+    encoder.compile(dynamic=False)
+    assert compiled == [(part, {"dynamic": False}) for part in parts]
+
+
+def test_references_pass_by_the_encoders_width(monkeypatch):
+    asked = []
+    monkeypatch.setattr("dckd_basicsr.distill.encoder.images_at_once", lambda *given: asked.append(given[1:]) or 2)
+    encoder, images = FrozenEncoder(vqgan(), EncoderSettings(chunk=7)), torch.rand(5, 3, 16, 16)
+    found = encoder.reference(images, taps=True, logits=3)
+    assert asked == [(7, 80.0, torch.float32)]  # two or three maps of 32 channels at a time
+    whole = encoder(images, taps=True, logits=True)
+    for a, b in zip(found.taps, whole.taps, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(found.logits, whole.logits[: 3 * len(whole.logits) // 5])
 
 
 def test_no_term_is_an_error():
