@@ -19,6 +19,7 @@ from dckd_basicsr.distill import (
     NegativesSettings,
     NoiseSettings,
     Objective,
+    draw_transform,
 )
 from dckd_basicsr.losses import code_cross_entropy, contrastive_ratio
 
@@ -117,6 +118,62 @@ def test_terms_equal_their_formulas():
     torch.testing.assert_close(values.total, sum(loss.values()))
     assert set(values.measures) == {"d_teacher", "d_negative"}
     assert not any(m.requires_grad for m in values.measures.values())
+
+
+def test_the_consistent_teacher_answers_the_transformed_input():
+    setup = Setup({"logits_opt": L1, "consistency_opt": L1})
+    step, *_ = setup.run()
+    transform = draw_transform(3, ConsistencySettings(), Generators(7), torch.device("cpu"))
+    assert transform.switches.any()
+    with torch.no_grad():
+        plain, wanted = setup.teacher(setup.lq), transform.inverse(setup.teacher(transform(setup.lq)))
+    torch.testing.assert_close(step.teacher, plain)
+    torch.testing.assert_close(step.consistent_teacher, wanted)
+    assert (wanted - plain).abs().max() > 1e-3
+    unannounced = DistillStep(setup.parts, setup.lq, setup.gt, step.student, ["teacher"])
+    with pytest.raises(RuntimeError, match="was not announced"):
+        unannounced.consistent_teacher  # noqa: B018
+
+
+def test_frozen_networks_pass_by_their_own_widths(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "dckd_basicsr.distill.step.images_at_once", lambda images, *given: asked.append(given) or len(images)
+    )
+    setup = Setup(num=2, chunk=3)
+    assert (setup.parts.teacher_width, setup.parts.history_width) == (32.0, 32.0)
+    setup.parts.teacher_width, setup.parts.history_width = 11.0, 22.0
+    setup.run()
+    assert asked == [(None, 11.0, torch.float32), (3, 22.0, torch.float32)]
+    asked.clear()
+    setup.parts.frozen_region = lambda: torch.autocast("cpu", torch.bfloat16)
+    step, *_ = setup.run()
+    assert asked == [(None, 11.0, torch.bfloat16), (3, 22.0, torch.bfloat16)]
+    assert step.teacher.dtype == step.negatives.dtype == torch.float32
+
+
+class OtherContrast(nn.Module):
+    """Somebody's own loss under ``contrastive_opt``."""
+
+    def forward(self, student, teacher, negatives):
+        return student[0].mean() + 0 * teacher[0].mean() + len(negatives)
+
+
+def test_a_contrast_of_another_make_gets_the_taps():
+    setup = Setup()
+    setup.objective = Objective({"contrastive_opt": {"type": "OtherContrast"}}, lambda options: OtherContrast())
+    step, values, _ = setup.run()
+    torch.testing.assert_close(values.losses["l_contrast"], step.student_taps[0].mean() + 5)
+    assert values.measures == {}
+
+
+def test_the_contrast_alone_is_compiled(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda part, **options: compiled.append((part, options)) or part)
+    objective = Objective(ALL_TERMS)
+    terms = objective._losses["contrastive_opt"].terms
+    objective.compile(dynamic=False)
+    assert compiled == [(terms, {"dynamic": False})]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 100])
