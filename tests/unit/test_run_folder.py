@@ -169,6 +169,10 @@ def test_as_many_are_kept_as_asked_for(tmp_path, count):
     assert Checkpoints(tmp_path).iterations() == [4, 8, 12, 16][-count:]
 
 
+def test_what_somebody_else_removed_is_no_error(tmp_path):
+    Checkpoints._remove([tmp_path / "gone"])
+
+
 def test_an_earlier_run_is_archived_aloud(tmp_path, warnings):
     write_checkpoint(tmp_path / "run", 8)
     archive(tmp_path / "run")
