@@ -30,12 +30,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     # the step
     "models/restoration_model.py": _unit(*_MODELS, "static_step"),
     "models/dckd_model.py": _unit(*_MODELS),
-    "runtime/static_step.py": _unit("static_step"),
+    "runtime/static_step.py": _unit("static_step_alone", "static_step"),
     "runtime/divergence.py": _unit("divergence", "divergence_deferred"),
     "runtime/schedules.py": _unit("schedules"),
     "runtime/augment.py": _unit("paired_lmdb"),
     # the sampler
-    "data/patches.py": _unit("patches", "paired_lmdb"),
+    "data/patches.py": _unit("places", "patches", "loaders", "paired_lmdb"),
     "data/mixing.py": _unit("paired_lmdb"),
     "data/lmdb_patches.py": _unit("lmdb_patches", "paired_lmdb"),
     "runtime/loaders.py": _unit("loaders", "patches"),
