@@ -111,6 +111,7 @@ def test_the_sampler_knows_seed_rank_and_processes(folder: Path) -> None:
     sampler = create_loaders(opt, 5).sampler
     assert (sampler.images, sampler.rank, sampler.world_size, sampler.seed) == (4, 1, 2, 11)
     assert sampler.start_iteration == 5
+    assert create_loaders(opt).sampler.start_iteration == 0
     assert sampler.per_epoch == 2
 
 
@@ -135,6 +136,7 @@ def test_making_an_iterator_draws_nothing_from_the_global_stream(folder: Path) -
         ({}, (0, False, False, None)),
         ({"num_worker_per_gpu": 2}, (2, False, False, 2)),
         ({"num_worker_per_gpu": 2, "persistent_workers": True, "pin_memory": True}, (2, True, True, 2)),
+        ({"num_worker_per_gpu": 1, "persistent_workers": True}, (1, True, False, 2)),
         ({"persistent_workers": True}, (0, False, False, None)),  # which PyTorch refuses without workers
         ({"prefetch_mode": "cpu", "num_prefetch_queue": 4}, (0, False, False, None)),
         ({"num_worker_per_gpu": 1, "prefetch_mode": "cpu", "num_prefetch_queue": 4}, (1, False, False, 4)),
@@ -278,3 +280,11 @@ def test_a_request_reaches_a_dataset_that_takes_it_and_seeds_the_others() -> Non
         [2, 4],
     )
     assert NamedSamples(Numbers()).__getitems__([1, first]) == [1, 2]
+
+
+def test_a_dataset_that_reads_batches_but_takes_no_requests_is_asked_singly() -> None:
+    class Batches(Numbers):
+        def __getitems__(self, items: Any) -> Any:
+            return "whole"
+
+    assert NamedSamples(Batches()).__getitems__([3, 1]) == [3, 1]
