@@ -19,10 +19,12 @@ from tests.tiny import write_photos
 def patches(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LmdbPatches:
     folder = tmp_path_factory.mktemp(request.param)
     write_photos(folder / "photos", 2, (40, 56))
+    (write_photos(folder / "others", 1, (56, 40)) / "photo0.png").rename(folder / "photos" / "tall.png")
     prepare_sr(folder / "photos", folder / "out", [2], crop=None, workers=0, payload=request.param)
     return LmdbPatches(folder / "out" / "LQ_x2.lmdb")  # 20x28
 
 
+@pytest.mark.parametrize(("key", "rows", "columns"), [("photo1", 20, 28), ("tall", 28, 20)])
 @pytest.mark.parametrize(
     ("height", "width"),
     [
@@ -39,14 +41,16 @@ def patches(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         (32, 40),
     ],
 )
-def test_any_window_of_an_image_or_of_its_reflection(patches: LmdbPatches, height: int, width: int) -> None:
+def test_any_window_of_an_image_or_of_its_reflection(
+    patches: LmdbPatches, height: int, width: int, key: str, rows: int, columns: int
+) -> None:
     found = np.zeros((height, width, 3), np.uint8)
     with patches.reading() as transaction:
-        whole = np.array(patches.view(transaction, "photo1"))
-        if height > 20 or width > 28:
+        whole = np.array(patches.view(transaction, key))
+        if height > rows or width > columns:
             whole = at_least(whole, max(height, width))
         for top, left in ((0, 0), (whole.shape[0] - height, whole.shape[1] - width)):
-            patches.cut(transaction, "photo1", top, left, found)
+            patches.cut(transaction, key, top, left, found)
             np.testing.assert_array_equal(found, whole[top : top + height, left : left + width])
 
 

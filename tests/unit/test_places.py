@@ -122,6 +122,24 @@ def test_what_does_not_fill_a_batch_is_left_and_an_epoch_never_runs_over() -> No
     assert [sampler.position(i) for i in range(7)] == [(0, 0), (0, 3), (0, 6), (1, 2), (1, 4), (1, 7), (2, 3)]
 
 
+@pytest.mark.parametrize(
+    ("stages", "lengths"),
+    [
+        ([Stage(2, 8, 2), Stage(9, 16, 3)], [[2, 2], [3, 3]]),  # a third of two would fit, one of three does not
+        ([Stage(1, 8, 4), Stage(9, 16, 2)], [[4, 2], [2, 2, 2]]),  # a second of four would not fit, one of two does
+    ],
+)
+def test_the_next_batch_decides_whether_an_epoch_goes_on(stages: list[Stage], lengths: list[list[int]]) -> None:
+    sampler = PatchSampler(6, stages)
+    for epoch, wanted in enumerate(lengths):
+        sampler.set_epoch(epoch)
+        assert len(sampler) == len(wanted)
+        assert [len(batch) for batch in sampler] == wanted
+        done = sum(map(len, lengths[: epoch + 1]))
+        assert sampler.position(done) == (epoch, sum(wanted))
+        assert sampler.position(done + 1) == (epoch + 1, stages[1].batch)
+
+
 def test_epochs_may_be_asked_for_in_any_order_and_again() -> None:
     stages = [Stage(3, 8, 4), Stage(6, 16, 2), Stage(9, 8, 3)]
 
