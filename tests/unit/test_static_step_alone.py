@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -113,3 +115,57 @@ def test_processes_share_gradients_and_refusals(monkeypatch):
     with pytest.raises(NotRecordable, match="no memory there"):
         Run().step([part(1.0)], shared=True)
     Run().step([part(1.0)])  # alone it asks nobody
+
+
+# --- the calls to a GPU, in their order
+
+
+class Gpu:
+    """Stands in for a GPU's graphs and streams."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.calls: list[object] = []
+        gpu = self
+
+        class Graph:
+            def register_generator_state(self, generator: object) -> None:
+                gpu.calls.append(("registered", generator))
+
+            def replay(self) -> None:
+                gpu.calls.append("replay")
+
+        class Stream:
+            def __init__(self, name: str = "side") -> None:
+                self.name = name
+
+            def wait_stream(self, other: Stream) -> None:
+                gpu.calls.append(f"{self.name} waits for {other.name}")
+
+        @contextlib.contextmanager
+        def graph(_: Graph, **options: object):
+            gpu.calls.append(options)
+            yield
+            gpu.calls.append("recorded")
+
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+        monkeypatch.setattr(torch.cuda, "graph", graph)
+        monkeypatch.setattr(torch.cuda, "Stream", Stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream("main"))
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+
+
+def test_a_graph_is_recorded_with_its_generators(monkeypatch):
+    gpu, generators = Gpu(monkeypatch), [torch.Generator(), torch.Generator()]
+    result, replay = static_step.record_cuda_graph(lambda: gpu.calls.append("run") or "result", generators)
+    replay()
+    assert result == "result"
+    assert gpu.calls == [
+        *(("registered", generator) for generator in generators),
+        *({"capture_error_mode": "thread_local"}, "run", "recorded", "replay"),
+    ]
+
+
+def test_a_gpu_warms_up_on_a_stream_of_its_own(monkeypatch):
+    gpu = Gpu(monkeypatch)
+    static_step._warm_up(lambda: gpu.calls.append("run"), torch.device("cuda"))
+    assert gpu.calls == ["side waits for main", "run", "run", "run", "main waits for side"]
