@@ -78,7 +78,7 @@ def limits(modules: Sequence[str], sources: dict[str, str], folder: Path) -> dic
         trial.close()
         seconds[TESTS[module]] = outcome.seconds
         print(f"without a fault: {outcome.seconds:5.1f} s of CPU time, {' '.join(TESTS[module])}", flush=True)
-    return {module: 20 + 4 * seconds[TESTS[module]] for module in modules}
+    return {module: 10 + 3 * seconds[TESTS[module]] for module in modules}
 
 
 def tried(planted: Sequence[tuple[str, Mutant]], limit: dict[str, float], folder: Path, jobs: int) -> Iterator[Result]:

@@ -115,3 +115,12 @@ def test_optimizers_that_cannot_skip_are_waited_for(monkeypatch, tmp_path, case)
     assert not run.step(3, NAN)
     assert [event.waits for event in run.events] == [1, 1, 1]
     assert run.guard.skipped == 1
+
+
+def test_the_check_is_on_and_a_run_may_allow_no_step_to_be_left_out(monkeypatch, tmp_path):
+    assert DivergenceSettings(max_skipped=0).check
+    run = Deferred(monkeypatch, tmp_path, max_skipped=0)
+    run.step(1)
+    run.step(2, NAN)
+    with pytest.raises(TrainingDiverged):
+        run.guard.settle()
