@@ -74,8 +74,9 @@ def test_bad_steps_are_skipped_at_once_and_counted_when_their_values_come(monkey
         event.here = True
     assert run.step(5)
     assert run.guard.skipped == 1
-    assert "iteration 3: gradient norm is nan; the step was left out" in log.text
-    assert (tmp_path / "iteration_3_rank_0.pth").is_file()
+    kept = tmp_path / "iteration_3_rank_0.pth"
+    assert f"iteration 3: gradient norm is nan; the step was left out and its batch kept in '{kept}'" in log.text
+    assert kept.is_file()
     assert [event.waits for event in run.events[1:]] == [0] * 4
 
 
@@ -124,3 +125,16 @@ def test_the_check_is_on_and_a_run_may_allow_no_step_to_be_left_out(monkeypatch,
     run.step(2, NAN)
     with pytest.raises(TrainingDiverged):
         run.guard.settle()
+
+
+@pytest.mark.parametrize(("scale", "skipped"), [(2.0, 0), (1.0, 1), (0.5, 1)])
+def test_above_a_loss_scale_of_one_it_is_an_overflow(tmp_path, said, scale, skipped):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    guard = DivergenceGuard(DivergenceSettings(), tmp_path)
+    weight.grad = torch.full((3,), NAN)
+    losses = {"l_pix": torch.tensor(0.5)}
+    guard.step(optimizer, 4, losses, gradient_norm([weight]), {"lq": torch.ones(1)}, torch.tensor(scale))
+    assert weight.tolist() == [1, 1, 1]
+    assert guard.skipped == skipped
+    assert ("iteration 4: gradient norm is nan at loss scale 2, which is halved" in said) == (not skipped)
