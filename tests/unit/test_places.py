@@ -126,6 +126,7 @@ def test_what_does_not_fill_a_batch_is_left_and_an_epoch_never_runs_over() -> No
     ("stages", "lengths"),
     [
         ([Stage(2, 8, 2), Stage(9, 16, 3)], [[2, 2], [3, 3]]),  # a third of two would fit, one of three does not
+        ([Stage(2, 8, 2), Stage(3, 16, 3), Stage(9, 8, 2)], [[2, 2], [3, 2]]),
         ([Stage(1, 8, 4), Stage(9, 16, 2)], [[4, 2], [2, 2, 2]]),  # a second of four would not fit, one of two does
     ],
 )
@@ -137,7 +138,7 @@ def test_the_next_batch_decides_whether_an_epoch_goes_on(stages: list[Stage], le
         assert [len(batch) for batch in sampler] == wanted
         done = sum(map(len, lengths[: epoch + 1]))
         assert sampler.position(done) == (epoch, sum(wanted))
-        assert sampler.position(done + 1) == (epoch + 1, stages[1].batch)
+        assert sampler.position(done + 1) == (epoch + 1, sampler.stage(done + 1).batch)
 
 
 def test_epochs_may_be_asked_for_in_any_order_and_again() -> None:
