@@ -71,6 +71,14 @@ def test_a_network_of_another_scale_is_refused(build, monkeypatch):
         build("network_teacher:upscale=4", "path:pretrain_network_teacher=~")
 
 
+def test_without_a_scale_images_keep_their_size(build, monkeypatch):
+    opt, asked, facts_of = build("model_type=RestorationModel", *ALONE).opt, [], restoration_model.facts_of
+    del opt["scale"]
+    monkeypatch.setattr(restoration_model, "facts_of", lambda *given: asked.append(given[2]) or facts_of(*given[:2], 2))
+    restoration_model.RestorationModel(opt)
+    assert asked == [1]
+
+
 def test_patches_are_checked_for_both_networks(build, monkeypatch):
     asked = []
     monkeypatch.setattr(
