@@ -72,7 +72,7 @@ def test_a_network_of_another_scale_is_refused(build, monkeypatch):
 
 
 def test_without_a_scale_images_keep_their_size(build, monkeypatch):
-    opt, asked, facts_of = build("model_type=RestorationModel", *ALONE).opt, [], restoration_model.facts_of
+    opt, asked, facts_of = build(*ALONE).opt, [], restoration_model.facts_of
     del opt["scale"]
     monkeypatch.setattr(restoration_model, "facts_of", lambda *given: asked.append(given[2]) or facts_of(*given[:2], 2))
     restoration_model.RestorationModel(opt)
