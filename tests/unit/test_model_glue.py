@@ -13,7 +13,7 @@ from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.config import parse
 from dckd_basicsr.distill import ConsistencySettings, NegativesSettings
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.models import restoration_model
+from dckd_basicsr.models import dckd_model, restoration_model
 from tests.models import BATCH, train
 from tests.tiny import LAYOUT, STUDENT
 
@@ -63,6 +63,16 @@ def test_the_vqgan_of_given_options_or_of_those_its_weights_tell(build):
     assert not hasattr(given.parts.encoder.vqgan, "decoder")
 
 
+def test_the_vqgan_has_its_weights_and_as_many_levels_as_weights(build, model_job, monkeypatch):
+    saved = torch.load(model_job / "vqgan.pth", weights_only=True)["state_dict"]
+    found = build().parts.encoder.vqgan.state_dict()
+    assert "quantize.embedding.weight" in found
+    assert all(torch.equal(value, saved[key]) for key, value in found.items())
+    monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)  # the model looks itself too
+    with pytest.raises(ConfigError, match=r"weights has 2 entries, but the VQGAN has 3 levels"):
+        build("train:contrastive_opt:weights=[1.0, 1.0]")
+
+
 def test_a_network_of_another_scale_is_refused(build, monkeypatch):
     monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)  # the models refuse them too
     with pytest.raises(ConfigError, match=r"network_g \(EDSR\) upscales by 4, but scale is 2"):
@@ -72,11 +82,13 @@ def test_a_network_of_another_scale_is_refused(build, monkeypatch):
 
 
 def test_without_a_scale_images_keep_their_size(build, monkeypatch):
-    opt, asked, facts_of = build(*ALONE).opt, [], restoration_model.facts_of
+    opt, asked = build(*(each for each in ALONE if "logits" not in each)).opt, []
     del opt["scale"]
-    monkeypatch.setattr(restoration_model, "facts_of", lambda *given: asked.append(given[2]) or facts_of(*given[:2], 2))
-    restoration_model.RestorationModel(opt)
-    assert asked == [1]
+    facts = ArchFacts(scale=1)
+    for module in (restoration_model, dckd_model):
+        monkeypatch.setattr(module, "facts_of", lambda net, options, scale: asked.append(scale) or facts)
+    dckd_model.DCKDModel(opt)
+    assert asked == [1, 1]  # the teacher, the student
 
 
 def test_patches_are_checked_for_both_networks(build, monkeypatch):
