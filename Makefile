@@ -2,6 +2,8 @@
 # make test    set up .venv, run the test suite in two processes (another number: make test JOBS=8)
 # make lint    ruff and mypy            make format   ruff format, with what ruff can fix
 # make gpu     everything that needs a GPU, in parts of at most 8 minutes; make gpu PARTS="tests resume" for some
+# make mutations   faults planted by rule, each against the tests of its module (under an hour on 2 cores);
+#                  some modules alone: make mutations MODULES="losses patches"
 #
 # Another torch: make demo TORCH="torch==2.9.1 torchvision==0.24.1"
 # The torch you already have: make demo TORCH=system   (.venv then sees the packages of $(PYTHON))
@@ -21,7 +23,7 @@ export PIP_NO_INDEX := 1
 export PIP_FIND_LINKS := $(abspath $(WHEELS))
 endif
 
-.PHONY: demo test gpu lint format setup wheels clean
+.PHONY: demo test gpu mutations lint format setup wheels clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -59,6 +61,10 @@ wheels: setup
 	$(PIP) download --quiet --no-deps --only-binary=:all: --python-version $(FOR) -d $(INTO) -r $(INTO)/requirements.txt
 	$(PIP) wheel --quiet --no-deps --no-build-isolation -w $(INTO) basicsr==1.4.2
 	@du -sh $(INTO)
+
+# One thread for each trial, so that two trials fill two cores.
+mutations: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.mutations $(MODULES)
 
 lint: setup
 	$(VENV)/bin/ruff check .

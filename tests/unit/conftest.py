@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,24 @@ def model_job(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_job(folder)
     return folder
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the run's log says during the test, from level INFO, in order."""
+    texts: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(record.getMessage())
+
+    logger, handler = logging.getLogger("basicsr"), Keep()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield texts
+    logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 @pytest.fixture

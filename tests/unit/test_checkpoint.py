@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dckd_basicsr.checkpoint import atomic_write, load_into, load_state, load_weights, save_state
+from dckd_basicsr.checkpoint import (
+    atomic_write,
+    load_into,
+    load_state,
+    load_training_state,
+    load_weights,
+    misfits,
+    save_state,
+)
 from dckd_basicsr.errors import CheckpointError
 
 STATE = {"a.weight": torch.arange(4.0).half(), "count": torch.tensor(3)}
@@ -114,3 +126,161 @@ def test_a_failed_write_raises_and_leaves_the_old_file(tmp_path):
         atomic_write(path, fail)
     assert load_state(path)["a"].item() == 1
     assert [p.name for p in tmp_path.iterdir()] == ["w.pth"]
+
+
+# --- what is read, and what is said where it cannot be
+
+
+def test_files_are_read_to_the_cpu_and_never_with_code(tmp_path, monkeypatch):
+    (tmp_path / "w.pth").write_bytes(b"x")
+    asked = []
+    monkeypatch.setattr(torch, "load", lambda path, **options: asked.append(options) or {"params": STATE})
+    load_weights(tmp_path / "w.pth")
+    assert asked == [{"map_location": "cpu", "weights_only": True}]
+
+
+def test_a_refused_object_is_named(tmp_path, monkeypatch):
+    torch.save({"params": _Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match=r"or holds the Python object [\w.]+\. Only tensors"):
+        load_weights(tmp_path / "evil.pth")
+
+    def refuse(path, **options):
+        raise pickle.UnpicklingError("Weights only load failed. Unsupported operand 118")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(CheckpointError, match="or holds something other than tensors"):
+        load_weights(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("[enforce fail at inline_container.cc:1] . no central directory. See our page\nmore", "no central directory"),
+        ("cut short", "cut short"),
+        ("", "OSError"),
+    ],
+)
+def test_the_reason_for_damage_is_one_sentence(tmp_path, monkeypatch, reason, said):
+    def fail(path, **options):
+        raise OSError(reason)
+
+    (tmp_path / "w.pth").write_bytes(b"x")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=rf"^weight file .* is damaged or not a PyTorch file \({said}\); copy"):
+        load_weights(tmp_path / "w.pth")
+
+
+def test_a_file_of_one_byte_is_not_empty(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"damaged|refused"):
+        load_weights(tmp_path / "w.pth")
+
+
+def test_what_is_no_state_dict_is_named(tmp_path):
+    for content, message in (([1], "holds a list"), ({"params": {"a": 1}}, "holds no tensors")):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(CheckpointError, match=message):
+            load_weights(tmp_path / "w.pth")
+    torch.save({"g": 3, "params": STATE}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="entry 'g' is a int, a state dict was expected"):
+        load_weights(tmp_path / "w.pth", "g")
+    torch.save({"steps": 3, "epoch": torch.ones(1)}, tmp_path / "w.pth")
+    assert list(load_weights(tmp_path / "w.pth").state) == ["epoch"]
+
+
+def test_the_entry_asked_for_wins(tmp_path):
+    torch.save({"params": {"a": torch.zeros(1)}, "mine": {"a": torch.ones(1)}}, tmp_path / "w.pth")
+    assert load_weights(tmp_path / "w.pth", "mine").state["a"] == 1
+    assert load_weights(tmp_path / "w.pth").state["a"] == 0
+
+
+def test_safetensors_without_configuration(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
+    assert load_weights(tmp_path / "w.safetensors").config is None
+    save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"format": "pt"})
+    assert load_weights(tmp_path / "w.safetensors").config is None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        [1],
+        {"iter": 1, "epoch": 0, "optimizers": []},
+        {"iter": "1", "epoch": 0, "optimizers": [], "schedulers": []},
+    ],
+)
+def test_a_training_state_has_its_keys(tmp_path, state):
+    with pytest.raises(CheckpointError, match=r"^training state .* does not exist"):
+        load_training_state(tmp_path / "1.state")
+    torch.save(state, tmp_path / "1.state")
+    with pytest.raises(CheckpointError, match="not a BasicSR training state"):
+        load_training_state(tmp_path / "1.state")
+
+
+def test_a_training_state_of_nothing_else_is_one(tmp_path):
+    state = {"iter": 1, "epoch": 0, "optimizers": [], "schedulers": []}
+    torch.save(state, tmp_path / "1.state")
+    assert load_training_state(tmp_path / "1.state") == state
+
+
+# --- into a network
+
+
+def test_four_of_each_kind_are_listed():
+    net = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(5)))
+    assert misfits(net, {}) == ["5 missing: 0.weight, 1.weight, 2.weight, 3.weight, ..."]
+    four = {"4.weight": torch.zeros(1, 1)}
+    assert misfits(net, four) == ["4 missing: 0.weight, 1.weight, 2.weight, 3.weight"]
+    assert misfits(net, net.state_dict()) == []
+
+
+def test_a_part_is_loaded_where_that_is_asked_for_and_said(caplog):
+    logger = logging.getLogger("basicsr")
+    logger.addHandler(caplog.handler)
+    try:
+        net = nn.Linear(2, 1)
+        with pytest.raises(CheckpointError, match="do not fit Linear"):
+            load_into(net, {"bias": torch.ones(1)}, "w.pth")
+        load_into(net, {"bias": torch.full((1,), 7.0), "other": torch.ones(1)}, "w.pth", strict=False)
+        assert net.bias.item() == 7
+        assert "Linear loaded in part from w.pth: 1 missing: weight; 1 not in the network: other" in caplog.text
+        caplog.clear()
+        load_into(net, {"bias": torch.full((1,), 8.0), "weight": torch.ones(1, 2)}, "w.pth", strict=False)
+        assert net.bias.item() == 8
+        assert caplog.text == ""
+    finally:
+        logger.removeHandler(caplog.handler)
+
+
+# --- what is written
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no list of open files")
+def test_a_file_and_its_name_are_on_disk_and_nothing_stays_open(tmp_path, monkeypatch):
+    flushed, fsync, numbers = [], os.fsync, Path("/proc/self/fd")
+
+    def watch(number: int) -> None:
+        flushed.append((numbers / str(number)).readlink())
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    before = len(list(numbers.iterdir()))
+    save_state({"a": 1}, tmp_path / "new" / "folder" / "w.pth")
+    assert len(list(numbers.iterdir())) == before
+    file, folder = flushed
+    assert file.name.startswith(".w.pth.tmp-")
+    assert folder == tmp_path / "new" / "folder"
+    assert load_state(tmp_path / "new" / "folder" / "w.pth") == {"a": 1}
+
+
+def test_a_failed_write_says_how_much_room_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=(5 << 20) + 1))
+    (tmp_path / "file").write_text("in the way")
+
+    def fail(temporary):
+        raise OSError("full\nmore")
+
+    with pytest.raises(CheckpointError, match=r"\(full; 5 MiB free there\)"):
+        atomic_write(tmp_path / "w.pth", fail)
+    with pytest.raises(CheckpointError, match=r"; 0 MiB free there\)"):
+        atomic_write(tmp_path / "file" / "w.pth", fail)

@@ -58,3 +58,12 @@ def test_probability_zero_is_the_identity():
 def test_needs_square_patches():
     with pytest.raises(ValueError, match="square patches, got 8x6"):
         Transform(ALL[:, :1])(torch.zeros(1, 3, 8, 6))
+    with pytest.raises(ValueError, match="square patches, got 6x8"):
+        Transform(ALL[:, :1]).inverse(torch.zeros(1, 3, 6, 8))
+
+
+def test_the_draw_is_of_the_methods_own_stream():
+    before = torch.get_rng_state()
+    first, second = (draw_transform(32, ConsistencySettings(), Generators(1), torch.device("cpu")) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.switches, second.switches)

@@ -7,6 +7,7 @@ import torch
 from basicsr.losses import build_loss
 
 from dckd_basicsr.losses import ContrastiveLoss, contrast_terms, contrastive_ratio
+from dckd_basicsr.losses.contrastive_loss import DEFAULT_WEIGHTS
 
 
 @pytest.mark.shared
@@ -34,6 +35,19 @@ def test_by_hand():
     assert terms.loss.item() == pytest.approx(0.5 * 0.2 + 2.0 * 0.25)
     assert terms.positive.item() == pytest.approx(0.5 * 2 + 2.0 * 1)
     assert terms.negative.item() == pytest.approx(0.5 * 5 + 2.0 * 2)
+
+
+def test_the_papers_constants_are_the_defaults():
+    assert DEFAULT_WEIGHTS == (0.03125, 0.0625, 0.125, 0.25, 1.0)  # section 4.1
+    loss = ContrastiveLoss()
+    assert (loss.loss_weight, loss.weights, loss.eps) == (0.1, DEFAULT_WEIGHTS, 1e-7)
+
+
+def test_epsilon_is_added_to_the_distances_to_the_negatives():
+    zero, one = [torch.zeros(1, 1, 1, 1)], [torch.ones(1, 1, 1, 1)]
+    assert contrastive_ratio(zero, one, [zero], [1.0]).item() == pytest.approx(1e7)
+    assert contrast_terms(zero, one, [zero], [1.0]).loss.item() == pytest.approx(1e7)
+    assert contrast_terms(zero, one, [zero], [1.0], eps=0.5).loss.item() == pytest.approx(2.0)
 
 
 def test_it_is_a_ratio_of_means_not_a_mean_of_ratios():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import correlate1d
 
 from dckd_basicsr.distill import (
@@ -58,6 +59,17 @@ def test_add_noise_uses_only_its_generator():
     assert torch.equal(a, b)
 
 
+def test_noise_by_hand():
+    x, sigma = torch.rand(2, 3, 4, 5), torch.tensor([0.02, 0.5])
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    noise[1] = noise[1, :1]  # gray
+    out = add_noise(x, sigma, torch.tensor([False, True]), torch.Generator().manual_seed(3))
+    torch.testing.assert_close(out, (x + sigma.view(2, 1, 1, 1) * noise).clamp(0, 1), rtol=0, atol=1e-7)
+    half = add_noise(x.bfloat16(), sigma.bfloat16(), torch.tensor([False, True]), torch.Generator())
+    assert half.dtype == torch.bfloat16
+    assert degrade()(x.bfloat16()).dtype == torch.bfloat16
+
+
 def test_blur_equals_scipy():
     x = torch.rand(1, 2, 17, 15, dtype=torch.float64)
     out = gaussian_blur(x, (5, 7), (0.8, 1.7))
@@ -82,6 +94,72 @@ def test_resize_keeps_size_and_range(seed):
     assert out.min() >= 0
     assert out.max() <= 1
     assert not torch.equal(out, x)
+
+
+class Scripted(Generators):
+    """Gives the numbers it was given, and keeps what was asked for."""
+
+    def __init__(self, uniform=(), integer=()) -> None:
+        super().__init__(0)
+        self.numbers, self.choices = list(uniform), list(integer)
+        self.bounds: list[tuple[float, float]] = []
+        self.highs: list[int] = []
+
+    def uniform(self, low: float, high: float) -> float:
+        self.bounds.append((low, high))
+        return self.numbers.pop(0)
+
+    def integer(self, high: int) -> int:
+        self.highs.append(high)
+        return self.choices.pop(0)
+
+
+QUIET = NoiseSettings(prob=0.0)
+
+
+def test_a_blur_draws_sizes_and_sigmas_for_each_axis():
+    x, draws = torch.rand(1, 3, 24, 24), Scripted([0.6, 1.7], [0, 4])
+    out = Degradation(DegradationSettings(BlurSettings(prob=1.0), noise=QUIET), draws)(x)
+    torch.testing.assert_close(out, gaussian_blur(x, (3, 11), (0.6, 1.7)), rtol=0, atol=0)
+    assert draws.highs == [5, 5]  # 3, 5, 7, 9, 11
+    assert draws.bounds == [(0.1, 2.0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("draw", "bounds", "factor", "sides"),
+    [(0.24, (1.0, 1.5), 1.4, (18, 10)), (0.25, (0.5, 1.0), 0.6, (8, 4)), (0.9, (0.5, 1.0), 0.03, (1, 1))],
+)
+def test_a_resize_goes_up_or_down_and_back_in_modes_of_their_own(draw, bounds, factor, sides):
+    x = (torch.rand(1, 3, 13, 7) > 0.5).float()  # steep, so that bicubic overshoots and is clipped
+    draws = Scripted([draw, factor], [2, 1])
+    out = Degradation(DegradationSettings(resize=ResizeSettings(prob=1.0), noise=QUIET), draws)(x)
+    there = F.interpolate(x, size=sides, mode="bicubic", align_corners=False).clamp(0, 1)
+    back = F.interpolate(there, size=(13, 7), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(out, back, rtol=0, atol=0)
+    assert (draws.bounds, draws.highs) == ([(0.0, 1.0), bounds], [3, 3])
+
+
+def test_the_way_back_is_clipped_too_and_area_is_a_mode():
+    x, draws = (torch.rand(1, 3, 12, 12) > 0.5).float(), Scripted([0.9, 0.5], [0, 2])
+    out = Degradation(DegradationSettings(resize=ResizeSettings(prob=1.0), noise=QUIET), draws)(x)
+    back = F.interpolate(F.interpolate(x, size=(6, 6), mode="area"), size=(12, 12), mode="bicubic", align_corners=False)
+    assert (back.min() < 0, back.max() > 1) == (True, True)
+    torch.testing.assert_close(out, back.clamp(0, 1), rtol=0, atol=0)
+
+
+def test_operations_come_in_order_and_each_by_its_own_probability():
+    """Blur, smaller, noise on the small image, back; one draw decides on each."""
+    settings = DegradationSettings(BlurSettings(prob=0.5), ResizeSettings(prob=0.3), NoiseSettings(prob=0.8))
+    x = torch.rand(2, 3, 8, 8)
+    draws = Scripted([0.49, 1.0, 1.0, 0.29, 0.5, 0.5, 0.79], [1, 1, 1, 1])
+    out = Degradation(settings, draws)(x)
+    small = F.interpolate(gaussian_blur(x, (5, 5), (1.0, 1.0)), size=(4, 4), mode="bilinear", align_corners=False)
+    noisy = Degradation(DegradationSettings(), Scripted())(small)
+    torch.testing.assert_close(out, F.interpolate(noisy, size=(8, 8), mode="bilinear", align_corners=False))
+    assert draws.numbers == draws.choices == []
+    off = Scripted([0.5, 0.3, 0.8])
+    assert torch.equal(Degradation(settings, off)(x), x)
+    assert off.bounds == [(0.0, 1.0)] * 3
 
 
 def test_everything_off_is_the_identity():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from basicsr.losses import build_loss
 
-from dckd_basicsr.losses import code_cross_entropy
+from dckd_basicsr.losses import DistributionLoss, code_cross_entropy
 
 
 @pytest.mark.shared
@@ -82,6 +82,11 @@ def test_errors():
         code_cross_entropy(torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(ValueError, match="'paper' or 'released'"):
         build_loss({"type": "DistributionLoss", "form": "printed"})
+
+
+def test_the_papers_constants_are_the_defaults():
+    loss = DistributionLoss()
+    assert (loss.loss_weight, loss.form) == (0.001, "paper")
 
 
 def test_built_from_options():

@@ -153,6 +153,8 @@ def test_common_ground(metric) -> None:
         metric(first, second[:, :17], 0)
     with pytest.raises(DatasetError, match="nothing is left of a 20x18 image after cropping 9"):
         metric(first, second, 9)
+    if metric is not calculate_ssim_y_rounded:  # which needs 11 pixels
+        assert metric(first, second, 8) == metric(first[8:12, 8:10], second[8:12, 8:10], 0)
     with pytest.raises(ConfigError, match="crop_border"):
         metric(first, second, -1)
     with pytest.raises(ConfigError, match="input_order"):
@@ -166,3 +168,6 @@ def test_rounded_y_metrics_refuse_what_has_no_rounded_y() -> None:
         calculate_psnr_y_rounded(image(0)[..., :2], image(1)[..., :2], 0)
     with pytest.raises(DatasetError, match="at least 11x11 pixels, got 10x7"):
         calculate_ssim_y_rounded(image(0), image(1), 3)
+    with pytest.raises(DatasetError, match="at least 11x11 pixels, got 10x30"):
+        calculate_ssim_y_rounded(image(0, 10, 30), image(1, 10, 30), 0)
+    assert calculate_ssim_y_rounded(image(0, 11, 11), image(0, 11, 11), 0) == 1

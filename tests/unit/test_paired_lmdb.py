@@ -199,8 +199,15 @@ def test_a_mixture_shows_every_image_and_keeps_the_shares(databases: list[tuple[
     for (database, image), times in found.items():
         extra = mixture.numbers[database] % counts[database] if image == seed % counts[database] else 0
         assert times == mixture.numbers[database] // counts[database] + extra
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=f"^{len(mixture)}$"):
         mixture.find(len(mixture))
+
+
+def test_numbers_left_over_follow_the_seed() -> None:
+    mixture = Mixture([100, 10], weights=[3, 1])  # 100 and 33 numbers
+    assert [mixture.find(129, seed) for seed in (0, 7)] == [(1, 9)] * 2
+    assert [mixture.find(130, seed) for seed in (0, 7, 25)] == [(1, 0), (1, 7), (1, 5)]
+    assert mixture.find(130) == (1, 0)
 
 
 @pytest.mark.parametrize("weights", [[1], [1, 0], [1, -2], [float("nan"), 1]])

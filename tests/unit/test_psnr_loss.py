@@ -8,7 +8,7 @@ import pytest
 import torch
 from basicsr.losses import build_loss
 
-from dckd_basicsr.losses import psnr_loss
+from dckd_basicsr.losses import PSNRLoss, psnr_loss
 
 
 def test_by_hand_the_mean_is_over_images_in_db():
@@ -32,6 +32,11 @@ def test_gradient_by_formula():
     mse = error.pow(2).mean(dim=(1, 2, 3), keepdim=True)
     expected = 10 / math.log(10) / 2 * 2 * error / 9 / (mse + 1e-8)
     torch.testing.assert_close(x.grad, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_defaults():
+    loss = PSNRLoss()
+    assert (loss.loss_weight, loss.eps) == (1.0, 1e-8)
 
 
 def test_built_from_options_and_errors():

@@ -43,6 +43,28 @@ def test_a_seeded_block_depends_on_its_seed_alone_and_leaves_no_trace():
     assert draw() == wanted
 
 
+def test_every_stream_follows_the_seed():
+    def first(seed: int) -> tuple:
+        with seeded(seed):
+            return random.random(), np.random.rand(), torch.rand(()).item()
+
+    seeds = (5, 6, 69, 2**32 + 4, 2**62)
+    for stream in zip(*map(first, seeds)):
+        assert len(set(stream)) == len(seeds)
+
+
+def test_a_gpus_stream_is_kept_and_put_back_where_there_is_one(monkeypatch):
+    put = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.tensor([device.index]))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put.append((state.item(), str(device))))
+    on_gpu, on_cpu = random_state("cuda:1"), random_state()
+    for state in (on_gpu, on_cpu):
+        for device in ("cuda:0", "cpu"):
+            restore_random_state(state, device)
+    assert on_cpu["cuda"] is None
+    assert put == [(1, "cuda:0")]
+
+
 def test_an_error_inside_gives_the_streams_back():
     before = random.getstate()
     try:

@@ -161,6 +161,18 @@ def test_only_the_last_are_kept(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_as_many_are_kept_as_asked_for(tmp_path, count):
+    for i in (4, 8, 12, 16):
+        write_checkpoint(tmp_path, i)
+    Checkpoints(tmp_path).keep_last(count, current=16)
+    assert Checkpoints(tmp_path).iterations() == [4, 8, 12, 16][-count:]
+
+
+def test_what_somebody_else_removed_is_no_error(tmp_path):
+    Checkpoints._remove([tmp_path / "gone"])
+
+
 def test_an_earlier_run_is_archived_aloud(tmp_path, warnings):
     write_checkpoint(tmp_path / "run", 8)
     archive(tmp_path / "run")

@@ -53,6 +53,12 @@ def test_restart_weights_scale_a_cycle():
     assert found[10] == pytest.approx(0.5)
 
 
+def test_a_cycle_goes_from_the_rate_to_nothing_by_default():
+    found = rates({"type": RESTORMER["type"], "periods": [10]}, 11, lr=2.0)
+    assert found[0] == 2.0
+    assert found[10] == pytest.approx(0.0, abs=1e-12)
+
+
 def test_the_rate_is_restored():
     opt = optimizer()
     schedule = build_schedule(opt, RESTORMER)

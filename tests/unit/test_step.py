@@ -19,6 +19,7 @@ from dckd_basicsr.distill import (
     NegativesSettings,
     NoiseSettings,
     Objective,
+    draw_transform,
 )
 from dckd_basicsr.losses import code_cross_entropy, contrastive_ratio
 
@@ -128,6 +129,62 @@ def test_terms_equal_their_formulas():
     assert not any(m.requires_grad for m in values.measures.values())
 
 
+def test_the_consistent_teacher_answers_the_transformed_input():
+    setup = Setup({"logits_opt": L1, "consistency_opt": L1})
+    step, *_ = setup.run()
+    transform = draw_transform(3, ConsistencySettings(), Generators(7), torch.device("cpu"))
+    assert transform.switches.any()
+    with torch.no_grad():
+        plain, wanted = setup.teacher(setup.lq), transform.inverse(setup.teacher(transform(setup.lq)))
+    torch.testing.assert_close(step.teacher, plain)
+    torch.testing.assert_close(step.consistent_teacher, wanted)
+    assert (wanted - plain).abs().max() > 1e-3
+    unannounced = DistillStep(setup.parts, setup.lq, setup.gt, step.student, ["teacher"])
+    with pytest.raises(RuntimeError, match="was not announced"):
+        unannounced.consistent_teacher  # noqa: B018
+
+
+def test_frozen_networks_pass_by_their_own_widths(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "dckd_basicsr.distill.step.images_at_once", lambda images, *given: asked.append(given) or len(images)
+    )
+    setup = Setup(num=2, chunk=3)
+    assert (setup.parts.teacher_width, setup.parts.history_width) == (32.0, 32.0)
+    setup.parts.teacher_width, setup.parts.history_width = 11.0, 22.0
+    setup.run()
+    assert asked == [(None, 11.0, torch.float32), (3, 22.0, torch.float32)]
+    asked.clear()
+    setup.parts.frozen_region = lambda: torch.autocast("cpu", torch.bfloat16)
+    step, *_ = setup.run()
+    assert asked == [(None, 11.0, torch.bfloat16), (3, 22.0, torch.bfloat16)]
+    assert step.teacher.dtype == step.negatives.dtype == torch.float32
+
+
+class OtherContrast(nn.Module):
+    """Somebody's own loss under ``contrastive_opt``."""
+
+    def forward(self, student, teacher, negatives):
+        return student[0].mean() + 0 * teacher[0].mean() + len(negatives)
+
+
+def test_a_contrast_of_another_make_gets_the_taps():
+    setup = Setup()
+    setup.objective = Objective({"contrastive_opt": {"type": "OtherContrast"}}, lambda options: OtherContrast())
+    step, values, _ = setup.run()
+    torch.testing.assert_close(values.losses["l_contrast"], step.student_taps[0].mean() + 5)
+    assert values.measures == {}
+
+
+def test_the_contrast_alone_is_compiled(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda part, **options: compiled.append((part, options)) or part)
+    objective = Objective(ALL_TERMS)
+    terms = objective._losses["contrastive_opt"].terms
+    objective.compile(dynamic=False)
+    assert compiled == [(terms, {"dynamic": False})]
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 7, 100])
 def test_chunks_change_no_number(chunk):
     _, whole, whole_grads = Setup().run()
@@ -203,11 +260,59 @@ def test_input_range_is_applied():
 
 def test_grey_images_are_measured_too():
     encoder = FrozenEncoder(vqgan())
-    grey = torch.rand(1, 1, 16, 16)
+    grey = torch.rand(2, 1, 16, 16)
     torch.testing.assert_close(
         encoder(grey, taps=True, logits=False).taps[1],
         encoder(grey.expand(-1, 3, -1, -1), taps=True, logits=False).taps[1],
     )
+
+
+def test_the_encoder_gives_what_is_asked_for():
+    encoder, images = FrozenEncoder(vqgan()), torch.rand(2, 3, 16, 16)
+    assert encoder.train() is encoder
+    for encode in (encoder, encoder.reference):
+        assert encode(images, taps=False, logits=True).taps == ()
+        assert encode(images, taps=True, logits=False).logits is None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_come_in_the_layout_of_the_encoder(layout):
+    encoder = FrozenEncoder(vqgan()).to(memory_format=layout)
+    seen = []
+    encoder.vqgan.encoder.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    images = torch.rand(2, 3, 16, 16)
+    encoder(images, taps=True, logits=False)
+    encoder(images.to(memory_format=layout), taps=True, logits=False)
+    assert all(x.is_contiguous(memory_format=layout) for x in seen)
+
+
+def test_rounding_leaves_the_codebook_alone():
+    encoder = FrozenEncoder(vqgan())
+    encoder.round_to(torch.bfloat16)
+    rounded = {name: p.dtype for name, p in encoder.vqgan.named_parameters()}
+    kept = {name for name, dtype in rounded.items() if dtype == torch.float32}
+    assert kept == {"quantize.embedding.weight"}
+    assert encoder(torch.rand(1, 3, 16, 16), taps=True, logits=True).logits.dtype == torch.float32
+
+
+def test_the_encoder_is_compiled_in_two_parts(monkeypatch):
+    encoder, compiled = FrozenEncoder(vqgan()), []
+    monkeypatch.setattr(torch, "compile", lambda part, **options: compiled.append((part, options)) or part)
+    parts = [encoder.vqgan.encoder.to_last_tap, encoder.vqgan.encoder.from_last_tap]
+    encoder.compile(dynamic=False)
+    assert compiled == [(part, {"dynamic": False}) for part in parts]
+
+
+def test_references_pass_by_the_encoders_width(monkeypatch):
+    asked = []
+    monkeypatch.setattr("dckd_basicsr.distill.encoder.images_at_once", lambda *given: asked.append(given[1:]) or 2)
+    encoder, images = FrozenEncoder(vqgan(), EncoderSettings(chunk=7)), torch.rand(5, 3, 16, 16)
+    found = encoder.reference(images, taps=True, logits=3)
+    assert asked == [(7, 80.0, torch.float32)]  # two or three maps of 32 channels at a time
+    whole = encoder(images, taps=True, logits=True)
+    for a, b in zip(found.taps, whole.taps, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(found.logits, whole.logits[: 3 * len(whole.logits) // 5])
 
 
 def test_no_term_is_an_error():

@@ -1,0 +1,52 @@
+"""Which modules are planted with faults, and which tests have to notice them: the nearest first, since the first
+that fails ends a trial. Tests that start processes (``tests/e2e``) are left out: they take minutes."""
+
+from __future__ import annotations
+
+__all__ = ["TESTS"]
+
+
+def _unit(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/unit/test_{name}.py" for name in names)
+
+
+_STEP = ("step",)
+_MODELS = ("model_glue", "model_training", "models")
+
+TESTS: dict[str, tuple[str, ...]] = {
+    # the method
+    "losses/contrastive_loss.py": _unit("contrastive_loss"),
+    "losses/distribution_loss.py": _unit("distribution_loss"),
+    "losses/psnr_loss.py": _unit("psnr_loss"),
+    "distill/chunking.py": _unit("chunking", *_STEP),
+    "distill/consistency.py": _unit("consistency", *_STEP),
+    "distill/degradation.py": _unit("degradation"),
+    "distill/encoder.py": _unit("vqgan", *_STEP),
+    "distill/generators.py": _unit("generators", "degradation", "history", *_STEP),
+    "distill/history.py": _unit("history"),
+    "distill/objective.py": _unit(*_STEP),
+    "distill/settings.py": _unit("settings", "degradation", "history", *_STEP),
+    "distill/step.py": _unit(*_STEP),
+    # the step
+    "models/restoration_model.py": _unit(*_MODELS, "static_step"),
+    "models/dckd_model.py": _unit(*_MODELS),
+    "runtime/static_step.py": _unit("static_step_alone", "static_step"),
+    "runtime/divergence.py": _unit("divergence", "divergence_deferred"),
+    "runtime/schedules.py": _unit("schedules"),
+    "runtime/augment.py": _unit("paired_lmdb"),
+    # the sampler
+    "data/patches.py": _unit("places", "patches", "loaders", "paired_lmdb"),
+    "data/mixing.py": _unit("paired_lmdb"),
+    "data/lmdb_patches.py": _unit("lmdb_patches", "paired_lmdb"),
+    "runtime/loaders.py": _unit("loaders", "patches"),
+    "runtime/samples.py": _unit("loaders", "patches", "paired_lmdb"),
+    # the checkpoints
+    "checkpoint.py": _unit("checkpoint"),
+    "models/checkpointing.py": _unit("checkpointing", *_MODELS),
+    "runtime/checkpoints.py": _unit("run_folder"),
+    "runtime/random_state.py": _unit("random_state"),
+    # the metrics
+    "metrics/image_pair.py": _unit("metrics"),
+    "metrics/ssim_3d.py": _unit("metrics"),
+    "metrics/y_rounded.py": _unit("metrics"),
+}

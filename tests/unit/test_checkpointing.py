@@ -1,0 +1,178 @@
+"""What a checkpoint holds beside the weights, and how a resumed run takes it up."""
+
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.errors import TrainingDiverged
+from dckd_basicsr.models.checkpointing import (
+    apply_changed_options,
+    of_this_process,
+    restore_streams,
+    training_state,
+    with_present_flags,
+    write_weights,
+)
+from dckd_basicsr.runtime.random_state import random_state
+
+
+@pytest.fixture
+def log(caplog):
+    """What the run's log says; BasicSR's logger does not propagate."""
+    logging.getLogger("basicsr").addHandler(caplog.handler)
+    yield caplog
+    logging.getLogger("basicsr").removeHandler(caplog.handler)
+
+
+def net(value: float) -> nn.Module:
+    module = nn.Linear(2, 1)
+    for p in module.parameters():
+        p.data.fill_(value)
+    return module
+
+
+# --- weights
+
+
+def test_weights_of_all_networks_and_the_average_as_safetensors(tmp_path):
+    write_weights({"params": net(1), "params_ema": net(2)}, tmp_path / "a.pth", {"type": "X", "n": 3}, safetensors=True)
+    saved = load_state(tmp_path / "a.pth")
+    assert {key: state["weight"].tolist() for key, state in saved.items()} == {
+        "params": [[1, 1]],
+        "params_ema": [[2, 2]],
+    }
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert file.get_tensor("bias").tolist() == [2]
+        metadata = file.metadata()
+    assert json.loads(metadata["config"]) == {"type": "X", "n": 3}
+    assert metadata["format"] == "pt"
+
+
+def test_safetensors_are_written_where_they_are_asked_for(tmp_path):
+    write_weights({"params": net(1)}, tmp_path / "a.pth", {"type": "X"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_weights_that_are_not_finite_in_any_network_are_refused_by_name(tmp_path):
+    names = nn.ModuleDict({f"layer{i}": net(float("inf")) for i in range(3)})
+    with pytest.raises(TrainingDiverged) as caught:
+        write_weights({"params": net(1), "params_ema": names}, tmp_path / "a.pth", {})
+    # the first four of six
+    assert "(layer0.weight, layer0.bias, layer1.weight, layer1.bias)" in str(caught.value)
+    assert "'a.pth' was not written" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+# --- the training state
+
+
+def model(rank: int = 0, world_size: int = 1) -> SimpleNamespace:
+    optimizer = torch.optim.SGD(net(1).parameters(), lr=0.5)
+    return SimpleNamespace(
+        opt={"manual_seed": 7, "rank": rank, "world_size": world_size},
+        optimizers=[optimizer],
+        schedulers=[torch.optim.lr_scheduler.StepLR(optimizer, 3)],
+        device=torch.device("cpu"),
+    )
+
+
+def test_a_training_state_holds_all_that_goes_on():
+    one = model()
+    state = training_state(one, epoch=2, iteration=9)
+    assert (state["epoch"], state["iter"], state["seed"]) == (2, 9, 7)
+    assert state["optimizers"] == [one.optimizers[0].state_dict()]
+    assert state["schedulers"] == [one.schedulers[0].state_dict()]
+    wanted = torch.rand(3)
+    torch.rand(5)
+    restore_streams(state, one)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_every_process_takes_its_own(log):
+    streams = ["a", "b", "c"]
+    for rank, own in enumerate(streams):
+        assert of_this_process(streams, {"rank": rank, "world_size": 3}) == own
+    assert not log.text
+
+
+def test_other_processes_are_said_aloud_and_new_ones_start_afresh(log):
+    assert of_this_process(["a", "b"], {"rank": 1, "world_size": 4}) == "b"
+    assert "written by 2 processes and is resumed by 4" in log.text
+    assert of_this_process(["a", "b"], {"rank": 2, "world_size": 4}) is None
+    second, saved = model(rank=1, world_size=2), random_state()
+    torch.rand(3)
+    before = torch.get_rng_state()
+    restore_streams({"streams": [saved]}, second)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_state_without_streams_is_said_aloud(log):
+    restore_streams({"iter": 3}, model())
+    assert "random streams start afresh" in log.text
+
+
+def test_present_flags_win_and_the_rest_is_as_saved():
+    saved = {"state": {0: {"step": 4}}, "param_groups": [{"lr": 0.1, "fused": False, "foreach": True, "betas": (0, 1)}]}
+    optimizer = SimpleNamespace(param_groups=[{"lr": 9.0, "fused": True, "capturable": None}])
+    found = with_present_flags(saved, optimizer)
+    assert found["state"] == saved["state"]
+    assert found["param_groups"] == [{"lr": 0.1, "fused": True, "foreach": True, "capturable": None, "betas": (0, 1)}]
+    assert saved["param_groups"][0]["fused"] is False
+
+
+# --- options that were changed before resuming
+
+
+def halved() -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """An optimizer whose rate a schedule has halved since: 0.4 to 0.2, two groups."""
+    groups = [{"params": list(net(1).parameters())}, {"params": list(net(1).parameters())}]
+    optimizer = torch.optim.Adam(groups, lr=0.4, betas=(0.9, 0.99))
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    optimizer.step()
+    scheduler.step()
+    return optimizer, scheduler
+
+
+def test_unchanged_options_change_nothing(log):
+    optimizer, scheduler = halved()
+    apply_changed_options(optimizer, scheduler, {"type": "Adam", "lr": 0.4, "betas": [0.9, 0.99], "unknown": 3})
+    assert not log.text
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.2]
+    assert "unknown" not in optimizer.param_groups[0]
+
+
+def test_a_changed_rate_scales_the_schedule(log):
+    optimizer, scheduler = halved()
+    apply_changed_options(optimizer, scheduler, {"type": "Adam", "lr": 0.1})
+    for group in optimizer.param_groups:
+        assert group["initial_lr"] == 0.1
+        assert group["lr"] == pytest.approx(0.05)
+    assert scheduler.base_lrs == pytest.approx([0.1, 0.1])
+    assert scheduler.get_last_lr() == pytest.approx([0.05, 0.05])
+    assert "train.optim_g.lr was 0.4 when the run was saved; it goes on with 0.1" in log.text
+
+
+def test_other_changed_options_win_aloud(log):
+    optimizer, scheduler = halved()
+    options = {
+        "type": "SGD",
+        "fused": True,
+        "foreach": True,
+        "capturable": True,
+        "weight_decay": 0.3,
+        "betas": [0, 0.5],
+    }
+    apply_changed_options(optimizer, scheduler, options)
+    for group in optimizer.param_groups:
+        assert (group["weight_decay"], list(group["betas"]), group["lr"]) == (0.3, [0, 0.5], 0.2)
+        assert (group["fused"], group["foreach"], group["capturable"]) == (None, None, False)
+    assert "weight_decay was 0 " in log.text
+    assert "fused" not in log.text
