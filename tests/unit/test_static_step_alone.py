@@ -135,7 +135,7 @@ class Gpu:
                 gpu.calls.append("replay")
 
         class Stream:
-            def __init__(self, name: str = "side") -> None:
+            def __init__(self, name: str) -> None:
                 self.name = name
 
             def wait_stream(self, other: Stream) -> None:
@@ -149,8 +149,11 @@ class Gpu:
 
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
         monkeypatch.setattr(torch.cuda, "graph", graph)
-        monkeypatch.setattr(torch.cuda, "Stream", Stream)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream("main"))
+        self.side = Stream("side")
+        monkeypatch.setattr(static_step, "recording_stream", lambda: self.side)
+        monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: gpu.calls.append(f"waiting: {mode}"))
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
 
 
@@ -161,11 +164,12 @@ def test_a_graph_is_recorded_with_its_generators(monkeypatch):
     assert result == "result"
     assert gpu.calls == [
         *(("registered", generator) for generator in generators),
-        *({"capture_error_mode": "thread_local"}, "run", "recorded", "replay"),
+        *({"stream": gpu.side, "capture_error_mode": "thread_local"}, "run", "recorded", "replay"),
     ]
 
 
 def test_a_gpu_warms_up_on_a_stream_of_its_own(monkeypatch):
     gpu = Gpu(monkeypatch)
     static_step._warm_up(lambda: gpu.calls.append("run"), torch.device("cuda"))
-    assert gpu.calls == ["side waits for main", "run", "run", "run", "main waits for side"]
+    last = ["waiting: error", "run", "waiting: 0"]  # in the mode in which a wait for the GPU is an error
+    assert gpu.calls == ["side waits for main", "run", "run", *last, "main waits for side"]
