@@ -30,7 +30,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     # the step
     "models/restoration_model.py": _unit(*_MODELS, "static_step"),
     "models/dckd_model.py": _unit(*_MODELS),
-    "runtime/static_step.py": _unit("static_step_alone", "static_step"),
+    "runtime/static_step.py": _unit("static_step_alone", "failed_recording", "static_step"),
     "runtime/divergence.py": _unit("divergence", "divergence_deferred"),
     "runtime/schedules.py": _unit("schedules"),
     "runtime/augment.py": _unit("paired_lmdb"),

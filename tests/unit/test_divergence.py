@@ -119,3 +119,4 @@ def test_settings_out_of_range():
         DivergenceSettings(max_skipped=-1)
     with pytest.raises(ValueError, match="window must be at least 1"):
         DivergenceSettings(window=0)
+    assert DivergenceSettings(max_skipped=0, window=1).window == 1
