@@ -10,6 +10,7 @@ did not, 3 there is no GPU here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -31,6 +32,7 @@ __all__ = ["LIMIT", "NO_GPU", "PARTS", "Part", "run_parts", "table"]
 LIMIT = 480
 """Seconds that a part may take."""
 NO_GPU = 3
+_GRACE = 10  # seconds to write what was measured, once interrupted
 Figures = dict[str, Any]
 OUT = "{out}"
 _ROOT = Path(__file__).resolve().parents[1]
@@ -164,6 +166,9 @@ def _watched(command: Sequence[str], limit: float) -> tuple[int | None, list[str
         status: int | None = process.wait(limit)
     except subprocess.TimeoutExpired:
         status = None
+        process.send_signal(signal.SIGINT)  # upon which pytest writes its JUnit file
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
     finally:
         _end(process)  # also what a part left running, and on Ctrl-C
     reader.join(5)
