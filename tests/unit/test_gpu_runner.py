@@ -88,6 +88,7 @@ def test_a_part_out_of_time_is_ended_with_its_children_and_its_figures_are_kept(
 
 
 def test_what_pytest_counted_until_its_time_was_over_is_kept(tmp_path):
+    """One of two; the one that was interrupted has not passed."""
     tests = tmp_path / "test_slow.py"
     tests.write_text("import time\ndef test_one(): pass\ndef test_two(): time.sleep(600)\n")
     command = (

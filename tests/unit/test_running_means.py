@@ -228,8 +228,6 @@ def _trained(rank: int, folder: str, ports: list[int], recorded: bool) -> dict[s
     dist.destroy_process_group()
     saved = run / "experiments/tiny"
     model = _joined(folder, run, ports, recorded, f"path:pretrain_network_g={saved}/models/net_g_4.pth")
-    model.opt["path"]["resume_state"] = f"{saved}/training_states/4.state"
-    model.net_g_ema.load_state_dict(load_state(saved / "models/net_g_4.pth")["params_ema"])
     model.resume_training(load_state(saved / "training_states/4.state"))
     step(model, 5, _batch(rank, 5))
     found["resumed"] = _values(model)
