@@ -18,8 +18,9 @@ class OwnModel:
     """Base of this package's models.
 
     Attributes:
-        extra_keys: option keys that a derived model reads beside ours, by block (``train``, ``path``, ``val``,
-            ``logger``, or ``top``) and name, with the kind of value each takes: ``{"train": {"warm_teacher": float}}``.
+        extra_keys: option keys that a derived model reads beside those of the classes it derives from, by block
+            (``train``, ``path``, ``val``, ``logger``, or ``top``) and name, with the kind of value each takes:
+            ``{"train": {"warm_teacher": float}}``.
     """
 
     extra_keys: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -49,8 +50,8 @@ def extra_keys(block: str, model_type: Any = None) -> dict[str, Any]:
     """Return the option keys that a model adds to a block of the option file; without a name those of all models."""
     found: dict[str, Any] = {}
     for name in own_models() if model_type is None else [model_type]:
-        if is_own(name):
-            found |= _registered(name).extra_keys.get(block, {})
+        for each in reversed(_registered(name).__mro__) if is_own(name) else ():
+            found |= vars(each).get("extra_keys", {}).get(block, {})
     return found
 
 

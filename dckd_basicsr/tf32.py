@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
-__all__ = ["forbid_tf32", "tf32", "tf32_allowed"]
+__all__ = ["forbid_tf32", "kept_tf32", "tf32", "tf32_allowed"]
 
 _CUDNN: Any = torch.backends.cudnn
 _MATMUL: Any = torch.backends.cuda.matmul
 
 with warnings.catch_warnings():  # PyTorch 2.9 and later say once that these names will go; 2.14 still has them
     warnings.simplefilter("ignore")
-    _ = torch.get_float32_matmul_precision(), _CUDNN.allow_tf32
+    for _read in (torch.get_float32_matmul_precision, lambda: _CUDNN.allow_tf32):
+        with suppress(RuntimeError):  # somebody has used the names of PyTorch 2.9 already
+            _read()
 
 
 def tf32_allowed() -> tuple[bool, bool]:
@@ -30,14 +32,21 @@ def tf32_allowed() -> tuple[bool, bool]:
 
 
 @contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow TF32 in matrix products and convolutions inside the block, or forbid it; afterwards all is as it was."""
+def kept_tf32() -> Iterator[None]:
+    """Leave TF32 allowed or forbidden as it was, whatever the block does."""
     before = _switches()
-    _switch(allowed)
     try:
         yield
     finally:
         _set(*before)
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Allow TF32 in matrix products and convolutions inside the block, or forbid it; afterwards all is as it was."""
+    with kept_tf32():
+        _switch(allowed)
+        yield
 
 
 def forbid_tf32() -> None:

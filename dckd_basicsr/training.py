@@ -32,6 +32,7 @@ from .runtime.loaders import Loaders, create_loaders
 from .runtime.processes import DistSettings, same_everywhere
 from .runtime.run_folder import close_log, hold_log, load_resume_state, open_run_folder
 from .runtime.stopping import StopRequest
+from .tf32 import kept_tf32
 
 __all__ = ["train_pipeline"]
 
@@ -49,6 +50,11 @@ def train_pipeline(root_path: str | Path) -> None:
     Raises:
         DCKDError: whatever stopped the run, in words; Interrupted after a signal, when everything is saved.
     """
+    with kept_tf32():  # a later run of this process, or a test, may ask for another precision
+        _train(root_path)
+
+
+def _train(root_path: str | Path) -> None:
     opt, args = parse_options(root_path, is_train=True)
     opt["root_path"] = str(root_path)
     held = hold_log() if opt["rank"] == 0 else None

@@ -10,6 +10,7 @@ did not, 3 there is no GPU here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -31,6 +32,7 @@ __all__ = ["LIMIT", "NO_GPU", "PARTS", "Part", "run_parts", "table"]
 LIMIT = 480
 """Seconds that a part may take."""
 NO_GPU = 3
+_GRACE = 10  # seconds to write what was measured, once interrupted
 Figures = dict[str, Any]
 OUT = "{out}"
 _ROOT = Path(__file__).resolve().parents[1]
@@ -53,11 +55,13 @@ class Part:
 
 def _tests(path: Path) -> Figures:
     """Count tests in a JUnit file. A part without a single test that ran has shown nothing."""
-    cases = ElementTree.parse(path).getroot().iter("testcase")
+    (suite,) = ElementTree.parse(path).getroot().iter("testsuite")
+    cases = suite.iter("testcase")
     found = {f"{case.get('classname')}.{case.get('name')}": [child.tag for child in case] for case in cases}
+    ended = min(len(found), int(suite.get("tests", len(found))))  # one that was interrupted is listed, but not counted
     bad = [name for name, tags in found.items() if {"failure", "error"} & set(tags)]
     skipped = sum("skipped" in tags for tags in found.values())
-    passed = len(found) - len(bad) - skipped
+    passed = ended - len(bad) - skipped
     text = f"{passed} passed, {len(bad)} failed, {skipped} skipped"
     if bad or not passed:
         raise ValueError(f"{text}: {', '.join(bad)}" if bad else text)
@@ -164,6 +168,9 @@ def _watched(command: Sequence[str], limit: float) -> tuple[int | None, list[str
         status: int | None = process.wait(limit)
     except subprocess.TimeoutExpired:
         status = None
+        process.send_signal(signal.SIGINT)  # upon which pytest writes its JUnit file
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
     finally:
         _end(process)  # also what a part left running, and on Ctrl-C
     reader.join(5)

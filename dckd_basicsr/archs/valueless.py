@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..buffers import writable
+
 __all__ = ["without_values"]
 
 
@@ -21,7 +23,7 @@ def without_values(net: nn.Module) -> Iterator[None]:
     Buffers get back their values too: counters of one number (batch normalisation's) do count in there.
     """
     kept = [(module, dict(vars(module)), dict(module._buffers)) for module in net.modules()]
-    values = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    values = [(buffer, buffer.clone()) for buffer in net.buffers() if writable(buffer)]
     try:
         with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
             yield

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..buffers import follow
 from .settings import HistorySettings
 
 __all__ = ["HistoryModel"]
@@ -44,15 +45,9 @@ class HistoryModel(nn.Module):
         """Whether the schedule has an update after this iteration."""
         return iteration % self.every(iteration) == 0
 
-    @torch.no_grad()
     def update(self, source: nn.Module) -> None:
         """Move towards ``source`` (the student or its moving average), whatever the schedule says."""
-        theirs = dict(source.named_parameters())
-        mine = dict(self.net.named_parameters())
-        torch._foreach_lerp_(list(mine.values()), [theirs[name].detach() for name in mine], 1.0 - self.settings.decay)
-        buffers = dict(source.named_buffers())
-        for name, buffer in self.net.named_buffers():
-            buffer.copy_(buffers[name])
+        follow(self.net, source, 1.0 - self.settings.decay)
         self.updates += 1
 
     def update_if_due(self, iteration: int, source: nn.Module) -> bool:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from ..archs.facts import facts_of
 from ..distill import HistoryModel
 from ..distill.chunking import widest_layer
-from ..runtime.acceleration import PrecisionSettings, arrange, arrange_encoder, set_float32
+from ..runtime.acceleration import arrange, arrange_encoder, set_float32
 from ..runtime.budget import shown, step_budget
 from ..runtime.compiling import compile_blocks, recompute
 from ..runtime.loaders import patch_stages
 from ..runtime.static_step import Record, StaticStep, record_cuda_graph
+from ..tf32 import tf32_allowed
 
 if TYPE_CHECKING:
     from .restoration_model import RestorationModel
@@ -33,12 +34,12 @@ def accelerate(model: RestorationModel) -> None:
     settings, parts = model.runtime, model.parts
     _log_budget(model)
     precision = settings.precision
+    set_float32(precision)
     _LOG.info(
         "Runtime: student in %s, frozen networks in %s, losses in fp32; %s",
-        *(_named(each, precision, model.device) for each in (precision.student, precision.frozen)),
+        *(_named(each, model.device) for each in (precision.student, precision.frozen)),
         "step as a CUDA graph" if settings.cuda_graph else "step launched operation by operation",
     )
-    set_float32(precision)
     student = model.get_bare_model(model.net_g)
     history = parts.history.net if isinstance(parts.history, HistoryModel) else None
     _measure_widths(model, history)
@@ -82,10 +83,12 @@ def _options(model: RestorationModel, name: str) -> Any:
     return model.opt["network_teacher" if name == "teacher" else "network_g"]
 
 
-def _named(one: str | None, both: PrecisionSettings, device: torch.device) -> str:
-    if one is None and device.type != "cpu" and "fp32" not in (both.student, both.frozen):
-        return "fp32 (convolutions in TF32)"
-    return one or "fp32"
+def _named(one: str | None, device: torch.device) -> str:
+    """Name a precision for the log; null is float32 as the process has it at present."""
+    if one is not None:
+        return one
+    rounded = [name for name, allowed in zip(("products", "convolutions"), tf32_allowed(), strict=True) if allowed]
+    return f"fp32 ({' and '.join(rounded)} in TF32)" if rounded and device.type != "cpu" else "fp32"
 
 
 def _measure_widths(model: RestorationModel, history: nn.Module | None) -> None:

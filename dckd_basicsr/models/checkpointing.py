@@ -19,16 +19,16 @@ from ..runtime.processes import gather
 from ..runtime.random_state import random_state, restore_random_state
 
 __all__ = [
-    "apply_changed_options",
     "initial_rates",
     "of_this_process",
     "restore_streams",
     "training_state",
-    "with_present_flags",
+    "with_present_options",
     "write_weights",
 ]
 
 _LOG = logging.getLogger("basicsr")
+_FLAGS = {"fused", "foreach", "capturable"}  # how an optimizer runs, not what it computes
 
 
 def write_weights(
@@ -95,38 +95,34 @@ def restore_streams(state: Mapping[str, Any], model: Any) -> None:
         restore_random_state(stream, model.device)
 
 
-def with_present_flags(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Return an optimizer state whose groups run as this optimizer's do (fused or not), whatever wrote it did."""
+def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an optimizer state whose groups have what the options of the resumed run say, and run as they do there.
+
+    What changed is logged: a lower rate is the cure of divergence. ``lr`` stays until the schedule, which starts from
+    ``initial_lr``, sets it in the next iteration.
+
+    Args:
+        state: as it was saved; stays as it is.
+        optimizer: built by the options.
+        options: the block ``train.optim_g``.
+    """
     groups = []
     for saved, own in zip(state["param_groups"], optimizer.param_groups):
-        flags = {key: own[key] for key in ("fused", "foreach", "capturable") if key in own}
-        groups.append({**saved, **flags})
+        group = {**saved, **{key: own[key] for key in _FLAGS if key in own}}
+        for key in (key for key in options if key not in _FLAGS):
+            name = "initial_lr" if key == "lr" else key
+            if group.get(name) is not None and name in own and _plain(group[name]) != _plain(own[name]):
+                _LOG.warning(
+                    "train.optim_g.%s was %s when the run was saved; it goes on with %s", key, *(group[name], own[name])
+                )
+                group[name] = own[name]
+        groups.append(group)
     return {**state, "param_groups": groups}
 
 
 def initial_rates(state: Mapping[str, Any]) -> list[float]:
     """Return the learning rate from which the schedule of each group starts, out of an optimizer's state."""
     return [float(group.get("initial_lr", group["lr"])) for group in state["param_groups"]]
-
-
-def apply_changed_options(optimizer: Optimizer, scheduler: Any, options: Mapping[str, Any]) -> None:
-    """Let ``train.optim_g`` win over what a resumed optimizer brought, aloud: a lower rate is the cure of divergence.
-
-    The rate of the schedule changes in proportion; the schedule itself goes on.
-    """
-    for i, group in enumerate(optimizer.param_groups):
-        for key, value in options.items():
-            known = group.get("initial_lr" if key == "lr" else key)
-            if key in ("type", "fused", "foreach", "capturable") or known is None or _plain(known) == _plain(value):
-                continue
-            _LOG.warning("train.optim_g.%s was %s when the run was saved; it goes on with %s", key, known, value)
-            if key != "lr":
-                group[key] = value
-                continue
-            factor = float(value) / float(known)
-            group["initial_lr"], group["lr"] = value, group["lr"] * factor
-            scheduler.base_lrs[i] *= factor
-            scheduler._last_lr[i] *= factor
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts, facts_of
+from ..buffers import follow
 from ..compat import register
 from ..distill import DistillParts, DistillStep, Drawn, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
@@ -25,13 +26,13 @@ from ..runtime.augment import images_on
 from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..runtime.flat import KeptBuffers
 from ..runtime.loaders import accumulation, patch_stages
-from ..runtime.processes import gather
-from ..runtime.run_folder import goes_on_in_place
+from ..runtime.processes import gather, take_from_first
+from ..runtime.run_folder import goes_on_from_checkpoint, goes_on_in_place
 from ..runtime.schedules import build_schedule, schedule_state
-from ..runtime.static_step import NotRecordable, StaticStep, recording_stream
+from ..runtime.static_step import NotRecordable, StaticStep, on_recording_stream
 from ..runtime.validation_record import ValidationRecord
 from .accelerating import accelerate
-from .checkpointing import apply_changed_options, initial_rates, of_this_process, with_present_flags
+from .checkpointing import initial_rates, of_this_process, with_present_options
 from .restoring import restorer
 from .validation import validate
 
@@ -74,12 +75,11 @@ class RestorationModel(OwnModel, SRModel):
         asked = settings_from(RuntimeSettings, self.opt["train"].get("runtime"), "train.runtime")
         self.runtime = settled(asked, self.device, int(self.opt["world_size"]))
         lay_out(net, self.runtime, facts_of(net, self.opt["network_g"], int(self.opt.get("scale", 1))))
-        if not (self.opt["dist"] and self.runtime.cuda_graph):
+        if not self.opt["dist"]:
             return super().model_to_device(net)
-        torch.cuda.synchronize()
-        with torch.cuda.stream(recording_stream()):
+        with on_recording_stream() if self.runtime.cuda_graph else contextlib.nullcontext():
             wrapped = super().model_to_device(net)
-        torch.cuda.synchronize()
+        wrapped.broadcast_buffers = False  # which would be before a step; optimize_parameters shares them after it
         return wrapped
 
     def check_patches(self, network: str, facts: ArchFacts) -> None:
@@ -137,7 +137,10 @@ class RestorationModel(OwnModel, SRModel):
         return DistillParts(generators=self.generators)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One iteration: forward, terms, backward, optimizer, moving average."""
+        """One iteration: forward, terms, backward, optimizer, moving average.
+
+        Running means are those of rank 0 afterwards, on every process: what follows the student copies them.
+        """
         if self.lq.shape != self._batch_shape:
             self._batch_shape = self.lq.shape
             batch, _, height, width = self._batch_shape
@@ -146,6 +149,7 @@ class RestorationModel(OwnModel, SRModel):
         kept = KeptBuffers(self.get_bare_model(self.net_g)) if self.guard.settings.check else None
         self.values = self._forward_backward()
         self._step(current_iter, self.values, kept)
+        take_from_first(self.get_bare_model(self.net_g).buffers())
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
@@ -228,16 +232,9 @@ class RestorationModel(OwnModel, SRModel):
         if "gt" in images:
             self.gt = images["gt"]
 
-    @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
-        """Move the average towards the student in one multi-tensor operation; buffers are copied."""
-        source = self.get_bare_model(self.net_g)
-        theirs = dict(source.named_parameters())
-        mine = dict(self.net_g_ema.named_parameters())
-        torch._foreach_lerp_(list(mine.values()), [theirs[name].detach() for name in mine], 1.0 - decay)
-        buffers = dict(source.named_buffers())
-        for name, buffer in self.net_g_ema.named_buffers():
-            buffer.copy_(buffers[name])
+        """Move the average towards the student; buffers are copied."""
+        follow(self.net_g_ema, self.get_bare_model(self.net_g), 1.0 - decay)
 
     def get_current_log(self) -> dict[str, float]:
         """Terms and measures of the last step, averaged over processes.
@@ -283,7 +280,7 @@ class RestorationModel(OwnModel, SRModel):
                 _set_rates(optimizer, [factor * rate for rate in scheduler.get_last_lr()])
 
     def _init_ema(self) -> None:
-        """Start the average: on a resume from its own, else as the student if ``param_key_g`` says where that is from.
+        """Start the average: of a checkpoint's student from its own, else as the student if ``param_key_g`` names that.
 
         Without that key BasicSR's rule holds: the file's ``params_ema`` if it has one, else its ``params``.
         """
@@ -291,7 +288,7 @@ class RestorationModel(OwnModel, SRModel):
         self.model_ema(0)  # also for what a file that fits in part leaves out
         paths = self.opt["path"]
         path = paths.get("pretrain_network_g")
-        if path is not None and (paths.get("resume_state") or "param_key_g" not in paths):
+        if path is not None and (goes_on_from_checkpoint(self.opt, "network_g") or "param_key_g" not in paths):
             self.load_network(self.net_g_ema, path, paths.get("strict_load_g", True), "params_ema")
         self.net_g_ema.eval().requires_grad_(False)
 
@@ -318,12 +315,11 @@ class RestorationModel(OwnModel, SRModel):
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Take up optimizer, schedule, random streams and what :meth:`extra_training_state` gave."""
         state, own = dict(resume_state), resume_state.get("dckd")
-        saved = zip(state["optimizers"], self.optimizers, strict=True)
-        state["optimizers"] = [with_present_flags(each, optimizer) for each, optimizer in saved]
-        options, rates = self.opt["train"]["scheduler"], map(initial_rates, state["optimizers"])
-        state["schedulers"] = [schedule_state(options, *each) for each in zip(state["schedulers"], rates, strict=True)]
+        saved, train_opt = zip(state["optimizers"], self.optimizers, strict=True), self.opt["train"]
+        state["optimizers"] = [with_present_options(*each, train_opt["optim_g"]) for each in saved]
+        saved = zip(state["schedulers"], map(initial_rates, state["optimizers"]), strict=True)
+        state["schedulers"] = [schedule_state(train_opt["scheduler"], *each) for each in saved]
         super().resume_training(state)
-        apply_changed_options(self.optimizer_g, self.schedulers[0], self.opt["train"]["optim_g"])
         kept = own["validations"] if own else ()
         self.record.resume(int(state["iter"]), kept, with_file=goes_on_in_place(self.opt))
         if own:

@@ -41,9 +41,9 @@ class PrecisionSettings:
 
     Attributes:
         student: null leaves float32 as PyTorch has it (on GPUs TF32 in convolutions, not in matrix products; in neither
-            where frozen is fp32); fp32 is exact float32, also in validation; tf32 is TF32 in both; bf16 and fp16 are
-            mixed precision, the latter with a scaled loss; auto is bf16 where the machine is fast at it, else on older
-            GPUs fp16, else null.
+            where frozen is fp32); fp32 is exact float32, also in the run's validation (not in `basicsr test`, which has
+            float32 as PyTorch has it); tf32 is TF32 in both; bf16 and fp16 are mixed precision, the latter with a
+            scaled loss; auto is bf16 where the machine is fast at it, else on older GPUs fp16, else null.
         frozen: the same for teacher, history model and encoder. The distances to the codes are exact float32 always.
             Student and encoder share a backward pass, which uses TF32 in products if one asks for tf32 and the other
             for no kind of float32.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..buffers import writable
+
 __all__ = ["KeptBuffers", "by_type", "joined", "write"]
 
 
@@ -38,11 +40,30 @@ class KeptBuffers:
 
     @torch.no_grad()
     def __init__(self, net: nn.Module) -> None:
-        self._groups = by_type(net.buffers())
+        self._held = [(module, dict(module._buffers)) for module in net.modules() if module._buffers]
+        self._groups = by_type(buffer for buffer in net.buffers() if writable(buffer))
         self._kept = [joined(group) for group in self._groups]
 
     @torch.no_grad()
     def restore_unless(self, sound: Tensor) -> None:
-        """Put them back if ``sound``, a bool scalar on their device, is false; it is not read on the host."""
+        """Put them back if ``sound``, a bool scalar on their device, is false.
+
+        It is read on the host only for a buffer that a tensor of another size or kind has taken the place of.
+        """
         for group, kept in zip(self._groups, self._kept, strict=True):
             write(torch.where(sound, joined(group), kept), group)
+        for module, held in self._held:
+            for name, before in held.items():
+                now = module._buffers.get(name)
+                if now is not before:
+                    module._buffers[name] = _chosen(sound, now, before)
+
+
+def _chosen(sound: Tensor, now: Tensor | None, before: Tensor | None) -> Tensor | None:
+    if (
+        now is None
+        or before is None
+        or (now.shape, now.dtype, now.device) != (before.shape, before.dtype, before.device)
+    ):
+        return now if sound else before
+    return torch.where(sound, now, before)

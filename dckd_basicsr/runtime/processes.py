@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..buffers import writable
 from ..errors import ConfigError, DCKDError, ProcessError
 from .flat import by_type, joined, write
 
@@ -143,10 +144,10 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 @torch.no_grad()
 def take_from_first(tensors: Iterable[Tensor]) -> None:
-    """Replace tensors by those of rank 0, in one exchange for each of their types."""
+    """Replace tensors by those of rank 0, in one exchange for each of their types; expanded ones stay."""
     if not (dist.is_available() and dist.is_initialized()):
         return
-    for group in by_type(tensors):
+    for group in by_type(tensor for tensor in tensors if writable(tensor)):
         whole = joined(group)
         dist.broadcast(whole, 0)
         write(whole, group)

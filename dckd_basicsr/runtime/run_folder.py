@@ -16,7 +16,14 @@ from ..errors import CheckpointError
 from .checkpoints import Checkpoints
 from .processes import gather, same_everywhere
 
-__all__ = ["close_log", "goes_on_in_place", "hold_log", "load_resume_state", "open_run_folder"]
+__all__ = [
+    "close_log",
+    "goes_on_from_checkpoint",
+    "goes_on_in_place",
+    "hold_log",
+    "load_resume_state",
+    "open_run_folder",
+]
 
 _LOG = logging.getLogger("basicsr")
 _FOLDERS = ("models", "training_states", "log", "visualization")
@@ -50,10 +57,11 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
             problem = str(error)
     chosen, problem = same_everywhere((str(chosen) if chosen else None, problem))
     state = None
+    paths["resume_state"] = chosen
     if chosen and not problem:
         try:
             state = load_training_state(chosen)
-            _take_weights(opt, Path(chosen), int(state["iter"]))
+            _take_weights(opt, int(state["iter"]))
         except CheckpointError as error:
             problem = str(error)
     problems = gather(problem)
@@ -61,16 +69,14 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         rank = next(i for i, text in enumerate(problems) if text)
         where = f"process {rank}, which has to see the same experiments folder as the others: " if rank else ""
         raise CheckpointError(where + problems[rank])
-    paths["resume_state"] = chosen
     return state
 
 
-def _take_weights(opt: Mapping[str, Any], state: Path, iteration: int) -> None:
-    """Let the trained networks start from the weights of a checkpoint."""
-    paths = opt["path"]
-    for network in [key for key in opt if key.startswith("network_")]:
-        if network in (paths.get("ignore_resume_networks") or []):
-            continue
+def _take_weights(opt: Mapping[str, Any], iteration: int) -> None:
+    """Let the trained networks start from the weights of the checkpoint to go on from."""
+    paths, state = opt["path"], Path(opt["path"]["resume_state"])
+    networks = [key for key in opt if key.startswith("network_")]
+    for network in [network for network in networks if goes_on_from_checkpoint(opt, network)]:
         label = network.removeprefix("network_")
         weights = Checkpoints(state.parent.parent).weights(iteration, f"net_{label}")
         if weights.is_file():
@@ -80,6 +86,12 @@ def _take_weights(opt: Mapping[str, Any], state: Path, iteration: int) -> None:
             raise CheckpointError(
                 f"'{state}' goes on from '{weights}', which does not exist; copy it back, or resume from another state"
             )
+
+
+def goes_on_from_checkpoint(opt: Mapping[str, Any], network: str) -> bool:
+    """Whether the run resumes, and this network (``network_g``) with it, not from weights of its own."""
+    paths = opt["path"]
+    return bool(paths.get("resume_state")) and network not in (paths.get("ignore_resume_networks") or [])
 
 
 def goes_on_in_place(opt: Mapping[str, Any]) -> bool:

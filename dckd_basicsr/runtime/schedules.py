@@ -88,20 +88,20 @@ def build_schedule(optimizer: Optimizer, options: Mapping[str, Any]) -> LRSchedu
 def schedule_state(options: Mapping[str, Any], saved: Mapping[str, Any], rates: Sequence[float]) -> Mapping[str, Any]:
     """Return the state with which a schedule goes on in a resumed run: the saved one, or that of changed options.
 
-    A schedule is a function of the iteration, so one that was changed goes on as if the run had had it from the start;
-    the log names what was changed.
+    A schedule is a function of the iteration and of the rates that it starts from, so one that was changed in either
+    goes on as if the run had had it from the start; the log names what was changed in the schedule.
 
     Args:
         options: the block ``train.scheduler`` of the resumed run.
         saved: the schedule's state.
-        rates: initial learning rate of each parameter group, as saved.
+        rates: initial learning rate of each parameter group in the resumed run.
     """
     parameters = [torch.nn.Parameter(torch.zeros(())) for _ in rates]
     groups = [{"params": [p], "lr": rate} for p, rate in zip(parameters, rates, strict=True)]
     optimizer = torch.optim.SGD(groups, lr=0.0)
     schedule = build_schedule(optimizer, options)
     changes = list(_changes(schedule, saved, options))
-    if not changes:
+    if not changes and list(saved["base_lrs"]) == list(rates):
         return saved
     for change in changes:
         _LOG.warning("%s; the rate goes on as if the run had had this schedule from the start", change)

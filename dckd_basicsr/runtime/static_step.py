@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..buffers import writable
 from ..distill.generators import Generators
 from ..distill.objective import ObjectiveValues
-from .processes import average, gather, take_from_first
+from .processes import average, gather
 from .random_state import random_state, restore_random_state
 
-__all__ = ["NotRecordable", "Record", "StaticStep", "record_cuda_graph", "recording_stream"]
+__all__ = ["NotRecordable", "Record", "StaticStep", "on_recording_stream", "record_cuda_graph", "recording_stream"]
 
 _LOG = logging.getLogger("basicsr")
 _WARM_UPS = 3  # autotuning, compilation and lazy initialisation must be over; PyTorch's manual says three
@@ -50,6 +51,15 @@ def record_cuda_graph(run: Callable[[], Any], generators: Sequence[torch.Generat
         _leave_recording(stream, generators)
         raise (first or error) from None  # what ends the recording knows only that it failed
     return result, graph.replay
+
+
+@contextmanager
+def on_recording_stream() -> Iterator[None]:
+    """Run what is inside on the stream of recordings, after all that is under way and before all that follows."""
+    torch.cuda.synchronize()
+    with torch.cuda.stream(recording_stream()):
+        yield
+    torch.cuda.synchronize()
 
 
 def recording_stream() -> torch.cuda.Stream:
@@ -139,15 +149,12 @@ class StaticStep:
 
         Args:
             parts: of a batch, all of one size.
-            shared: average the gradients over the processes, and take the buffers of rank 0 beforehand, once for a
-                batch, as DistributedDataParallel does.
+            shared: average the gradients over the processes.
 
         Raises:
             NotRecordable: on this process or, if ``shared``, on any other one, so that all of them go on alike.
                 Parameters, buffers and random streams are as they were.
         """
-        if shared:
-            take_from_first(self._net.buffers())
         if self._recorded is None or not self._recorded.fits(parts[0]):
             self._recorded = None  # frees its memory first
             self._recorded = self._agreed_recording(parts[0], shared)
@@ -204,17 +211,27 @@ class StaticStep:
 
     @contextmanager
     def _everything_kept(self) -> Iterator[None]:
-        """Put random streams and buffers back to where they were."""
+        """Put random streams and buffers back to where they were.
+
+        Raises:
+            RuntimeError: the student has put new tensors in the place of buffers, which no replay would do.
+        """
         streams, own = random_state(self._device), self._generators.training_state()
-        buffers = [buffer.clone() for buffer in self._net.buffers()]
+        held = [(module, dict(module._buffers)) for module in self._net.modules()]
+        values = [(buffer, buffer.clone()) for buffer in self._net.buffers() if writable(buffer)]
         try:
             yield
         finally:
             with torch.no_grad():
-                for buffer, kept in zip(self._net.buffers(), buffers, strict=True):
-                    buffer.copy_(kept)
+                for buffer, value in values:
+                    buffer.copy_(value)
+            replaced = [n for module, before in held for n, b in before.items() if module._buffers.get(n) is not b]
+            for module, before in held:
+                module._buffers.update(before)
             self._generators.load_training_state(own, self._device)
             restore_random_state(streams, self._device)
+        if replaced:
+            raise RuntimeError(f"the student assigns its buffer '{replaced[0]}' anew; let it write in place (copy_)")
 
 
 def _warm_up(run: Callable[[], Any], device: torch.device) -> None:

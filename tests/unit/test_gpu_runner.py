@@ -83,8 +83,37 @@ def test_a_part_out_of_time_is_ended_with_its_children_and_its_figures_are_kept(
     assert time.monotonic() - start < 300
     assert results["slow"]["status"] == "out of time"
     assert results["slow"]["edsr"] == STEP["edsr"]
-    pid = int(results["slow"]["tail"][-1])
+    pid = next(int(line) for line in results["slow"]["tail"] if line.isdigit())
     assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_what_pytest_counted_until_its_time_was_over_is_kept(tmp_path):
+    """One of two; the one that was interrupted has not passed."""
+    tests = tmp_path / "test_slow.py"
+    tests.write_text("import time\ndef test_one(): pass\ndef test_two(): time.sleep(600)\n")
+    command = (
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "--junitxml",
+        "{out}",
+        "--rootdir",
+        str(tmp_path),
+        str(tests),
+    )
+    results = run(tmp_path, limit=20, slow=Part("x", command, gpu._tests))
+    assert results["slow"]["status"] == "out of time"
+    assert results["slow"]["summary"] == "1 passed, 0 failed, 0 skipped"
+
+
+def test_a_part_that_ignores_the_interruption_is_ended_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "_GRACE", 1)
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    results = run(tmp_path, limit=10, deaf=Part("x", writing(json.dumps(STEP), deaf), gpu._step))
+    assert results["deaf"]["status"] == "out of time"
+    assert results["deaf"]["seconds"] < 300
 
 
 def test_figures_are_there_after_every_part(tmp_path):

@@ -28,6 +28,10 @@ class WarmModel(DCKDModel):
     extra_keys = {"train": {"warm_teacher": float}, "top": {"notes": str | None}}  # noqa: RUF012
 
 
+class WarmerModel(WarmModel):
+    extra_keys = {"train": {"cool_teacher": float}}  # noqa: RUF012
+
+
 class PlainModel(RestorationModel):
     pass
 
@@ -42,6 +46,7 @@ def _registered(monkeypatch):
     known = dict(MODEL_REGISTRY._obj_map)
     known |= {
         DERIVED: WarmModel,
+        "WarmerModel": WarmerModel,
         "PlainModel": PlainModel,
         "DCKDModel_dckd": DCKDModel,
         "SomebodysModel": SomebodysModel,
@@ -99,6 +104,15 @@ def test_keys_of_its_own_are_named_in_the_class():
     assert any(
         "unknown key 'warm_teacher' in train" in line for line in option_problems(opt | {"model_type": "DCKDModel"})
     )
+
+
+def test_keys_of_its_parents_are_its_own_too():
+    opt = options("WarmerModel", notes="second try")
+    opt["train"] |= {"warm_teacher": 0.5, "cool_teacher": 0.5}
+    assert option_problems(opt) == []
+    assert option_problems(opt | {"model_type": DERIVED}) == [
+        "unknown key 'cool_teacher' in train; did you mean 'warm_teacher'?"
+    ]
 
 
 def test_editors_know_them():

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from dckd_basicsr.models import restoration_model
+from dckd_basicsr.runtime import static_step
 from dckd_basicsr.runtime.acceleration import RuntimeSettings
 from tests.models import BATCH
 
@@ -61,7 +62,7 @@ def test_the_stream_of_recordings_is_for_recordings(build_in_a_group, monkeypatc
         yield
 
     monkeypatch.setattr(restoration_model, "settled", lambda *_: RuntimeSettings(cuda_graph=recorded))
-    monkeypatch.setattr(restoration_model, "recording_stream", lambda: "recording")
+    monkeypatch.setattr(static_step, "recording_stream", lambda: "recording")
     monkeypatch.setattr(torch.cuda, "stream", stream)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     model = build_in_a_group()

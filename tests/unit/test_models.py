@@ -155,17 +155,20 @@ def test_moving_average_by_hand(build):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * now)
 
 
+def write_entries(net, path):
+    entries = {"params": 1, "params_ema": 2, "tuned": 3}
+    file = {
+        name: {k: torch.full_like(v, value) for k, v in net.state_dict().items()} for name, value in entries.items()
+    }
+    torch.save(file, path)
+
+
 @pytest.mark.parametrize(
     ("key", "student", "average"),
     [(None, 1, 2), ("params", 1, 1), ("params_ema", 2, 2), ("tuned", 3, 3), ("~", 2, 2)],
 )
 def test_student_and_average_start_from_the_entry_that_is_named(build, tmp_path, key, student, average):
-    net = build().net_g
-    entries = {"params": 1, "params_ema": 2, "tuned": 3}
-    file = {
-        name: {k: torch.full_like(v, value) for k, v in net.state_dict().items()} for name, value in entries.items()
-    }
-    torch.save(file, tmp_path / "file.pth")
+    write_entries(build().net_g, tmp_path / "file.pth")
     keys = () if key is None else (f"path:param_key_g={key}",)
     model = build(f"path:pretrain_network_g={tmp_path / 'file.pth'}", *keys)
     for network, wanted in ((model.net_g, student), (model.net_g_ema, average), (model.history.net, average)):
@@ -186,6 +189,21 @@ def test_a_resumed_average_is_its_own(build, tmp_path):
     for ours, theirs in ((again.net_g, model.net_g), (again.net_g_ema, model.net_g_ema)):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert not torch.equal(next(again.net_g.parameters()), next(again.net_g_ema.parameters()))
+
+
+@pytest.mark.parametrize(("key", "average"), [("params", 1), (None, 2)])
+def test_a_resume_that_ignores_the_student_takes_its_average_from_the_same_file(build, tmp_path, key, average):
+    model = build()
+    model.save(0, 3)
+    write_entries(model.net_g, tmp_path / "file.pth")
+    again = build(
+        f"path:pretrain_network_g={tmp_path / 'file.pth'}",
+        f"path:resume_state={tmp_path / 'experiments/tiny/training_states/3.state'}",
+        "path:ignore_resume_networks=[network_g]",
+        *(["path:param_key_g=params"] if key else []),
+    )
+    for network, wanted in ((again.net_g, 1), (again.net_g_ema, average)):
+        assert all((p == wanted).all() for p in network.parameters())
 
 
 def test_an_average_starts_as_the_student_where_a_file_fits_in_part(build, tmp_path):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 from functools import partial
 
 import pytest
 import torch
 
 from dckd_basicsr.archs.vqgan_arch import Codebook
+from dckd_basicsr.models.accelerating import _named
 from dckd_basicsr.runtime.acceleration import PrecisionSettings, backward_region, region, set_float32
 from dckd_basicsr.tf32 import tf32, tf32_allowed
+from dckd_basicsr.training import train_pipeline
 from tests.models import BATCH
 
 AS_IT_COMES, OFF, ON = (False, True), (False, False), (True, True)
@@ -50,6 +55,54 @@ def test_a_process_that_uses_the_names_of_pytorch_2_9():
     assert (matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == ("tf32", "ieee")
     with tf32(True):
         assert tf32_allowed() == ON
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed"),
+    [
+        ("cuda.matmul.fp32_precision = 'tf32'", ON),
+        ("cudnn.conv.fp32_precision = 'ieee'", OFF),
+        ("cudnn.rnn.fp32_precision = 'ieee'", AS_IT_COMES),
+        ("fp32_precision = 'tf32'", ON),
+    ],
+)
+def test_names_of_pytorch_2_9_may_be_used_before_this_package_is_imported(setting, allowed):
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        pytest.skip("this PyTorch has the older names only")
+    lines = [
+        f"import torch; torch.backends.{setting}",
+        "import dckd_basicsr",
+        "from dckd_basicsr.tf32 import tf32, tf32_allowed",
+        "print(tf32_allowed())",
+        "with tf32(False): print(tf32_allowed())",
+        "print(tf32_allowed())",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [str(allowed), str(OFF), str(allowed)], done.stderr
+
+
+def test_a_run_leaves_the_process_as_it_was(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        set_float32(PrecisionSettings("fp32"))
+        raise KeyError
+
+    monkeypatch.setattr("dckd_basicsr.training.parse_options", fail)
+    with pytest.raises(KeyError):
+        train_pipeline(tmp_path)
+    assert tf32_allowed() == AS_IT_COMES
+
+
+def test_the_log_names_what_holds_not_what_pytorch_starts_with(build, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+    caplog.set_level(logging.INFO, "basicsr")
+    gpu = torch.device("cuda")
+    assert _named(None, gpu) == "fp32 (convolutions in TF32)"
+    build("train:runtime={precision: {student: fp32}}")
+    assert (_named(None, gpu), _named("fp32", gpu)) == ("fp32", "fp32")
+    with tf32(True):
+        assert _named(None, gpu) == "fp32 (products and convolutions in TF32)"
+        assert _named(None, torch.device("cpu")) == "fp32"
+    assert [line for line in caplog.messages if "student in fp32, frozen networks in fp32" in line]
 
 
 @pytest.mark.parametrize(
