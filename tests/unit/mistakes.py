@@ -118,7 +118,7 @@ MISTAKES: list[tuple[str, str]] = [
         "datasets:train:color=y",
         "datasets.train.color is y, one channel, but network_g (EDSR) has num_in_ch: 3, network_g (EDSR) has "
         "num_out_ch: 3, network_teacher (EDSR) has num_in_ch: 3, network_teacher (EDSR) has num_out_ch: 3; remove "
-        "color and measure on Y with test_y_channel: true, or make networks of one channel",
+        "color and measure on Y with test_y_channel: true, or take networks of one channel",
     ),
     (
         "datasets:val:color=y",
@@ -126,11 +126,11 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     (
         "network_g:num_in_ch=1",
-        "datasets.train has images of 3 channels, but network_g (EDSR) has num_in_ch: 1; set",
+        "datasets.train has images of 3 channels, but network_g (EDSR) has num_in_ch: 1; take",
     ),
     (
         "network_g={type: SwinIR, upscale: 4, window_size: 8, img_size: 16, in_chans: 1}",
-        "network_g (SwinIR) has in_chans: 1; set 3",
+        "network_g (SwinIR) has in_chans: 1; take networks of 3",
     ),
     ("network_g:upscale=2", "scale is 4, but network_g (EDSR) upscales by 2; make them equal"),
     ("network_teacher:upscale=2", "scale is 4, but network_teacher (EDSR) upscales by 2"),
