@@ -82,19 +82,19 @@ def merged(
     {'a': {'type': 'RCAN'}}
     """
     result = dict(old)
+    replaced = {} if replaced is None else replaced
     for key, value in new.items():
         if isinstance(value, Mapping):
             inherited, place = result.get(key), f"{where}.{key}" if where else str(key)
             if not isinstance(inherited, Mapping) or value.get(REPLACE):
                 inherited = {}
-                for old_news in [p for p in replaced or () if f"{p}.".startswith(f"{place}.")]:
+                for old_news in [p for p in replaced if f"{p}.".startswith(f"{place}.")]:
                     del replaced[old_news]
             elif value.get(REPLACE) is None and _retyped(inherited, value):
                 if _is_same_data(inherited, value):
                     inherited = _usable(inherited, value["type"])
                 else:
-                    if replaced is not None:
-                        replaced[place] = (inherited["type"], value["type"])
+                    replaced[place] = (inherited["type"], value["type"])
                     inherited = {}
             value = merged(inherited, {k: v for k, v in value.items() if k != REPLACE}, replaced, place)
         result[key] = value
