@@ -28,7 +28,7 @@ def _cut(path: str, size: int) -> Callable[[], object]:
 
 
 def _compact() -> None:
-    net = build_network({"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2})
+    net = build_network({"type": "SRVGGNetCompact_basicsr", "num_feat": 8, "num_conv": 2, "upscale": 2})
     torch.save({"params": net.state_dict()}, "compact.pth")
 
 
