@@ -32,8 +32,8 @@ T = TypeVar("T", bound=type | Callable[..., Any])
 
 # Open LMDBs by path, with their process: an environment must not be used on the other side of a fork.
 _ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
-# What BasicSR's modules held before this package replaced it.
-_STOCK: dict[str, Callable[..., None]] = {}
+# Where basicsr.train keeps the loop that was there before this package replaced it.
+_STOCK = "_train_pipeline_before_dckd"
 _RUN_FOLDERS = ("models", "training_states", "log", "visualization")
 
 
@@ -167,8 +167,8 @@ def replace_train_pipeline(train_pipeline: Callable[..., None]) -> None:
     import basicsr
     import basicsr.train
 
-    if basicsr.train.train_pipeline.__module__ == basicsr.train.__name__:
-        _STOCK["train_pipeline"] = basicsr.train.train_pipeline
+    if not hasattr(basicsr.train, _STOCK):  # kept there, since this module may be imported again
+        setattr(basicsr.train, _STOCK, basicsr.train.train_pipeline)
     for module in (basicsr, basicsr.train):
         module.train_pipeline = train_pipeline
 
@@ -182,7 +182,9 @@ def stock_train_pipeline(root_path: str | Path) -> None:
     Args:
         root_path: ``experiments/`` and ``tb_logger/`` go below it.
     """
-    _STOCK["train_pipeline"](root_path)
+    import basicsr.train
+
+    getattr(basicsr.train, _STOCK)(root_path)
 
 
 def register(registry: Any) -> Callable[[T], T]:

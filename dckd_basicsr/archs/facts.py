@@ -21,6 +21,8 @@ class ArchFacts:
         multiple_of: height and width of the input must be a multiple of this; validation pads to it and crops back.
         minimum: smallest input side in pixels.
         square: height and width of the input must be equal; training patches always are.
+        input_channels: of its images; None where options state them, or nobody does.
+        output_channels: as ``input_channels``.
         channels_last: whether this memory layout pays: in plain convolutional networks, which keep it throughout.
     """
 
@@ -28,6 +30,8 @@ class ArchFacts:
     multiple_of: int = 1
     minimum: int = 1
     square: bool = False
+    input_channels: int | None = None
+    output_channels: int | None = None
     channels_last: bool = False
 
     def admits(self, side: int) -> bool:

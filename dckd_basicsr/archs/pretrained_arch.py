@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -31,7 +32,7 @@ class PretrainedNet(nn.Module):
             among them SwinIR, RCAN, HAT, DAT, CRAFT and NAFNet, but neither EDSR nor Restormer.
 
     Attributes:
-        facts: scale and padding rules of the detected architecture.
+        facts: scale, padding rules and channels of the detected architecture.
 
     Raises:
         CheckpointError: the file is missing or damaged, or no known architecture fits its keys.
@@ -63,14 +64,40 @@ class PretrainedNet(nn.Module):
             multiple_of=size.multiple_of or 1,
             minimum=size.minimum or 1,
             square=size.square,
+            input_channels=found.input_channels,
+            output_channels=found.output_channels,
         )
-        # How spandrel calls this network: some return several things, shift the range, or want a map beside the image.
-        self._call: Callable[[nn.Module, Tensor], Tensor] = found._call_fn
+        self._call = _special_call(found)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._call is None:
+            return self.net(x)
         if self.architecture in _ONE_BY_ONE:
             return torch.cat([self._call(self.net, image) for image in x.split(1)])
         return self._call(self.net, x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the call, which may be a lambda; whether there is one stays."""
+        return {**self.__dict__, "_call": self._call is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self._call:
+            import spandrel
+
+            self._call = _special_call(spandrel.MAIN_REGISTRY.load(self.net.state_dict()))
+        else:
+            self._call = None
+
+
+def _special_call(found: Any) -> Callable[[nn.Module, Tensor], Tensor] | None:
+    """Return how spandrel calls a network that it found, None for the plain ``net(x)``.
+
+    Some return several things, shift the range, or want a map beside the image.
+    """
+    call = getattr(found, "_call_fn", None)  # private, so it may go
+    plain = getattr(call, "__qualname__", "").startswith(f"{type(found).__qualname__}.__init__")
+    return None if plain else call
 
 
 def detected_name(state: Mapping[str, Tensor]) -> str | None:

@@ -5,24 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..archs.facts import ArchFacts
 from .components import NETWORK
-from .keys import PAIRED_TYPES, TAUGHT_TERMS
+from .keys import PAIRED_TYPES, PATCH_TYPES, TAUGHT_TERMS
 from .problems import block_of, type_of
 
-__all__ = ["channel_problems"]
+__all__ = ["channel_problems", "loaded_channel_problems"]
 
-# What the networks of BasicSR and of this package call them.
+# Whose parameters are judged; what those of other packages mean is theirs.
+_PACKAGES = ("basicsr", "dckd_basicsr")
+# What their networks call them.
 _INPUT = ("num_in_ch", "in_chans", "img_channel", "inp_channels", "in_channels")
 _OUTPUT = ("num_out_ch", "out_channels")
 
 
 def channel_problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
-    """Yield networks whose channels differ from those of a data set: 3, or 1 with ``color: y``."""
+    """Yield networks whose options state other channels than a data set has: 3, or 1 with ``color: y``."""
     taught = is_train and any(block_of(opt, "train").get(term) for term in TAUGHT_TERMS)
+    names = ("network_g", *(["network_teacher"] if taught else []))
+    yield from _problems(opt, {name: _stated(block_of(opt, name)) for name in names})
+
+
+def loaded_channel_problems(opt: Mapping[str, Any], name: str, facts: ArchFacts) -> Iterator[str]:
+    """Yield where the network ``name``, whose channels only its weight file tells, contradicts a data set."""
+    counts = {"input_channels": facts.input_channels, "output_channels": facts.output_channels}
+    yield from _problems(opt, {name: {key: count for key, count in counts.items() if count is not None}})
+
+
+def _problems(opt: Mapping[str, Any], networks: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     sets = _images(opt)
     found: dict[str, list[str]] = {}
-    for name in ("network_g", *(["network_teacher"] if taught else [])):
-        for key, count in _channels(block_of(opt, name)).items():
+    for name, counts in networks.items():
+        for key, count in counts.items():
             place = next((place for place, images in sets.items() if images != count), None)  # the first of them
             if place is not None:
                 found.setdefault(place, []).append(f"{name} ({type_of(block_of(opt, name))}) has {key}: {count}")
@@ -30,28 +44,33 @@ def channel_problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
         if sets[place] == 1:
             yield (
                 f"{place}.color is y, one channel, but {', '.join(differing)}; remove color and measure on Y with "
-                "test_y_channel: true, or make networks of one channel"
+                "test_y_channel: true, or take networks of one channel"
             )
         else:
-            yield f"{place} has images of 3 channels, but {', '.join(differing)}; set 3, or color: y in the data sets"
+            yield (
+                f"{place} has images of 3 channels, but {', '.join(differing)}; take networks of 3, or color: y in "
+                "the data sets"
+            )
 
 
 def _images(opt: Mapping[str, Any]) -> dict[str, int]:
     """Channels of the images by data set; those of other types are their own."""
     sets = {f"datasets.{key}": block for key, block in block_of(opt, "datasets").items() if isinstance(block, Mapping)}
     return {
-        place: 1 if block.get("color") == "y" else 3
+        place: 1 if block.get("color") == "y" and block["type"] not in PATCH_TYPES else 3
         for place, block in sets.items()
         if block.get("type") in PAIRED_TYPES
     }
 
 
-def _channels(network: Mapping[str, Any]) -> dict[str, int]:
+def _stated(network: Mapping[str, Any]) -> dict[str, int]:
     """The keys that state a network's channels, with what they say or stand for."""
     name = type_of(network)
     known = NETWORK.find()
     registered = name if name in known else f"{name}_basicsr"
     if registered not in known:
+        return {}
+    if known[registered].__module__.split(".")[0] not in _PACKAGES:
         return {}
     parameters = NETWORK.parameters(registered)
     values = {

@@ -14,7 +14,7 @@ from .files import file_problems
 from .inherit import REPLACE, Source
 from .names import name_problems
 from .numbers import number_problems
-from .problems import report, show
+from .problems import block_of, report, show, type_of
 from .rules import device_problems, rule_problems
 from .schedules import schedule_problems
 from .schema import schema_problems
@@ -57,12 +57,14 @@ def check_options(
         *(file_problems(opt, is_train) if files else ()),
     ]
     if problems:
-        raise ConfigError(report(list(_explained(problems, source)), source))
+        raise ConfigError(report(list(_explained(problems, opt, source)), source))
 
 
-def _explained(problems: Sequence[str], source: Path | str) -> Iterator[str]:
+def _explained(problems: Sequence[str], opt: Mapping[str, Any], source: Path | str) -> Iterator[str]:
     """Say at the first missing key of a block that its changed type is what left the inherited keys out."""
-    untold = dict(source.replaced) if isinstance(source, Source) else {}
+    changed = source.replaced if isinstance(source, Source) else {}
+    # A later file or override may have changed the type once more.
+    untold = {place: types for place, types in changed.items() if type_of(block_of(opt, *place.split("."))) == types[1]}
     for problem in problems:
         place = next((p for p in untold if problem.startswith("missing key") and f" in {p} " in f"{problem} "), None)
         if place is None:

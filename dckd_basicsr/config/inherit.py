@@ -2,8 +2,8 @@
 
 Later files win. Blocks merge key by key; lists and single values replace what was there. A block replaces the inherited
 one whole where it says ``_replace_: true``, or names another ``type``: the arguments of one network or loss mean
-nothing to another. ``_replace_: false`` keeps them all the same, and so do the paired datasets among each other, which
-share their keys.
+nothing to another. ``_replace_: false`` keeps them all the same. Among the paired datasets another type keeps the keys
+that it can use, unless the block names another data set (``name`` and both roots).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, near_miss
-from .keys import PAIRED_TYPES
+from .keys import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES
 from .load import load_yaml
-from .problems import show
+from .problems import block_of, show
 from .resources import as_path, is_there, packaged_file, packaged_options
 
 __all__ = ["BASE", "REPLACE", "Source", "load_options", "merged"]
@@ -82,24 +82,44 @@ def merged(
     {'a': {'type': 'RCAN'}}
     """
     result = dict(old)
+    replaced = {} if replaced is None else replaced
     for key, value in new.items():
         if isinstance(value, Mapping):
             inherited, place = result.get(key), f"{where}.{key}" if where else str(key)
             if not isinstance(inherited, Mapping) or value.get(REPLACE):
                 inherited = {}
+                for old_news in [p for p in replaced if f"{p}.".startswith(f"{place}.")]:
+                    del replaced[old_news]
             elif value.get(REPLACE) is None and _retyped(inherited, value):
-                if replaced is not None:
+                if _is_same_data(inherited, value):
+                    inherited = _usable(inherited, value["type"])
+                else:
                     replaced[place] = (inherited["type"], value["type"])
-                inherited = {}
+                    inherited = {}
             value = merged(inherited, {k: v for k, v in value.items() if k != REPLACE}, replaced, place)
         result[key] = value
     return result
 
 
 def _retyped(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    if "type" not in old or "type" not in new or old["type"] == new["type"]:
-        return False
-    return not (old["type"] in PAIRED_TYPES and new["type"] in PAIRED_TYPES)
+    return "type" in old and "type" in new and old["type"] != new["type"]
+
+
+def _is_same_data(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a paired data set is merely to be read by another paired type."""
+    complete = all(new.get(key) is not None for key in ("name", "dataroot_gt", "dataroot_lq"))
+    return old["type"] in PAIRED_TYPES and new["type"] in PAIRED_TYPES and not complete
+
+
+def _usable(dataset: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return what another paired type can use of a paired data set: the rest would be refused or ignored."""
+    unusable = {*IGNORED_BY_PATCHES} if kind in PATCH_TYPES else {"progressive"}
+    if kind == LMDB_TYPE:
+        unusable |= {"filename_tmpl"}
+        unusable |= {"io_backend"} if block_of(dataset, "io_backend").get("type") != "lmdb" else set()
+    else:
+        unusable |= {"weights", *(k for k in ("dataroot_gt", "dataroot_lq") if isinstance(dataset.get(k), list))}
+    return {key: value for key, value in dataset.items() if key not in unusable}
 
 
 def _load(chain: Sequence[Path], bases: list[Path], replaced: dict[str, tuple[Any, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names that become folders and files: one plain component, on whatever system the results are read later."""
+"""Names that become folders and files: one component of a path."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from .resources import as_path
 
 __all__ = ["name_problems"]
 
-_LONGEST = 150
-"""Bytes; the names of logs, archives and pictures add to it, and file systems end at 255."""
-_RESERVED_CHARACTERS = '<>:"/\\|?*'
-_RESERVED_NAMES = {
-    "CON", "PRN", "AUX", "NUL", *(f"COM{i}" for i in range(1, 10)), *(f"LPT{i}" for i in range(1, 10))
-}  # fmt: skip
+_LONGEST = 255
+"""Bytes of a file's name, in the file systems of today."""
+_LOG = "train__20240131_120000.log"
+_PICTURE = "x_.png"
 
 
 def name_problems(opt: Mapping[str, Any], own: bool) -> Iterator[str]:
@@ -27,7 +25,7 @@ def name_problems(opt: Mapping[str, Any], own: bool) -> Iterator[str]:
         own: whether the model is one of this package; of others the name of the run alone is judged.
     """
     name = opt.get("name")
-    if isinstance(name, str) and (fault := _fault(name)):
+    if isinstance(name, str) and (fault := _fault(name, _LOG)):
         yield f"'name' in the option file becomes the run's folder and {fault}, got {show(name)}; give a plain name"
     for key, dataset in block_of(opt, "datasets").items() if own else ():
         name = dataset.get("name") if isinstance(dataset, Mapping) and str(key).split("_")[0] != "train" else None
@@ -35,27 +33,24 @@ def name_problems(opt: Mapping[str, Any], own: bool) -> Iterator[str]:
             where = f"'name' in datasets.{key} becomes a folder of pictures"
             yield f"{where} and {fault}, got {show(name)}; give a plain name"
     suffix = block_of(opt, "val").get("suffix") if own else None
-    if isinstance(suffix, str) and suffix and (fault := _fault(suffix)):
+    if isinstance(suffix, str) and suffix and (fault := _fault(suffix, _PICTURE)):
         yield f"'suffix' in val becomes part of file names and {fault}, got {show(suffix)}; give plain text"
     yield from _run_folder(opt)
 
 
-def _fault(name: str) -> str:
-    """Say what keeps a name from being a folder's; empty for a good one."""
-    if not name.strip():
+def _fault(name: str, beside: str = "") -> str:
+    """Say what keeps a name from being a file's, with what stands ``beside`` it there; empty for a good one."""
+    longest = _LONGEST - len(beside)
+    if not name:
         return "must not be empty"
     if name in (".", ".."):
         return "must name a folder of its own"
-    if found := sorted({character for character in name if character in _RESERVED_CHARACTERS}):
+    if found := [character for character in "/\\" if character in name]:
         return f"must not hold {' '.join(found)}"
     if any(ord(character) < 32 or ord(character) == 127 for character in name):
         return "must not hold control characters"
-    if name != name.strip() or name.endswith("."):
-        return "must not begin or end with a space, nor end with a dot"
-    if name.split(".")[0].upper() in _RESERVED_NAMES:
-        return "must be none of the names that Windows keeps for devices"
-    if len(name.encode("utf-8", errors="replace")) > _LONGEST:
-        return f"must not be longer than {_LONGEST} bytes"
+    if len(name.encode("utf-8", errors="replace")) > longest:
+        return f"must not be longer than {longest} bytes"
     return ""
 
 

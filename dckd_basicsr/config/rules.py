@@ -135,9 +135,10 @@ def _validation_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     """Sets that would be read and never measured."""
     sets = [f"datasets.{key}" for key in block_of(opt, "datasets") if str(key).split("_")[0] == "val"]
     if sets and opt.get("val") is None:
+        without = " ".join(f"{name.replace('.', ':')}=~" for name in sets)
         yield (
             f"{', '.join(sets)} would never be measured without a block 'val'; give one (val_freq, metrics), or leave "
-            f"the sets out ({sets[0].replace('.', ':')}=~)"
+            f"the sets out ({without})"
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..distill.settings import HistorySettings
+from ..kinds import distils
 from .keys import PATCH_TYPES
 from .numbers import is_number
 from .problems import block_of, type_of
@@ -51,7 +52,9 @@ def option_notes(opt: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"train.warmup_iter {warm:.15g} is not over at total_iter {total}: the full learning rate never comes"
         )
-    return [*notes, *_history(train, total), *_patches(block_of(opt, "datasets", "train"), total)]
+    if distils(opt.get("model_type")):
+        notes += _history(train, total)
+    return [*notes, *_patches(block_of(opt, "datasets", "train"), total)]
 
 
 def _rates(scheduler: Mapping[str, Any], total: int) -> Iterator[str]:

@@ -23,6 +23,7 @@ from ..archs import (
 from ..checkpoint import load_training_state, load_weights, misfits
 from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
+from .channels import loaded_channel_problems
 from .components import network_problems
 from .keys import TAUGHT_TERMS, VQGAN_TERMS
 from .problems import block_of, type_of
@@ -144,6 +145,7 @@ def _outline(
     facts = getattr(net, "facts", None)
     if not known and isinstance(facts, ArchFacts):
         yield from facts_problems(opt, name, facts, is_train)
+        yield from loaded_channel_problems(opt, name, facts)
 
 
 def _refusal(name: str, options: Mapping[str, Any]) -> Iterator[str]:

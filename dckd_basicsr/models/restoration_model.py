@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..archs.facts import ArchFacts, facts_of
 from ..buffers import follow
 from ..compat import register
+from ..config.channels import loaded_channel_problems
 from ..distill import DistillParts, DistillStep, Drawn, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
 from ..kinds import OwnModel
@@ -86,8 +87,10 @@ class RestorationModel(OwnModel, SRModel):
         """Refuse training patches that a network cannot take, also one whose rules only its weight file tells.
 
         Raises:
-            ConfigError: names the network, the patch and what would fit.
+            ConfigError: names the network, the channels or the patch, and what would fit.
         """
+        for problem in loaded_channel_problems(self.opt, network, facts):
+            raise ConfigError(problem)
         train = self.opt["datasets"]["train"]
         if not (train.get("progressive") or train.get("gt_size")):
             return  # a dataset that sizes its patches in a way of its own

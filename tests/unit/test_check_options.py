@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from dckd_basicsr.checkpoint import Weights, load_weights
 from dckd_basicsr.config import apply_overrides, check_options, option_problems, parse_options, weights
@@ -142,6 +143,18 @@ def test_each_problem(options: dict[str, Any], override: str, message: str) -> N
         "num_gpu=0",
         "name=DCKD x4, größer (2)",
         "val:suffix=''",
+        # as in 0.1
+        "name='x4: lr=1e-4'",
+        "name='what? a|b*c'",
+        "name=aux",
+        "name=" + "x" * 229,
+        "datasets:val:name='DIV2K: val'",
+        "val:suffix=x2.",
+        "manual_seed=4294967295",
+        "val:val_freq=.inf",
+        "logger:print_freq=.inf",
+        "logger:save_checkpoint_freq=1e999",
+        "train:clip_grad_norm=.inf",
         "datasets:train:name=DIV2K/x4",
         "path:experiments_root=runs/one",
     ],
@@ -157,6 +170,9 @@ def test_no_validation(options: dict[str, Any]) -> None:
         "datasets.val would never be measured without a block 'val'; give one (val_freq, metrics), or leave the sets "
         "out (datasets:val=~)"
     )
+    (found,) = problems(options, "val=~", "datasets:val_2=%s" % {**options["datasets"]["val"], "name": "b"})  # noqa: UP031
+    assert found.startswith("datasets.val, datasets.val_2 would never be measured")
+    assert found.endswith("leave the sets out (datasets:val=~ datasets:val_2=~)")
 
 
 def test_a_teacher_without_weights_takes_none(options: dict[str, Any]) -> None:
@@ -284,4 +300,29 @@ def _places(block: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 def test_keys_the_patch_dataset_would_ignore(options: dict[str, Any], key: str, value: Any) -> None:
     train = options["datasets"]["train"]
     train |= {"type": "PairedPatchDataset", key: value}
-    assert f"'{key}' in datasets.train would be ignored by PairedPatchDataset; remove it" in option_problems(options)
+    assert option_problems(options) == [f"'{key}' in datasets.train would be ignored by PairedPatchDataset; remove it"]
+
+
+def test_channels_of_networks_of_other_packages_are_their_own(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mine(torch.nn.Module):
+        def __init__(self, in_channels: int = 64, num_in_ch: int = 12) -> None:
+            super().__init__()
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "Mine", Mine)
+    assert option_problems(options | {"network_g": {"type": "Mine"}}) == []
+    Mine.__module__ = "basicsr.archs.mine_arch"
+    (found,) = option_problems(options | {"network_g": {"type": "Mine"}})
+    assert "network_g (Mine) has in_channels: 64, network_g (Mine) has num_in_ch: 12" in found
+
+
+def test_one_mean_serves_all_channels(options: dict[str, Any]) -> None:
+    options["datasets"]["val"] |= {"type": "PairedImageDataset", "mean": [0], "std": [1]}
+    assert option_problems(options) == []
+
+
+def test_seeds_of_several_processes_have_room_for_the_ranks(options: dict[str, Any]) -> None:
+    assert option_problems(options | {"dist": True, "manual_seed": 2**32 - 2**16}) == []
+    (found,) = option_problems(options | {"dist": True, "manual_seed": 2**32 - 1})
+    assert "must be between 0 and 4294901760" in found

@@ -88,6 +88,21 @@ def test_an_architecture_only_spandrel_knows(options: dict[str, Any]) -> None:
     assert found == "scale is 3, but network_teacher (PretrainedNet) upscales by 2; make them equal"
 
 
+def test_channels_that_only_a_weight_file_tells(options: dict[str, Any]) -> None:
+    """A teacher of three channels beside a student of one trained: the loss broadcast."""
+    net = build_network({"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2})
+    torch.save({"params": net.state_dict()}, "compact.pth")
+    luma = ["datasets:train:color=y", "datasets:val:color=y", "network_g:num_in_ch=1", "network_g:num_out_ch=1"]
+    teacher = ["network_teacher={type: PretrainedNet, path: compact.pth}", "path:pretrain_network_teacher=~"]
+    (found,) = problems(options, *luma, *teacher)
+    assert found == (
+        "datasets.train.color is y, one channel, but network_teacher (PretrainedNet) has input_channels: 3, "
+        "network_teacher (PretrainedNet) has output_channels: 3; remove color and measure on Y with test_y_channel: "
+        "true, or take networks of one channel"
+    )
+    assert problems(options, "datasets:train:color=~", "datasets:val:color=~") == []
+
+
 @pytest.mark.parametrize("file", ["EDSR_Lx4_f256b32.pth", "teacher.pth"])
 @pytest.mark.parametrize(
     ("block", "reason"),

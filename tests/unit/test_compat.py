@@ -108,7 +108,26 @@ def test_what_is_replaced_is_replaced_under_every_name():
     assert basicsr.test_pipeline is basicsr.test.test_pipeline
     assert basicsr.parse_options is basicsr.utils.options.parse_options is dckd_basicsr.config.parse_options
     assert basicsr.make_exp_dirs is basicsr.utils.make_exp_dirs is compat.make_exp_dirs
-    assert compat._STOCK["train_pipeline"].__module__ == "basicsr.train"
+
+
+def test_the_stock_loop_outlives_another_import(tmp_path):
+    out = python(
+        f"""
+        import sys
+        import dckd_basicsr
+        import basicsr.train
+        for name in [name for name in sys.modules if name.split(".")[0] == "dckd_basicsr"]:
+            del sys.modules[name]
+        import dckd_basicsr.compat
+        assert basicsr.train_pipeline is dckd_basicsr.training.train_pipeline
+        basicsr.train.parse_options = lambda root, is_train: sys.exit(f"the stock loop, in {{root}}")
+        try:
+            dckd_basicsr.compat.stock_train_pipeline({str(tmp_path)!r})
+        except SystemExit as stop:
+            print(stop)
+        """
+    )
+    assert out.strip() == f"the stock loop, in {tmp_path}"
 
 
 def test_only_run_folders_are_made(tmp_path):

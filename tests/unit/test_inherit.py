@@ -20,6 +20,7 @@ from dckd_basicsr.config import (
     parse_options,
 )
 from dckd_basicsr.config.inherit import merged
+from dckd_basicsr.config.resolve import resolve_options
 from dckd_basicsr.errors import ConfigError
 from tests.tiny import job_options
 from tests.unit.test_parse_options import STOCK
@@ -116,6 +117,94 @@ def test_paired_datasets_inherit_from_each_other(tmp_path: Path, old: str, new: 
 def test_an_overlay_to_the_fast_dataset_passes_the_check(tmp_path: Path) -> None:
     path = write(tmp_path, mine="_base_: dckd_x4_edsr.yml\ndatasets: {train: {type: PairedLMDBDataset}}\n")
     assert option_problems(load_options(path)[0]) == []
+
+
+OVER_PACKAGED = [
+    (
+        "dckd_x4_edsr.yml",
+        "val",
+        {"name": "mine", "type": "PairedLMDBDataset", "dataroot_gt": "GT.lmdb", "dataroot_lq": "LQ.lmdb"},
+    ),
+    (
+        "dckd_x4_edsr.yml",
+        "val",
+        {"name": "mine", "type": "PairedPatchDataset", "dataroot_gt": "GT", "dataroot_lq": "LQ"},
+    ),
+    (
+        "test_x4_edsr.yml",
+        "test_1",
+        {"name": "mine", "type": "PairedLMDBDataset", "dataroot_gt": "GT.lmdb", "dataroot_lq": "LQ.lmdb"},
+    ),
+    (
+        "dckd_derain_restormer.yml",
+        "train",
+        {
+            "name": "mine", "type": "PairedImageDataset", "dataroot_gt": "GT", "dataroot_lq": "LQ", "gt_size": 128,
+            "io_backend": {"type": "disk"}, "use_hflip": True, "use_rot": True, "num_worker_per_gpu": 2,
+            "batch_size_per_gpu": 4,
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("base", "name", "block"), OVER_PACKAGED)
+def test_another_data_set_of_another_paired_type_replaces_as_in_0_1(
+    tmp_path: Path, base: str, name: str, block: dict[str, Any]
+) -> None:
+    options, _ = load_options(write(tmp_path, mine={"_base_": base, "datasets": {name: block}}))
+    assert options["datasets"][name] == block
+    assert option_problems(options, name != "test_1") == []
+
+
+IMAGES = {
+    "name": "a", "type": "PairedImageDataset", "dataroot_gt": "GT", "dataroot_lq": "LQ", "filename_tmpl": "{}x4",
+    "io_backend": {"type": "disk"}, "gt_size": 32, "mean": [0], "std": [1], "color": "y", "meta_info_file": "a.txt",
+}  # fmt: skip
+LISTS = {
+    "name": "a", "type": "PairedLMDBDataset", "dataroot_gt": ["a", "b"], "dataroot_lq": ["c", "d"], "weights": [1, 2],
+    "progressive": [[2, 16, 4]], "use_rot": True, "io_backend": {"type": "lmdb"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        (IMAGES, {"type": "PairedPatchDataset"}, "name dataroot_gt dataroot_lq filename_tmpl io_backend gt_size"),
+        (IMAGES, {"type": "PairedLMDBDataset"}, "name dataroot_gt dataroot_lq gt_size"),
+        (IMAGES, {"type": "PairedLMDBDataset", "io_backend": {"type": "lmdb"}, "color": "y"},
+         "name dataroot_gt dataroot_lq gt_size io_backend color"),
+        (IMAGES | {"io_backend": {"type": "lmdb"}}, {"type": "PairedLMDBDataset"},
+         "name dataroot_gt dataroot_lq io_backend gt_size"),
+        (LISTS, {"type": "PairedPatchDataset"}, "name progressive use_rot io_backend"),
+        (LISTS, {"type": "PairedImageDataset"}, "name use_rot io_backend"),
+        (LISTS, {"type": "PairedImageDataset", "_replace_": False}, " ".join(LISTS)),
+    ],
+)  # fmt: skip
+def test_another_paired_type_inherits_what_it_can_use(old: dict[str, Any], new: dict[str, Any], kept: str) -> None:
+    result = merged({"datasets": {"train": old}}, {"datasets": {"train": new}})["datasets"]["train"]
+    assert result.keys() == {"type", *kept.split()}
+    assert result == {key: {**old, **new}[key] for key in result}
+
+
+@pytest.mark.parametrize("top", ["{_replace_: true, type: EDSR}", "{_replace_: true, type: RCAN}", "{type: EDSR}"])
+def test_a_later_block_makes_the_changed_type_old_news(tmp_path: Path, top: str) -> None:
+    rcan = {**job_options()["network_g"], "type": "RCAN"}
+    write(tmp_path, base=job_options(), middle={"_base_": "base.yml", "network_g": rcan})
+    options, source = load_options(write(tmp_path, top=f"_base_: middle.yml\nnetwork_g: {top}\n"))
+    with pytest.raises(ConfigError) as caught:
+        check_options(options, source=source, files=False)
+    assert "missing key 'num_in_ch' in network_g" in str(caught.value)
+    assert "from 'EDSR' to 'RCAN'" not in str(caught.value)
+    assert ("from 'RCAN' to 'EDSR'" in str(caught.value)) == ("_replace_" not in top)
+
+
+def test_an_override_makes_the_changed_type_old_news(tmp_path: Path) -> None:
+    path = write(tmp_path, base=job_options(), top="_base_: base.yml\nnetwork_g: {type: RCAN}\n")
+    options, source = resolve_options(path, ["network_g:type=EDSR"])
+    with pytest.raises(ConfigError) as caught:
+        check_options(options, source=source, files=False)
+    assert "missing key 'num_in_ch' in network_g" in str(caught.value)
+    assert "its type changed" not in str(caught.value)
 
 
 def test_a_block_of_another_type_says_why_its_keys_are_gone(tmp_path: Path) -> None:

@@ -256,6 +256,9 @@ def test_patches_must_fit_rules_that_only_a_weight_file_tells(build):
         model.check_patches("network_teacher", ArchFacts(scale=2, multiple_of=12))
     with pytest.raises(ConfigError, match="at least 32"):
         model.check_patches("network_teacher", ArchFacts(scale=2, minimum=32))
+    model.check_patches("network_teacher", ArchFacts(scale=2, input_channels=3, output_channels=3))
+    with pytest.raises(ConfigError, match=r"images of 3 channels, but network_teacher \(EDSR\) has output_channels: 1"):
+        model.check_patches("network_teacher", ArchFacts(scale=2, input_channels=3, output_channels=1))
 
 
 def test_a_student_that_does_not_fit_its_weights(build, model_job, monkeypatch):

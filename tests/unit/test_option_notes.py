@@ -90,6 +90,12 @@ def test_nothing_to_note(overrides: list[str]) -> None:
     assert notes(*overrides) == []
 
 
+def test_a_model_without_history_is_told_nothing_of_it() -> None:
+    opt = apply_overrides(job_options(), ["train:history=~", "model_type=SRModel"])
+    assert option_notes(opt) == []
+    assert option_notes(opt | {"model_type": "DCKDModel"}) != []
+
+
 @pytest.mark.parametrize("name", [name for name in packaged_options() if "test" not in name])
 def test_the_packaged_files_plan_within_their_length(name: str) -> None:
     assert option_notes(load_yaml(packaged_options()[name])) == []

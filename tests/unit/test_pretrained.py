@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from copy import deepcopy
 
 import pytest
 import torch
@@ -40,7 +42,7 @@ def test_a_network_that_wants_square_images(tmp_path):
     torch.save({"params": net.state_dict()}, tmp_path / "uformer.pth")
     net = PretrainedNet(str(tmp_path / "uformer.pth")).eval()
     assert net.architecture == "Uformer"
-    assert net.facts == ArchFacts(scale=1, multiple_of=128, minimum=1, square=True)
+    assert net.facts == ArchFacts(scale=1, multiple_of=128, minimum=1, square=True, input_channels=3, output_channels=3)
     with torch.no_grad():
         assert run_padded(net, torch.rand(1, 3, 100, 140), net.facts).shape == (1, 3, 100, 140)
 
@@ -64,12 +66,23 @@ def test_a_network_is_called_as_spandrel_calls_it(tmp_path):
         assert torch.isfinite(x.grad).all()
         for image, alone in zip(x.detach().split(1), out.detach().split(1)):
             torch.testing.assert_close(net(image), alone)
+        for copy in (pickle.loads(pickle.dumps(net)), deepcopy(net)):
+            torch.testing.assert_close(copy(x), out)
+
+
+def test_a_network_called_plainly_is_pickled(tmp_path):
+    net = build_network({"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2})
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    net = PretrainedNet(str(tmp_path / "net.pth")).eval()
+    copy, x = pickle.loads(pickle.dumps(net)), torch.rand(1, 3, 8, 8)
+    assert copy.facts == net.facts
+    torch.testing.assert_close(copy(x), net(x))
 
 
 @pytest.mark.shared
 def test_craft_is_detected_with_its_size_rules(shared):
     net = PretrainedNet(str(shared / "weights" / "craft_x4_ntire2024_team34.pth"))
-    assert net.facts == ArchFacts(scale=4, multiple_of=16, minimum=16)
+    assert net.facts == ArchFacts(scale=4, multiple_of=16, minimum=16, input_channels=3, output_channels=3)
 
 
 @pytest.mark.shared

@@ -257,7 +257,7 @@ _RULES = (
     forced(
         "network of one channel for images of three",
         "network_g:num_in_ch=1",
-        "datasets.train has images of 3 channels, but network_g (EDSR) has num_in_ch: 1; set 3",
+        "datasets.train has images of 3 channels, but network_g (EDSR) has num_in_ch: 1; take networks of 3",
     ),
     forced(
         "validation set without validation",

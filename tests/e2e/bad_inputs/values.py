@@ -52,7 +52,7 @@ VALUES = (
         "'loss_weight' in train.pixel_opt must be a finite number, got .nan",
     ),
     forced(
-        "negative seed", "manual_seed=-1", "'manual_seed' in the option file must be between 0 and 2147483647, got -1"
+        "negative seed", "manual_seed=-1", "'manual_seed' in the option file must be between 0 and 4294967295, got -1"
     ),
     forced(
         "mean without standard deviation",
@@ -76,7 +76,6 @@ FOLDERS = (
         "empty name", "\"name=''\"", "'name' in the option file becomes the run's folder and must not be empty, got ''"
     ),
     forced("name of a folder outside", "name=../victim", "must not hold /, got '../victim'"),
-    forced("name of a device", "name=con", "must be none of the names that Windows keeps for devices, got 'con'"),
     forced(
         "suffix that is a path",
         "val:suffix=../up",

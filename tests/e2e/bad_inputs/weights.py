@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from basicsr.archs import build_network
 from safetensors.torch import save_file
 
 from .row import TRAIN, BadInput, forced
@@ -24,6 +25,11 @@ class _Callback:
 
 def _cut(path: str, size: int) -> Callable[[], object]:
     return lambda: Path(path).write_bytes(Path(path).read_bytes()[:size])
+
+
+def _compact() -> None:
+    net = build_network({"type": "SRVGGNetCompact_basicsr", "num_feat": 8, "num_conv": 2, "upscale": 2})
+    torch.save({"params": net.state_dict()}, "compact.pth")
 
 
 def _corrupt() -> None:
@@ -56,6 +62,16 @@ def _misshape() -> None:
 
 
 WEIGHTS = (
+    BadInput(
+        "detected teacher of other channels than the images",
+        f"{TRAIN} --force_yml datasets:train:color=y datasets:val:color=y network_g:num_in_ch=1 network_g:num_out_ch=1 "
+        "path:pretrain_network_teacher=~ 'network_teacher={type: PretrainedNet, path: compact.pth}'",
+        (
+            "datasets.train.color is y, one channel, but network_teacher (PretrainedNet) has input_channels: 3",
+            "remove color and measure on Y with test_y_channel: true, or take networks of one channel",
+        ),
+        _compact,
+    ),
     BadInput(
         "weights cut short",
         TRAIN,
