@@ -89,8 +89,12 @@ def test_depth_is_told(kind: str) -> None:
 def test_no_file_breaks_the_reading_of_headers(data: bytes, place: int, changed: bytes) -> None:
     place %= len(data)
     for spoilt in (data[:place], data[:place] + changed, data[:place] + changed + data[place + len(changed) :]):
-        for read in (read_header, picture_end, without_orientation, strips_are_sound, orientation):
-            read(spoilt)
+        found, end = read_header(spoilt), picture_end(spoilt)
+        assert found is None or min(found) > 0
+        assert end is None or 0 < end <= len(spoilt)
+        assert len(without_orientation(spoilt)) == len(spoilt)
+        assert strips_are_sound(spoilt) in (True, False)
+        assert orientation(spoilt) in range(1 << 16)
 
 
 # --- what follows the picture

@@ -28,7 +28,7 @@ from dckd_basicsr.data import (
     verify_pair,
 )
 from dckd_basicsr.data.images import encode_png
-from dckd_basicsr.data.pack_id import refuse_to_split
+from dckd_basicsr.data.pack_id import pack_problems, refuse_to_split
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.errors import DatasetError
@@ -189,6 +189,7 @@ def test_a_pair_of_one_pack_is_opened(tmp_path: Path, photos: Path, opener: str)
     moved = tmp_path / "elsewhere.lmdb"
     (out / "LQ_x2.lmdb").rename(moved)  # the id travels with the folder
     OPENERS[opener](out / "GT.lmdb", moved)
+    assert pack_problems(out / "GT.lmdb", moved) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"\xff\xfe", b"0" * 64 + b"\n" + b"0" * 64])
