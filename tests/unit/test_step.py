@@ -100,6 +100,24 @@ def test_references_are_encoded_before_a_graph_is_kept():
     assert with_graph == [False, True]
 
 
+def test_what_is_drawn_beforehand_is_what_the_step_draws():
+    alone, ahead = Setup(), Setup()
+    drawn = ahead.parts.draw(ahead.lq, ahead.objective.needs)
+    assert drawn.switches.shape == (4, 3)
+    step = DistillStep(ahead.parts, ahead.lq, ahead.gt, ahead.student(ahead.lq), ahead.objective.needs, drawn)
+    wanted = alone.run()[1]
+    assert {k: v.item() for k, v in ahead.objective(step).losses.items()} == {
+        k: v.item() for k, v in wanted.losses.items()
+    }
+    plain = Setup({"contrastive_opt": ALL_TERMS["contrastive_opt"]})
+    assert plain.parts.draw(plain.lq, plain.objective.needs).switches is None
+
+
+def test_an_objective_tells_the_weights_of_its_contrast():
+    assert Objective(ALL_TERMS).tap_weights == tuple(WEIGHTS)
+    assert Objective({"pixel_opt": L1}).tap_weights is None
+
+
 class _Recorder(nn.Module):
     def __init__(self, inner, log):
         super().__init__()
