@@ -32,14 +32,14 @@ TESTS: dict[str, tuple[str, ...]] = {
     "models/dckd_model.py": _unit(*_MODELS),
     "runtime/static_step.py": _unit("static_step_alone", "failed_recording", "static_step"),
     "runtime/divergence.py": _unit("divergence", "divergence_deferred"),
-    "runtime/schedules.py": _unit("schedules"),
+    "runtime/schedules.py": _unit("schedules", "resumed_rates"),
     "runtime/augment.py": _unit("paired_lmdb"),
     # the sampler
     "data/patches.py": _unit("places", "patches", "loaders", "paired_lmdb"),
     "data/mixing.py": _unit("paired_lmdb"),
     "data/lmdb_patches.py": _unit("lmdb_patches", "paired_lmdb"),
     "runtime/loaders.py": _unit("loaders", "patches"),
-    "runtime/samples.py": _unit("loaders", "patches", "paired_lmdb"),
+    "runtime/samples.py": _unit("loaders", "image_names", "patches", "paired_lmdb"),
     # the checkpoints
     "checkpoint.py": _unit("checkpoint"),
     "models/checkpointing.py": _unit("checkpointing", *_MODELS),

@@ -139,6 +139,17 @@ def test_files_are_read_to_the_cpu_and_never_with_code(tmp_path, monkeypatch):
     assert asked == [{"map_location": "cpu", "weights_only": True}]
 
 
+@pytest.mark.parametrize(("numbers", "fits"), [(200, True), (201, False)])
+def test_tensors_may_be_eight_times_their_file(tmp_path, monkeypatch, numbers, fits):
+    (tmp_path / "w.pth").write_bytes(bytes(100))
+    monkeypatch.setattr(torch, "load", lambda path, **options: {"params": {"a": torch.zeros(1).expand(numbers)}})
+    if fits:  # 800 bytes: tied weights share memory
+        assert load_weights(tmp_path / "w.pth").state["a"].shape == (numbers,)
+        return
+    with pytest.raises(CheckpointError, match="has 100 bytes and describes tensors of 804"):
+        load_weights(tmp_path / "w.pth")
+
+
 def test_a_refused_object_is_named(tmp_path, monkeypatch):
     torch.save({"params": _Evil()}, tmp_path / "evil.pth")
     with pytest.raises(CheckpointError, match=r"or holds the Python object [\w.]+\. Only tensors"):

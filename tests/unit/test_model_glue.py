@@ -188,6 +188,16 @@ def test_gradients_are_gone_before_a_step(build, monkeypatch):
     assert all(gradient is None for gradient in seen)
 
 
+def test_the_backward_pass_knows_whether_it_goes_through_the_encoder(build, monkeypatch):
+    asked, inner = [], restoration_model.backward_region
+    monkeypatch.setattr(
+        restoration_model, "backward_region", lambda *a, **options: asked.append(options) or inner(*a, **options)
+    )
+    for overrides in ((), ALONE):
+        train(build(*overrides), [1])
+    assert asked == [{"encoder": True}, {"encoder": False}]
+
+
 def test_batches_of_a_new_size_are_said_once(build, said):
     model = build(*ALONE)
     train(model, range(1, 3))
@@ -304,7 +314,7 @@ def test_a_state_is_taken_up_whole(build, tmp_path, said):
     fresh = build("train:runtime={precision: {student: fp16, frozen: fp32}}")
     del state["dckd"]["loss_scale"], state["dckd"]["history"]
     fresh.resume_training(state)
-    assert fresh.scaler.get_scale() == 2.0**20
+    assert (fresh.scaler.get_scale(), fresh.scaler.get_growth_interval()) == (2.0**20, 500)
     assert fresh.history.updates == 0
     assert "the training state holds no history model: it starts as a copy of the resumed student" in said
 

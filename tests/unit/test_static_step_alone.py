@@ -31,8 +31,8 @@ class Net(nn.Module):
 
 
 class Run:
-    def __init__(self, record=record_operations) -> None:
-        self.net, self.generators, self.calls = Net(), Generators(7), 0
+    def __init__(self, record=record_operations, net: Net | None = None) -> None:
+        self.net, self.generators, self.calls = net or Net(), Generators(7), 0
         self.step = StaticStep(self.compute, self.net, self.generators, torch.device("cpu"), record)
 
     def compute(self, x: torch.Tensor) -> ObjectiveValues:
@@ -98,6 +98,21 @@ def test_what_cannot_be_recorded_says_why_and_leaves_no_trace(error, reason):
     assert run.net.passes.tolist() == [0.0]
     assert torch.equal(torch.get_rng_state(), streams[0])
     assert torch.equal(run.generators.on("cpu").get_state(), streams[1])
+
+
+class Assigning(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes = self.passes + 1.0
+        return self.weight * x + self.frozen
+
+
+def test_a_buffer_that_is_assigned_is_put_back_and_named():
+    net = Assigning()
+    passes = net.passes
+    with pytest.raises(NotRecordable, match="the student assigns its buffer 'passes' anew"):
+        Run(net=net).step([part(1.0)])
+    assert net.passes is passes
+    assert passes.tolist() == [0.0]
 
 
 def test_processes_share_gradients_and_refusals(monkeypatch):
