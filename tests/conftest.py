@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,17 @@ def golden(shared: Path):
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _a_process_as_it_starts() -> Iterator[None]:
+    """A test leaves neither random numbers nor a precision to the next one: which that is differs from run to run."""
     torch.manual_seed(0)
+    _pytorch_precision()
+    yield
+    _pytorch_precision()
+
+
+def _pytorch_precision() -> None:
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,14 +20,6 @@ from tests.models import BATCH
 AS_IT_COMES, OFF, ON = (False, True), (False, False), (True, True)
 
 
-@pytest.fixture(autouse=True)
-def _flags_as_pytorch_has_them():
-    assert tf32_allowed() == AS_IT_COMES
-    yield
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = True
-
-
 @pytest.mark.parametrize("found", ["highest", "high", "medium"])
 def test_switches_are_put_back(found):
     torch.set_float32_matmul_precision(found)
