@@ -22,30 +22,7 @@ from dckd_basicsr.checkpoint import load_weights
 from dckd_basicsr.cli import main
 from dckd_basicsr.errors import CheckpointError
 from dckd_basicsr.foreign_pickle import read_foreign_checkpoint
-from tests.tiny import write_job
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_job(tmp_path_factory.mktemp("malicious")).parent
-
-
-@pytest.fixture
-def job(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path / "job")
-    monkeypatch.chdir(tmp_path / "job")
-    return tmp_path / "job"
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(arguments) == 1
-    message = capsys.readouterr().err
-    assert "basicsr: error:" in message
-    assert "Traceback" not in message
-    assert not Path("experiments").exists()
-    assert not Path("ran").exists()
-    return message
-
+from tests.refusal import refused
 
 # --- checkpoints that would run something
 

@@ -170,7 +170,9 @@ def test_as_many_are_kept_as_asked_for(tmp_path, count):
 
 
 def test_what_somebody_else_removed_is_no_error(tmp_path):
-    Checkpoints._remove([tmp_path / "gone"])
+    (tmp_path / "there").touch()
+    Checkpoints._remove([tmp_path / "gone", tmp_path / "there"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_earlier_run_is_archived_aloud(tmp_path, warnings):
