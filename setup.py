@@ -36,6 +36,7 @@ setup(
         "lmdb",
         "numpy",
         "opencv-python",
+        "pydantic>=2.7,<3",
         "pyyaml",
         "safetensors",
         "scipy",

@@ -5,11 +5,12 @@ networks, and puts its training loop in the place of BasicSR's ``train_pipeline`
 both understand this package's option files.
 """
 
-from . import compat
+from . import install
 
-compat.prepare_import()  # before anything of basicsr is imported
+install.prepare_import()  # before anything of basicsr is imported
 
-from . import archs, config, data, distill, losses, metrics, models, runtime, training  # noqa: E402
+from . import archs, config, data, distill, inference, losses, metrics, models, training  # noqa: E402
+from .data.lmdb.pack_id import refuse_two_packs  # noqa: E402
 from .errors import (  # noqa: E402
     CheckpointError,
     ConfigError,
@@ -19,12 +20,13 @@ from .errors import (  # noqa: E402
     ProcessError,
     TrainingDiverged,
 )
+from .training.loop import train_pipeline  # noqa: E402
 from .version import __version__  # noqa: E402
 
-compat.prepare_lmdb_backend(data.refuse_two_packs)
-compat.prepare_pipelines()
-compat.replace_parse_options(config.parse_options)
-compat.replace_train_pipeline(training.train_pipeline)
+install.prepare_lmdb_backend(refuse_two_packs)
+install.prepare_pipelines()
+install.replace_parse_options(config.parse_options)
+install.replace_train_pipeline(train_pipeline)
 
 __all__ = [
     "CheckpointError",
@@ -39,9 +41,9 @@ __all__ = [
     "config",
     "data",
     "distill",
+    "inference",
     "losses",
     "metrics",
     "models",
-    "runtime",
     "training",
 ]

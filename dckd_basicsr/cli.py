@@ -21,9 +21,9 @@ _PIPELINES = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    from .config.command import add_config_parser
-    from .convert import add_convert_parser
-    from .data.commands import add_prepare_parser
+    from .commands.config import add_config_parser
+    from .commands.convert import add_convert_parser
+    from .prepare.commands import add_prepare_parser
 
     parser = argparse.ArgumentParser(
         prog="basicsr",
@@ -122,13 +122,13 @@ def _without_output(error: OSError) -> int:
 
 def _pipeline(name: str, arguments: list[str]) -> int:
     """Run a pipeline; it reads ``sys.argv`` through this package's ``parse_options``."""
-    from .runtime import processes
+    from .training import processes
 
     sys.argv = [f"basicsr {name}", *arguments]
     root = str(Path.cwd())
     try:
         if name == "train":
-            from .training import train_pipeline
+            from .training.loop import train_pipeline
 
             train_pipeline(root)
         else:
@@ -145,12 +145,12 @@ def _pipeline(name: str, arguments: list[str]) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from .demo import run_demo
+    from .commands.demo import run_demo
 
     return run_demo(options.out)
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from .doctor import run_doctor
+    from .commands.doctor import run_doctor
 
     return run_doctor()

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dckd_basicsr.data import LmdbImages
-from dckd_basicsr.data.images import Image
+from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.data.photos.images import Image
 
 __all__ = ["contents", "photo", "save", "three_photos"]
 

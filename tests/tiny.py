@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 
 STUDENT = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
 TEACHER = {**STUDENT, "num_feat": 12, "num_block": 2}

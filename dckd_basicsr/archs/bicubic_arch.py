@@ -7,7 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ..bicubic import bicubic_matrix
-from ..compat import register
+from ..install import register
 from .facts import ArchFacts
 
 __all__ = ["Bicubic"]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..compat import register
 from ..errors import ConfigError
+from ..install import register
 from .facts import ArchFacts
 from .nafnet_blocks import NAFBlock
 

@@ -10,9 +10,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..checkpoint import load_weights
-from ..compat import register
 from ..errors import CheckpointError
+from ..install import register
+from ..weight_files import load_weights
 from .facts import ArchFacts
 from .recognize import recognize
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ..buffers import writable
+from .buffers import writable
 
 __all__ = ["without_values"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import cv2
 
-from ..data.headers import image_sizes
-from ..data.lmdb_reader import read_meta_info
+from ..data.lmdb.reader import read_meta_info
+from ..data.photos.headers import image_sizes
 from ..errors import DatasetError
 from ..metrics.sizes import least_side, wants_larger
 from .keys import PAIRED_TYPES, SINGLE_TYPE

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import pack_problems, paired_folder_problems, paired_lmdb_problems, read_meta
-from ..data.file_lists import list_problems, read_list
-from ..data.payload import RAW
-from ..data.preflight import paired_list_problems
+from ..data.lmdb.pack_id import pack_problems
+from ..data.lmdb.payload import RAW
+from ..data.lmdb.reader import read_meta
+from ..data.photos.file_lists import list_problems, read_list
+from ..data.preflight import paired_folder_problems, paired_list_problems, paired_lmdb_problems
 from ..errors import DatasetError
 from ..kinds import is_own
 from .evaluation import is_evaluated, single_problems, size_problems

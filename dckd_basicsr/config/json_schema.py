@@ -15,9 +15,9 @@ from basicsr.utils import registry
 
 from ..archs.vqgan_layout import DDConfig
 from ..distill.objective import TERM_KEYS
-from ..docstrings import arguments_of, summary_of
 from ..kinds import extra_keys, own_models
 from .components import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, Kind
+from .docstrings import arguments_of, summary_of
 from .inherit import BASE, REPLACE
 from .key_docs import BLOCKS, DESCRIPTIONS
 from .keys import (

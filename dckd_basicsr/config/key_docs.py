@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..docstrings import arguments_of, prose_of
+from .docstrings import arguments_of, prose_of
 from .inherit import BASE, REPLACE
 from .keys import DIST, LOGGER, PAIRED, PATH, SETTINGS, TILE, TOP, TRAIN, VAL
 from .problems import show

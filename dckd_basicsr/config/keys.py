@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from ..distill.objective import TERM_KEYS
 from ..distill.settings import ConsistencySettings, EncoderSettings, HistorySettings, NegativesSettings
-from ..runtime.acceleration import RuntimeSettings
-from ..runtime.divergence import DivergenceSettings
-from ..runtime.processes import DistSettings
-from ..runtime.tiling import TileSettings
+from ..inference.tiling import TileSettings
+from ..training.divergence import DivergenceSettings
+from ..training.processes import DistSettings
+from ..training.runtime import RuntimeSettings
 
 __all__ = [
     "AT_LEAST",

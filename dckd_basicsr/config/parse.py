@@ -13,7 +13,7 @@ import torch
 
 from ..distill.settings import settings_from
 from ..kinds import is_own
-from ..runtime import processes
+from ..training import processes
 from .check import check_options
 from .defaults import fill_defaults
 from .problems import block_of

@@ -20,9 +20,9 @@ from ..archs import (
     recognize,
     vqgan_options_from_state,
 )
-from ..checkpoint import load_training_state, load_weights, misfits
 from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
+from ..weight_files import load_training_state, load_weights, misfits
 from .channels import loaded_channel_problems
 from .components import network_problems
 from .keys import TAUGHT_TERMS, VQGAN_TERMS

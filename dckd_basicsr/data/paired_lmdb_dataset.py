@@ -12,11 +12,11 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
-from ..compat import register
 from ..errors import DatasetError
-from .lmdb_patches import LmdbPatches
+from ..install import register
+from .lmdb.pack_id import refuse_two_packs
+from .lmdb.patches import LmdbPatches
 from .mixing import Mixture
-from .pack_id import refuse_two_packs
 from .paired_patch_dataset import to_tensor
 from .patches import PatchRequest, Place
 from .preflight import pair_problems
@@ -29,7 +29,7 @@ class PairedLMDBDataset(Dataset):
     """LQ and GT images from LMDBs of `basicsr prepare`, PNG or raw; several pairs of databases make one set.
 
     In training it is indexed with a :class:`PatchRequest` and returns the patch as it is stored, with the flips it is
-    to get; ``runtime/augment.py`` makes of it, on the device, what :class:`PairedPatchDataset` gives for the request.
+    to get; ``data/augment.py`` makes of it, on the device, what :class:`PairedPatchDataset` gives for the request.
     Indexed with a number it returns that whole pair, as :class:`PairedPatchDataset` does.
 
     Args:

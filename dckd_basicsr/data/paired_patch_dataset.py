@@ -14,11 +14,11 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..compat import register
 from ..errors import DatasetError
-from .images import Image, stored_pixels
-from .pack_id import refuse_two_packs
+from ..install import register
+from .lmdb.pack_id import refuse_two_packs
 from .patches import PatchRequest, Place
+from .photos.images import Image, stored_pixels
 from .reflect import at_least
 
 __all__ = ["PairedPatchDataset", "to_tensor"]

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import DatasetError
-from .file_lists import list_problems, listed_pair, read_list
-from .images import read_image
-from .lmdb_reader import LmdbImages, read_meta_info
-from .orientation import file_orientation
-from .pack_id import pack_problems
-from .payload import Shape
+from .lmdb.pack_id import pack_problems
+from .lmdb.payload import Shape
+from .lmdb.reader import LmdbImages, read_meta_info
+from .photos.file_lists import list_problems, listed_pair, read_list
+from .photos.images import read_image
+from .photos.orientation import file_orientation
 
 __all__ = ["pair_problems", "paired_folder_problems", "paired_list_problems", "paired_lmdb_problems"]
 

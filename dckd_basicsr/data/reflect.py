@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .images import Image
+from .photos.images import Image
 
 __all__ = ["at_least"]
 

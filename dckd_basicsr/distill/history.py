@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..buffers import follow
+from ..archs.buffers import follow
 from .settings import HistorySettings
 
 __all__ = ["HistoryModel"]

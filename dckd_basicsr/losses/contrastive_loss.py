@@ -9,7 +9,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ..compat import register
+from ..install import register
 
 __all__ = ["DEFAULT_WEIGHTS", "ContrastTerms", "ContrastiveLoss", "contrast_terms", "contrastive_ratio"]
 

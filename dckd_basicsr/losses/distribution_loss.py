@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ..compat import register
+from ..install import register
 
 __all__ = ["DistributionLoss", "Form", "code_cross_entropy"]
 

@@ -7,7 +7,7 @@ import math
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from ..compat import register
+from ..install import register
 
 __all__ = ["PSNRLoss", "psnr_loss"]
 

@@ -17,7 +17,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.ndimage import correlate1d
 
-from ..compat import register
+from ..install import register
 from .image_pair import Image, image_pair
 
 __all__ = ["calculate_ssim_3d"]

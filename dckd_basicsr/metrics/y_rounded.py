@@ -12,8 +12,8 @@ import numpy as np
 from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from ..compat import register
 from ..errors import DatasetError
+from ..install import register
 from .image_pair import Image, image_pair
 
 __all__ = ["calculate_psnr_y_rounded", "calculate_ssim_y_rounded", "rounded_y"]

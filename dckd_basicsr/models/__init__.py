@@ -1,8 +1,8 @@
 """BasicSR models: thin glue between option files and the method."""
 
+from ..training.stock import improve_base_model
 from .dckd_model import DCKDModel
 from .restoration_model import RestorationModel
-from .stock import improve_base_model
 
 improve_base_model()
 

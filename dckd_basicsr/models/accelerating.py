@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..archs.facts import facts_of
+from ..archs.tf32 import tf32_allowed
+from ..data.loaders import patch_stages
 from ..distill import HistoryModel
 from ..distill.chunking import widest_layer
-from ..runtime.acceleration import arrange, arrange_encoder, set_float32
-from ..runtime.budget import shown, step_budget
-from ..runtime.compiling import compile_blocks, recompute
-from ..runtime.loaders import patch_stages
-from ..runtime.static_step import Record, StaticStep, record_cuda_graph
-from ..tf32 import tf32_allowed
+from ..training.budget import shown, step_budget
+from ..training.compiling import compile_blocks, recompute
+from ..training.runtime import arrange, arrange_encoder, set_float32
+from ..training.step_runner import Record, StaticStep, record_cuda_graph
 
 if TYPE_CHECKING:
     from .restoration_model import RestorationModel

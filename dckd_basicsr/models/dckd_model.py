@@ -12,8 +12,6 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
 from ..archs import VQGAN, facts_of, vqgan_options_from_state
-from ..checkpoint import load_into, load_weights
-from ..compat import register
 from ..distill import (
     ConsistencySettings,
     DistillParts,
@@ -26,8 +24,10 @@ from ..distill import (
     settings_from,
 )
 from ..errors import ConfigError
+from ..install import register
 from ..kinds import Distilling
-from ..runtime.acceleration import region
+from ..training.runtime import region
+from ..weight_files import load_into, load_weights
 from .restoration_model import RestorationModel
 
 __all__ = ["DCKDModel"]

@@ -15,27 +15,27 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from ..archs.buffers import follow
 from ..archs.facts import ArchFacts, facts_of
-from ..buffers import follow
-from ..compat import register
 from ..config.channels import loaded_channel_problems
+from ..data.augment import images_on
+from ..data.loaders import accumulation, patch_stages
 from ..distill import DistillParts, DistillStep, Drawn, Generators, Objective, ObjectiveValues, settings_from
 from ..errors import ConfigError
+from ..inference.restore import restorer
+from ..inference.validation import validate
+from ..inference.validation_record import ValidationRecord
+from ..install import register
 from ..kinds import OwnModel
-from ..runtime.acceleration import RuntimeSettings, backward_region, lay_out, may_fuse, region, settled
-from ..runtime.augment import images_on
-from ..runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
-from ..runtime.flat import KeptBuffers
-from ..runtime.loaders import accumulation, patch_stages
-from ..runtime.processes import gather, take_from_first
-from ..runtime.run_folder import goes_on_from_checkpoint, goes_on_in_place
-from ..runtime.schedules import build_schedule, schedule_state
-from ..runtime.static_step import NotRecordable, StaticStep, on_recording_stream
-from ..runtime.validation_record import ValidationRecord
+from ..training.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
+from ..training.flat import KeptBuffers
+from ..training.processes import gather, take_from_first
+from ..training.run_folder import goes_on_from_checkpoint, goes_on_in_place
+from ..training.runtime import RuntimeSettings, backward_region, lay_out, may_fuse, region, settled
+from ..training.schedules import build_schedule, schedule_state
+from ..training.state import initial_rates, of_this_process, with_present_options
+from ..training.step_runner import NotRecordable, StaticStep, on_recording_stream
 from .accelerating import accelerate
-from .checkpointing import initial_rates, of_this_process, with_present_options
-from .restoring import restorer
-from .validation import validate
 
 __all__ = ["RestorationModel"]
 
@@ -265,7 +265,7 @@ class RestorationModel(OwnModel, SRModel):
         self.optimizers.append(self.optimizer_g)
 
     def setup_schedulers(self) -> None:
-        """A schedule by name, see ``runtime/schedules.py``."""
+        """A schedule by name, see ``training/schedules.py``."""
         options = self.opt["train"]["scheduler"]
         self.schedulers.extend(build_schedule(optimizer, options) for optimizer in self.optimizers)
 
@@ -354,7 +354,7 @@ class RestorationModel(OwnModel, SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Restore ``self.lq`` with the moving average if there is one, as ``val`` says: see ``models/restoring.py``."""
+        """Restore ``self.lq`` with the moving average, if there is one, as ``val`` says; see ``restore.py``."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
         self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import atomic_write
+from ..weight_files import atomic_write
 
 __all__ = ["Box", "Panel", "comparison_strip", "stack_strips", "write_png"]
 

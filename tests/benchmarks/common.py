@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import dckd_basicsr  # (before anything of basicsr)
-from dckd_basicsr.data.images import Image
+from dckd_basicsr.data.photos.images import Image
 
 __all__ = ["machine", "medians", "paired_rounds", "photo", "ratios", "write_json"]
 

@@ -22,12 +22,13 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from dckd_basicsr.data import LmdbImages, prepare_sr
+from dckd_basicsr.data.augment import images_on
+from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset, collate
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.data.patches import PatchRequest, PatchSampler, Stage
-from dckd_basicsr.runtime.augment import images_on
-from dckd_basicsr.runtime.samples import NamedSamples
+from dckd_basicsr.data.samples import NamedSamples
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 
 from .common import machine, medians, paired_rounds, photo, ratios, write_json
 

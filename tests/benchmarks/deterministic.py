@@ -4,7 +4,7 @@
         [--json FILE]
 
 The step is forward and backward with every term in float32, launched operation by operation; the switches are those of
-``training.py``. Rounds alternate between the two; medians of milliseconds.
+``training/loop.py``. Rounds alternate between the two; medians of milliseconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from dckd_basicsr.training import set_determinism
+from dckd_basicsr.training.loop import set_determinism
 from tests.benchmarks.recipes import RECIPES
 from tests.benchmarks.step import RuntimeSettings, build, machine, timed, variant
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from dckd_basicsr.runtime.budget import step_budget
-from dckd_basicsr.tf32 import tf32
+from dckd_basicsr.archs.tf32 import tf32
+from dckd_basicsr.training.budget import step_budget
 
 if TYPE_CHECKING:
     from .step import Job

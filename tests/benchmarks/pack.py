@@ -27,8 +27,8 @@ from typing import Any
 import cv2
 
 from dckd_basicsr.bicubic import imresize_uint8
-from dckd_basicsr.data import prepare_sr
-from dckd_basicsr.data.subimages import crop_grid, subimage_key
+from dckd_basicsr.prepare.sets.sr import prepare_sr
+from dckd_basicsr.prepare.subimages import crop_grid, subimage_key
 
 from .common import machine, medians, paired_rounds, photo, ratios, write_json
 

@@ -38,10 +38,12 @@ from torch.profiler import ProfilerActivity, profile
 
 import dckd_basicsr  # (before anything of basicsr)
 from dckd_basicsr.archs import VQGAN, facts_of
+from dckd_basicsr.archs.tf32 import tf32
 from dckd_basicsr.distill import DistillParts, DistillStep, FrozenEncoder, Generators, HistoryModel, Objective
 from dckd_basicsr.distill.chunking import widest_layer
 from dckd_basicsr.distill.objective import ObjectiveValues
-from dckd_basicsr.runtime.acceleration import (
+from dckd_basicsr.training.compiling import compile_blocks
+from dckd_basicsr.training.runtime import (
     PrecisionSettings,
     RuntimeSettings,
     arrange,
@@ -50,9 +52,7 @@ from dckd_basicsr.runtime.acceleration import (
     region,
     settled,
 )
-from dckd_basicsr.runtime.compiling import compile_blocks
-from dckd_basicsr.runtime.static_step import StaticStep
-from dckd_basicsr.tf32 import tf32
+from dckd_basicsr.training.step_runner import StaticStep
 from tests.benchmarks.limits import ceilings, rates, work
 from tests.benchmarks.published_step import published_losses
 from tests.benchmarks.recipes import RECIPES, Recipe

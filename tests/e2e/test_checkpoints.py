@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.weight_files import load_state
 from tests.tiny import run, write_job
 
 TRAIN = ("train", "-opt", "job.yml")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import dckd_basicsr
-from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.config import load_yaml, option_problems
+from dckd_basicsr.weight_files import load_state
 from tests.tiny import run, write_job
 
 TERMS = ("l_pix", "l_logits", "l_contrast", "l_dist", "l_consist", "l_total", "d_teacher", "d_negative")
@@ -147,7 +147,7 @@ def test_basicsr_trains_after_import_under_both_names(tmp_path):
         import dckd_basicsr
         import basicsr
         from basicsr.train import train_pipeline
-        assert basicsr.train_pipeline is train_pipeline is dckd_basicsr.training.train_pipeline
+        assert basicsr.train_pipeline is train_pipeline is dckd_basicsr.training.loop.train_pipeline
         train_pipeline(".")
         """,
         "logger:save_checkpoint_freq=1",
@@ -161,7 +161,7 @@ def test_basicsrs_own_loop_trains_this_packages_model(tmp_path):
     done = script(
         tmp_path,
         """
-        from dckd_basicsr.compat import stock_train_pipeline
+        from dckd_basicsr.install import stock_train_pipeline
         import basicsr.train
         own = basicsr.train.__dict__["create_train_val_dataloader"]
         basicsr.train.create_train_val_dataloader = lambda *a: print("BasicSR's loaders") or own(*a)

@@ -23,7 +23,7 @@ import pytest
 import torch
 import yaml
 
-from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.weight_files import load_state
 from tests.tiny import job_options, run, write_job
 
 STUDENT = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.e2e.test_exact_resume import compare, kill_after, write_run
 from tests.tiny import run, write_job, write_photos
 

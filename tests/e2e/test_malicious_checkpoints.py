@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import torch
 
-from dckd_basicsr.checkpoint import load_weights
 from dckd_basicsr.cli import main
 from dckd_basicsr.errors import CheckpointError
 from dckd_basicsr.foreign_pickle import read_foreign_checkpoint
+from dckd_basicsr.weight_files import load_weights
 from tests.refusal import refused
 
 # --- checkpoints that would run something

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.weight_files import load_state
 from tests.tiny import job_options, run, write_job, write_photos
 
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -31,7 +31,7 @@ def job(tmp_path_factory) -> Path:
     """The tiny job with plain SGD, so that weights show gradients, and five validation images of two sizes."""
     folder = tmp_path_factory.mktemp("processes")
     write_job(folder)
-    from dckd_basicsr.data import prepare_sr
+    from dckd_basicsr.prepare.sets.sr import prepare_sr
 
     photos = write_photos(folder / "odd", 3)
     write_photos(folder / "more", 2, (48, 60))

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.weight_files import load_state
 from tests.tiny import job_options, run, write_job
 
 # GT patch and total batch: 16 px x 4 up to 2, 24 px x 2 up to 5, 32 px x 2 from 6

@@ -13,8 +13,8 @@ import pytest
 from basicsr.metrics import calculate_metric
 
 from dckd_basicsr.config import find_options, load_yaml
-from dckd_basicsr.data.prepare_gopro import GOPRO_COUNTS
-from dckd_basicsr.data.prepare_rain13k import RAIN13K_COUNTS
+from dckd_basicsr.prepare.sets.gopro import GOPRO_COUNTS
+from dckd_basicsr.prepare.sets.rain13k import RAIN13K_COUNTS
 from tests.e2e.layouts import (
     BENCHMARKS,
     RAIN_SETS,
@@ -85,7 +85,7 @@ def sr(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> J
     job = Job(tmp_path_factory.mktemp("sr"), patch)
     write_div2k(job.folder / "DIV2K", ["0001", "0002", "0003"], ["0801", "0802"])
     write_benchmarks(job.folder / "datasets")
-    patch.setattr(sys.modules["dckd_basicsr.data.prepare_div2k"], "_PHOTOS", 3)  # the function has the module's name
+    patch.setattr(sys.modules["dckd_basicsr.prepare.sets.div2k"], "_PHOTOS", 3)  # the function has the module's name
     job.basicsr(
         "prepare", "div2k", "DIV2K", "datasets/DIV2K", "--scale", "4", "--crop", "32", "--step", "32", "--workers", "0"
     )  # fmt: skip

@@ -13,7 +13,7 @@ from basicsr.archs import build_network
 
 from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.config import find_options, load_yaml
-from dckd_basicsr.data import prepare_paired
+from dckd_basicsr.prepare.sets.paired import prepare_paired
 from tests.tiny import LAYOUT, run, write_photos
 
 SMALL = {

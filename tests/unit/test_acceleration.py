@@ -13,8 +13,9 @@ from dckd_basicsr.archs import VQGAN, ArchFacts
 from dckd_basicsr.distill import FrozenEncoder
 from dckd_basicsr.distill.chunking import widest_layer
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.runtime import acceleration
-from dckd_basicsr.runtime.acceleration import (
+from dckd_basicsr.training import runtime as acceleration
+from dckd_basicsr.training.compiling import can_compile, recompute, repeated_blocks
+from dckd_basicsr.training.runtime import (
     PrecisionSettings,
     RuntimeSettings,
     arrange,
@@ -23,7 +24,6 @@ from dckd_basicsr.runtime.acceleration import (
     region,
     settled,
 )
-from dckd_basicsr.runtime.compiling import can_compile, recompute, repeated_blocks
 from tests.tiny import LAYOUT, STUDENT
 
 SWINIR = {

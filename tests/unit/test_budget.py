@@ -10,7 +10,7 @@ from torch import nn
 from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.distill import DistillParts, FrozenEncoder, Generators, HistoryModel, Need, NegativesSettings
 from dckd_basicsr.distill.chunking import widest_layer
-from dckd_basicsr.runtime.budget import multiply_adds, shown, step_budget
+from dckd_basicsr.training.budget import multiply_adds, shown, step_budget
 from tests.tiny import LAYOUT
 
 

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.config.defaults import fill_defaults
 from dckd_basicsr.config.files import file_problems
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import METRICS, STUDENT, write_photos
 
 

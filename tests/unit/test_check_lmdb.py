@@ -12,10 +12,11 @@ from basicsr.data import build_dataset
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.config.defaults import fill_defaults
 from dckd_basicsr.config.files import file_problems
-from dckd_basicsr.data import LmdbWriter, prepare_sr
-from dckd_basicsr.data.images import encode_png
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset
+from dckd_basicsr.data.photos.images import encode_png
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.sets.sr import prepare_sr
+from dckd_basicsr.prepare.writer import LmdbWriter
 from tests.tiny import job_options, write_photos
 
 

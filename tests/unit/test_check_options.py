@@ -16,9 +16,9 @@ import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from dckd_basicsr.checkpoint import Weights, load_weights
 from dckd_basicsr.config import apply_overrides, check_options, option_problems, parse_options, weights
 from dckd_basicsr.errors import ConfigError
+from dckd_basicsr.weight_files import Weights, load_weights
 from tests.unit.mistakes import MISTAKES
 
 METRIC = {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dckd_basicsr.checkpoint import (
+from dckd_basicsr.errors import CheckpointError
+from dckd_basicsr.weight_files import (
     atomic_write,
     load_into,
     load_state,
@@ -23,7 +24,6 @@ from dckd_basicsr.checkpoint import (
     misfits,
     save_state,
 )
-from dckd_basicsr.errors import CheckpointError
 
 STATE = {"a.weight": torch.arange(4.0).half(), "count": torch.tensor(3)}
 

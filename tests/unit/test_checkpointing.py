@@ -11,16 +11,16 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.errors import TrainingDiverged
-from dckd_basicsr.models.checkpointing import (
+from dckd_basicsr.training.random_state import random_state
+from dckd_basicsr.training.state import (
     of_this_process,
     restore_streams,
     training_state,
     with_present_options,
     write_weights,
 )
-from dckd_basicsr.runtime.random_state import random_state
+from dckd_basicsr.weight_files import load_state
 
 
 @pytest.fixture

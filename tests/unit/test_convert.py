@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.checkpoint import load_weights
 from dckd_basicsr.cli import main
-from dckd_basicsr.convert import convert_vqgan
+from dckd_basicsr.commands.convert import convert_vqgan
 from dckd_basicsr.errors import CheckpointError
 from dckd_basicsr.foreign_pickle import read_foreign_checkpoint
+from dckd_basicsr.weight_files import load_weights
 from tests.tiny import LAYOUT
 
 

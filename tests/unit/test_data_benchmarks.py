@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dckd_basicsr.data import LmdbImages, prepare_sr
+from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.benchmarks import common, data, pack
 
 

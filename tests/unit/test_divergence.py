@@ -7,9 +7,9 @@ import logging
 import pytest
 import torch
 
-from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.errors import TrainingDiverged
-from dckd_basicsr.runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm, non_finite
+from dckd_basicsr.training.divergence import DivergenceGuard, DivergenceSettings, gradient_norm, non_finite
+from dckd_basicsr.weight_files import load_state
 
 NAN = float("nan")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dckd_basicsr.errors import TrainingDiverged
-from dckd_basicsr.runtime.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
+from dckd_basicsr.training.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 
 NAN = float("nan")
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dckd_basicsr.archs import ArchFacts
-from dckd_basicsr.models.restoring import restorer
-from dckd_basicsr.runtime.ensemble import run_ensembled
+from dckd_basicsr.inference.ensemble import run_ensembled
+from dckd_basicsr.inference.restore import restorer
 
 
 def enlarge(x):

@@ -9,8 +9,8 @@ import torch
 
 from dckd_basicsr.distill import Generators
 from dckd_basicsr.distill.objective import ObjectiveValues
-from dckd_basicsr.runtime import static_step
-from dckd_basicsr.runtime.static_step import NotRecordable, StaticStep, record_cuda_graph
+from dckd_basicsr.training import step_runner as static_step
+from dckd_basicsr.training.step_runner import NotRecordable, StaticStep, record_cuda_graph
 
 
 class State:

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from dckd_basicsr.runtime.grouping import WINDOW, equal_sizes, joined
+from dckd_basicsr.inference.grouping import WINDOW, equal_sizes, joined
 
 
 def samples(*widths):

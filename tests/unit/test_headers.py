@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from dckd_basicsr.data import tiff
-from dckd_basicsr.data.headers import Header, picture_end, read_header
-from dckd_basicsr.data.images import Image, decode_image
-from dckd_basicsr.data.orientation import file_orientation, orientation
-from dckd_basicsr.data.tiff import strips_are_sound, without_orientation
+from dckd_basicsr.data.photos import tiff
+from dckd_basicsr.data.photos.headers import Header, picture_end, read_header
+from dckd_basicsr.data.photos.images import Image, decode_image
+from dckd_basicsr.data.photos.orientation import file_orientation, orientation
+from dckd_basicsr.data.photos.tiff import strips_are_sound, without_orientation
 from dckd_basicsr.errors import DatasetError
 
 SIZE = (37, 52)
@@ -167,7 +167,7 @@ def test_orientation_of_other_files_is_not_applied(format: str, options: dict[st
 
 
 def test_headers_are_read_from_files_as_well(tmp_path: Path) -> None:
-    from dckd_basicsr.data.inspection import header_of
+    from dckd_basicsr.prepare.inspection import header_of
 
     for number, data in enumerate(KINDS.values()):
         (tmp_path / str(number)).write_bytes(data)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dckd_basicsr.runtime.image_names import image_names, picture_path
-from dckd_basicsr.runtime.samples import NamedSamples
+from dckd_basicsr.data.samples import NamedSamples
+from dckd_basicsr.inference.image_names import image_names, picture_path
 
 
 def named(paths: list[str], listed: bool = True, **opt: object) -> list[str]:

@@ -9,11 +9,11 @@ import pytest
 from jsonschema import Draft7Validator
 
 from dckd_basicsr.config import load_options, load_yaml, option_problems
+from dckd_basicsr.config.docstrings import arguments_of, prose_of, summary_of
 from dckd_basicsr.config.json_schema import json_schema
 from dckd_basicsr.config.key_docs import BLOCKS, DESCRIPTIONS, reference, write_reference
 from dckd_basicsr.config.keys import LOGGER, PAIRED, PATH, SETTINGS, TOP, TRAIN, VAL
 from dckd_basicsr.distill.settings import HistorySettings
-from dckd_basicsr.docstrings import arguments_of, prose_of, summary_of
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "options.md"
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dckd_basicsr.data import LmdbWriter
-from dckd_basicsr.data.keys import MAX_KEY_BYTES, check_key, image_key, keyed_photos, list_photos
+from dckd_basicsr.data.photos.keys import MAX_KEY_BYTES, check_key, image_key, keyed_photos, list_photos
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.writer import LmdbWriter
 
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
     lambda name: not name.startswith(".")

@@ -14,9 +14,9 @@ from dckd_basicsr.config import parse
 from dckd_basicsr.config.check import option_problems
 from dckd_basicsr.config.json_schema import json_schema
 from dckd_basicsr.config.rules import device_problems
+from dckd_basicsr.data.loaders import accumulation, patch_stages
 from dckd_basicsr.kinds import distils, is_own, own_models
 from dckd_basicsr.models import DCKDModel, RestorationModel
-from dckd_basicsr.runtime.loaders import accumulation, patch_stages
 from tests.models import BATCH
 from tests.tiny import job_options
 

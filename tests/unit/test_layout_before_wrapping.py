@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 
 from dckd_basicsr.models import restoration_model
-from dckd_basicsr.runtime import static_step
-from dckd_basicsr.runtime.acceleration import RuntimeSettings
+from dckd_basicsr.training import step_runner as static_step
+from dckd_basicsr.training.runtime import RuntimeSettings
 from tests.models import BATCH
 
 

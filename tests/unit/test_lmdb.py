@@ -19,15 +19,11 @@ import numpy as np
 import pytest
 
 from dckd_basicsr.cli import main
-from dckd_basicsr.data import (
-    LmdbImages,
-    LmdbWriter,
-    lmdb_writers,
-    verify_lmdb,
-    verify_pair,
-)
-from dckd_basicsr.data.images import Image, encode_png
+from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.data.photos.images import Image, encode_png
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.verify import verify_lmdb, verify_pair
+from dckd_basicsr.prepare.writer import LmdbWriter, lmdb_writers
 
 KEYS = ["b", "a/2", "a/10"]
 
@@ -151,8 +147,8 @@ def test_exception_midway_leaves_nothing(tmp_path: Path, error: type[BaseExcepti
 _CHILD = """
 import sys, time
 from pathlib import Path
-from dckd_basicsr.data import LmdbWriter
-from dckd_basicsr.data.parallel import ordered_map
+from dckd_basicsr.prepare.writer import LmdbWriter
+from dckd_basicsr.prepare.parallel import ordered_map
 with LmdbWriter(Path(sys.argv[1]), commit_bytes=1) as writer:
     for i, _ in enumerate(ordered_map(time.sleep, [0.01] * 100000, workers=2)):
         writer.put(f"k{i}", b"x" * 1000, (1, 1, 3))

@@ -11,8 +11,9 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dckd_basicsr.data import LmdbImages, verify_lmdb
-from dckd_basicsr.data.lmdb_pages import page_problem
+from dckd_basicsr.data.lmdb.pages import page_problem
+from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.prepare.verify import verify_lmdb
 from tests.tiny import write_photos
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dckd_basicsr.compat import shared_environment
-from dckd_basicsr.data import lmdb_patches, prepare_sr
-from dckd_basicsr.data.lmdb_patches import LmdbPatches
+from dckd_basicsr.data.lmdb import patches as lmdb_patches
+from dckd_basicsr.data.lmdb.patches import LmdbPatches
 from dckd_basicsr.data.reflect import at_least
+from dckd_basicsr.install import shared_environment
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import write_photos
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.data import loaders
+from dckd_basicsr.data.loaders import accumulation, create_loaders, patch_stages, share_of
 from dckd_basicsr.data.patches import Stage
+from dckd_basicsr.data.samples import NamedSamples
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.runtime import loaders
-from dckd_basicsr.runtime.loaders import accumulation, create_loaders, patch_stages, share_of
-from dckd_basicsr.runtime.samples import NamedSamples
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import write_photos
 
 

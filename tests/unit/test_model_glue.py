@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dckd_basicsr.archs import ArchFacts
-from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.config import parse
 from dckd_basicsr.distill import ConsistencySettings, NegativesSettings
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.models import dckd_model, restoration_model
+from dckd_basicsr.weight_files import load_state
 from tests.models import BATCH, train
 from tests.tiny import LAYOUT
 

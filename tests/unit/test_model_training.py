@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from dckd_basicsr.checkpoint import load_state, load_weights
 from dckd_basicsr.errors import CheckpointError, TrainingDiverged
+from dckd_basicsr.weight_files import load_state, load_weights
 from tests.models import BATCH, tensors, train
 
 

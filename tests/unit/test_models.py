@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from dckd_basicsr.archs import ArchFacts
-from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.config import parse
 from dckd_basicsr.errors import CheckpointError, ConfigError
-from dckd_basicsr.runtime.compiling import can_compile
+from dckd_basicsr.training.compiling import can_compile
+from dckd_basicsr.weight_files import load_state
 from tests.models import BATCH, tensors, train
 
 needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler")

@@ -14,7 +14,7 @@ from torch import nn
 from dckd_basicsr.config import load_yaml, option_problems, packaged_options
 from dckd_basicsr.distill.objective import TERM_KEYS
 from dckd_basicsr.models import DCKDModel
-from dckd_basicsr.runtime.acceleration import RuntimeSettings
+from dckd_basicsr.training.runtime import RuntimeSettings
 
 FILES = packaged_options()
 KINDS = ("edsr", "rcan", "swinir")

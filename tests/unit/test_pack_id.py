@@ -15,23 +15,20 @@ import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
-from dckd_basicsr import compat
+from dckd_basicsr import install as compat
 from dckd_basicsr.cli import main
 from dckd_basicsr.config.files import file_problems
-from dckd_basicsr.data import (
-    LmdbImages,
-    LmdbWriter,
-    lmdb_writers,
-    paired_lmdb_problems,
-    prepare_paired,
-    prepare_sr,
-    verify_pair,
-)
-from dckd_basicsr.data.images import encode_png
-from dckd_basicsr.data.pack_id import pack_problems, refuse_to_split
+from dckd_basicsr.data.lmdb.pack_id import pack_problems, refuse_to_split
+from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
+from dckd_basicsr.data.photos.images import encode_png
+from dckd_basicsr.data.preflight import paired_lmdb_problems
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.sets.paired import prepare_paired
+from dckd_basicsr.prepare.sets.sr import prepare_sr
+from dckd_basicsr.prepare.verify import verify_pair
+from dckd_basicsr.prepare.writer import LmdbWriter, lmdb_writers
 from tests.tiny import write_photos
 
 
@@ -92,8 +89,8 @@ def test_only_lq_differs(tmp_path: Path, photos: Path) -> None:
 
 
 def test_sets_of_one_run_have_ids_of_their_own(tmp_path: Path) -> None:
-    from dckd_basicsr.data.databases import PackSet, pack_databases
-    from dckd_basicsr.data.packing import PhotoJob, pack_settings
+    from dckd_basicsr.prepare.databases import PackSet, pack_databases
+    from dckd_basicsr.prepare.packing import PhotoJob, pack_settings
 
     settings = pack_settings([2], crop=None, step=None)
     sets = []

@@ -18,12 +18,15 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dckd_basicsr import compat
+from dckd_basicsr import install as compat
 from dckd_basicsr.bicubic import imresize_uint8
-from dckd_basicsr.data import LmdbImages, paired_lmdb_problems, prepare_sr, verify_lmdb, verify_pair
-from dckd_basicsr.data.images import Image, decode_image, encode_png
-from dckd_basicsr.data.keys import image_key
+from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.data.photos.images import Image, decode_image, encode_png
+from dckd_basicsr.data.photos.keys import image_key
+from dckd_basicsr.data.preflight import paired_lmdb_problems
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.sets.sr import prepare_sr
+from dckd_basicsr.prepare.verify import verify_lmdb, verify_pair
 
 quickly = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
@@ -174,7 +177,7 @@ def test_any_truncation_is_refused(packed: Path, database: Path, part: float) ->
 _FLIPS = """
 import random, sys
 from pathlib import Path
-from dckd_basicsr.data import verify_lmdb
+from dckd_basicsr.prepare.verify import verify_lmdb
 from dckd_basicsr.errors import DatasetError
 folder, draw = Path(sys.argv[1]), random.Random(0)
 whole = (folder / "data.mdb").read_bytes()

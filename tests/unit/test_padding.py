@@ -8,8 +8,8 @@ from basicsr.archs import build_network
 from torch import nn
 
 from dckd_basicsr.archs import ArchFacts, Bicubic, facts_from_options, facts_of
-from dckd_basicsr.models.padding import pad_to, run_padded
-from dckd_basicsr.models.restoring import restorer
+from dckd_basicsr.inference.padding import pad_to, run_padded
+from dckd_basicsr.inference.restore import restorer
 
 
 class Strict(nn.Module):

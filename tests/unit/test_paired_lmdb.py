@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, default_collate
 
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.data.augment import images_on, turned_rgb
 from dckd_basicsr.data.mixing import Mixture
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset, collate
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.data.patches import PatchRequest, PatchSampler, Stage
+from dckd_basicsr.data.samples import NamedSamples
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.runtime.augment import images_on, turned_rgb
-from dckd_basicsr.runtime.samples import NamedSamples
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import write_photos
 
 

@@ -15,7 +15,7 @@ from basicsr.utils.misc import check_resume
 
 from dckd_basicsr.config import builtin_weights, parse, parse_options
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.runtime import processes
+from dckd_basicsr.training import processes
 
 STOCK: dict[str, Any] = {
     "name": "run",

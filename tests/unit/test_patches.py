@@ -12,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from dckd_basicsr.data import prepare_paired, prepare_sr
-from dckd_basicsr.data.images import Image
+from dckd_basicsr.data.augment import images_on
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset, collate
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.data.patches import PatchRequest, PatchSampler, Stage, stages_from
+from dckd_basicsr.data.photos.images import Image
 from dckd_basicsr.data.reflect import at_least
+from dckd_basicsr.data.samples import NamedSamples
 from dckd_basicsr.errors import ConfigError, DatasetError
-from dckd_basicsr.runtime.augment import images_on
-from dckd_basicsr.runtime.samples import NamedSamples
+from dckd_basicsr.prepare.sets.paired import prepare_paired
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import write_photos
 
 STAGES = [Stage(3, 16, 4), Stage(7, 24, 2), Stage(9, 32, 2)]

@@ -14,20 +14,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dckd_basicsr.compat import shared_environment
-from dckd_basicsr.data import (
-    LmdbImages,
-    LmdbWriter,
-    add_prepare_parser,
-    prepare_sr,
-    read_meta,
-    verify_lmdb,
-    verify_pair,
-)
-from dckd_basicsr.data.images import decode_image, encode_png
+from dckd_basicsr.data.lmdb.payload import decode, encode
+from dckd_basicsr.data.lmdb.reader import LmdbImages, read_meta
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
-from dckd_basicsr.data.payload import decode, encode
+from dckd_basicsr.data.photos.images import decode_image, encode_png
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.install import shared_environment
+from dckd_basicsr.prepare.commands import add_prepare_parser
+from dckd_basicsr.prepare.sets.sr import prepare_sr
+from dckd_basicsr.prepare.verify import verify_lmdb, verify_pair
+from dckd_basicsr.prepare.writer import LmdbWriter
 from tests.tiny import write_photos
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from dckd_basicsr.data import LmdbImages, paired_folder_problems, paired_lmdb_problems
-from dckd_basicsr.data.images import encode_png
+from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.data.photos.images import encode_png
+from dckd_basicsr.data.preflight import paired_folder_problems, paired_lmdb_problems
 from tests.unit.test_lmdb import noise, pack
 
 

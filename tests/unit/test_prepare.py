@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dckd_basicsr.bicubic import imresize_uint8
-from dckd_basicsr.data import add_prepare_parser, prepare_sr, verify_pair
-from dckd_basicsr.data.commands import run_script
-from dckd_basicsr.data.images import Image, decode_image, encode_png, read_image
-from dckd_basicsr.data.parallel import ordered_map
-from dckd_basicsr.data.subimages import check_crop, crop_grid, crop_positions
+from dckd_basicsr.data.photos.images import Image, decode_image, encode_png, read_image
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.commands import add_prepare_parser, run_script
+from dckd_basicsr.prepare.parallel import ordered_map
+from dckd_basicsr.prepare.sets.sr import prepare_sr
+from dckd_basicsr.prepare.subimages import check_crop, crop_grid, crop_positions
+from dckd_basicsr.prepare.verify import verify_pair
 from tests.photos import contents, photo, save, three_photos
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_prep"

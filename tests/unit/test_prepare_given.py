@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from dckd_basicsr.bicubic import imresize_uint8
-from dckd_basicsr.data import prepare_div2k, prepare_sr
-from dckd_basicsr.data.commands import run_script
-from dckd_basicsr.data.images import Image, encode_png, read_image
+from dckd_basicsr.data.photos.images import Image, encode_png, read_image
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.commands import run_script
+from dckd_basicsr.prepare.sets.div2k import prepare_div2k
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.photos import contents, photo, save, three_photos
 
 
@@ -43,7 +44,7 @@ def test_all_photos_that_cannot_be_used_are_told_before_the_work(
     tmp_path: Path, photos: dict[str, Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(tmp_path / "hr")
-    monkeypatch.setattr("dckd_basicsr.data.databases.pack_photo", None)  # nothing is packed
+    monkeypatch.setattr("dckd_basicsr.prepare.databases.pack_photo", None)  # nothing is packed
     with pytest.raises(DatasetError) as caught:
         prepare_sr(tmp_path / "hr", tmp_path / "out", [4], crop=24, step=24, workers=0)
     first, *lines = str(caught.value).splitlines()

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dckd_basicsr.data import LmdbImages, prepare_gopro, prepare_rain13k
-from dckd_basicsr.data.commands import run_script
-from dckd_basicsr.data.prepare_gopro import GOPRO_COUNTS
-from dckd_basicsr.data.prepare_rain13k import RAIN13K_COUNTS
-from dckd_basicsr.data.subimages import crop_grid
+from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.commands import run_script
+from dckd_basicsr.prepare.sets.gopro import GOPRO_COUNTS, prepare_gopro
+from dckd_basicsr.prepare.sets.rain13k import RAIN13K_COUNTS, prepare_rain13k
+from dckd_basicsr.prepare.subimages import crop_grid
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_prep"
 

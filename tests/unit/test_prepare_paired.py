@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
-from dckd_basicsr.data import LmdbImages, prepare_paired, verify_pair
-from dckd_basicsr.data.commands import run_script
-from dckd_basicsr.data.images import Image
-from dckd_basicsr.data.pairing import pair_photos
-from dckd_basicsr.data.templates import Template, padding_differs, suggest_templates
+from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.data.photos.images import Image
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.commands import run_script
+from dckd_basicsr.prepare.sets.paired import prepare_paired
+from dckd_basicsr.prepare.sets.pairing import pair_photos
+from dckd_basicsr.prepare.sets.templates import Template, padding_differs, suggest_templates
+from dckd_basicsr.prepare.verify import verify_pair
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets_prep"
 

@@ -12,7 +12,7 @@ from basicsr.archs import build_network
 
 from dckd_basicsr.archs import ArchFacts, PretrainedNet
 from dckd_basicsr.errors import CheckpointError
-from dckd_basicsr.models.padding import run_padded
+from dckd_basicsr.inference.padding import run_padded
 from tests.tiny import run
 
 

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import torch
 
-from dckd_basicsr.checkpoint import load_state, save_state
-from dckd_basicsr.runtime.random_state import random_state, restore_random_state, seeded
+from dckd_basicsr.training.random_state import random_state, restore_random_state, seeded
+from dckd_basicsr.weight_files import load_state, save_state
 
 
 def draw() -> tuple:

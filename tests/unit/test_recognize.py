@@ -10,8 +10,8 @@ from basicsr.archs import build_network
 
 from dckd_basicsr.archs.outline import outline
 from dckd_basicsr.archs.recognize import recognize
-from dckd_basicsr.checkpoint import load_weights
 from dckd_basicsr.config import builtin_weights, load_yaml, packaged_options
+from dckd_basicsr.weight_files import load_weights
 
 RGB = {"num_in_ch": 3, "num_out_ch": 3}
 SWIN = {"embed_dim": 12, "depths": [2, 1], "num_heads": [2, 3], "window_size": 4, "mlp_ratio": 1.5}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.inference import add_results, read_results
 from dckd_basicsr.report import Box, Panel, comparison_strip, markdown_table, stack_strips, write_png
-from dckd_basicsr.runtime import add_results, read_results
 
 
 def test_table_columns_are_aligned():

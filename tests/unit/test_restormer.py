@@ -11,7 +11,7 @@ from basicsr.archs import build_network
 from dckd_basicsr.archs import ArchFacts, Restormer, facts_from_options, facts_of
 from dckd_basicsr.archs.restormer_blocks import ChannelAttention, GatedFeedForward, cosines
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.models.padding import run_padded
+from dckd_basicsr.inference.padding import run_padded
 
 TINY = {"dim": 8, "num_blocks": (1, 1, 1, 2), "num_refinement_blocks": 1}
 BLOCK = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dckd_basicsr.checkpoint import load_state, save_state
-from dckd_basicsr.models import checkpointing
+from dckd_basicsr.training import state as checkpointing
+from dckd_basicsr.weight_files import load_state, save_state
 
 SCHEDULES = {
     "steps": {"type": "MultiStepLR", "milestones": [5, 10], "gamma": 0.5},

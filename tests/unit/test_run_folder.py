@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dckd_basicsr.errors import CheckpointError
-from dckd_basicsr.runtime.checkpoints import Checkpoints
-from dckd_basicsr.runtime.run_folder import archive, load_resume_state
+from dckd_basicsr.training.checkpoints import Checkpoints
+from dckd_basicsr.training.run_folder import archive, load_resume_state
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from dckd_basicsr.archs import ArchFacts
-from dckd_basicsr.buffers import writable
-from dckd_basicsr.checkpoint import load_state
+from dckd_basicsr.archs.buffers import writable
 from dckd_basicsr.models.accelerating import recorded_step
-from dckd_basicsr.runtime.flat import KeptBuffers, by_type
-from dckd_basicsr.runtime.static_step import NotRecordable
+from dckd_basicsr.training.flat import KeptBuffers, by_type
+from dckd_basicsr.training.step_runner import NotRecordable
+from dckd_basicsr.weight_files import load_state
 from tests.models import BATCH
 from tests.recording import record_operations
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.runtime.schedules import build_schedule, schedule_state
+from dckd_basicsr.training.schedules import build_schedule, schedule_state
 
 RESTORMER = {
     "type": "CosineAnnealingRestartCyclicLR",

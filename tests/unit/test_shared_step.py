@@ -12,8 +12,8 @@ from torch import nn
 
 from dckd_basicsr.distill import Generators
 from dckd_basicsr.distill.objective import ObjectiveValues
-from dckd_basicsr.runtime.processes import average
-from dckd_basicsr.runtime.static_step import NotRecordable, StaticStep
+from dckd_basicsr.training.processes import average
+from dckd_basicsr.training.step_runner import NotRecordable, StaticStep
 from tests.recording import record_operations
 
 

@@ -8,9 +8,9 @@ import weakref
 import pytest
 import torch
 
-from dckd_basicsr.checkpoint import load_state
 from dckd_basicsr.distill import DistillParts
 from dckd_basicsr.models.accelerating import recorded_step
+from dckd_basicsr.weight_files import load_state
 from tests.models import BATCH, tensors, train
 from tests.recording import record_operations
 

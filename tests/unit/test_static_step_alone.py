@@ -10,8 +10,8 @@ from torch import nn
 
 from dckd_basicsr.distill import Generators
 from dckd_basicsr.distill.objective import ObjectiveValues
-from dckd_basicsr.runtime import static_step
-from dckd_basicsr.runtime.static_step import NotRecordable, StaticStep
+from dckd_basicsr.training import step_runner as static_step
+from dckd_basicsr.training.step_runner import NotRecordable, StaticStep
 from tests.recording import record_operations
 
 

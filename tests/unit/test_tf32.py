@@ -10,11 +10,11 @@ from functools import partial
 import pytest
 import torch
 
+from dckd_basicsr.archs.tf32 import tf32, tf32_allowed
 from dckd_basicsr.archs.vqgan_arch import Codebook
 from dckd_basicsr.models.accelerating import _named
-from dckd_basicsr.runtime.acceleration import PrecisionSettings, backward_region, region, set_float32
-from dckd_basicsr.tf32 import tf32, tf32_allowed
-from dckd_basicsr.training import train_pipeline
+from dckd_basicsr.training.loop import train_pipeline
+from dckd_basicsr.training.runtime import PrecisionSettings, backward_region, region, set_float32
 from tests.models import BATCH
 
 AS_IT_COMES, OFF, ON = (False, True), (False, False), (True, True)
@@ -64,7 +64,7 @@ def test_names_of_pytorch_2_9_may_be_used_before_this_package_is_imported(settin
     lines = [
         f"import torch; torch.backends.{setting}",
         "import dckd_basicsr",
-        "from dckd_basicsr.tf32 import tf32, tf32_allowed",
+        "from dckd_basicsr.archs.tf32 import tf32, tf32_allowed",
         "print(tf32_allowed())",
         "with tf32(False): print(tf32_allowed())",
         "print(tf32_allowed())",
@@ -78,7 +78,7 @@ def test_a_run_leaves_the_process_as_it_was(monkeypatch, tmp_path):
         set_float32(PrecisionSettings("fp32"))
         raise KeyError
 
-    monkeypatch.setattr("dckd_basicsr.training.parse_options", fail)
+    monkeypatch.setattr("dckd_basicsr.training.loop.parse_options", fail)
     with pytest.raises(KeyError):
         train_pipeline(tmp_path)
     assert tf32_allowed() == AS_IT_COMES

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.runtime.tiling import TileSettings, run_tiled
+from dckd_basicsr.inference.tiling import TileSettings, run_tiled
 
 
 class Net(nn.Module):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dckd_basicsr.errors import ConfigError, DatasetError
-from dckd_basicsr.models import measuring, validation
+from dckd_basicsr.inference import measuring, validation
 from tests.benchmarks.validation import WAYS, main
 from tests.held_out import HeldOut, image_loader, trained
 from tests.tiny import METRICS

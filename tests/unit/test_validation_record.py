@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dckd_basicsr.errors import CheckpointError
-from dckd_basicsr.runtime.validation_record import ValidationRecord
+from dckd_basicsr.inference.validation_record import ValidationRecord
 
 
 def test_the_best_is_the_latest_of_equals(tmp_path):

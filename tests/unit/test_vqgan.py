@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dckd_basicsr.archs import VQGAN, vqgan_options_from_state
-from dckd_basicsr.checkpoint import load_weights
 from dckd_basicsr.config import resolve_weights
 from dckd_basicsr.errors import CheckpointError, ConfigError
+from dckd_basicsr.weight_files import load_weights
 
 SMALL = {
     "ch": 32,

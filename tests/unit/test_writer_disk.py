@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from dckd_basicsr.checkpoint import atomic_write, save_state
-from dckd_basicsr.data import LmdbImages, LmdbWriter, lmdb_writers
-from dckd_basicsr.disk import Owner
+from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.errors import DatasetError
+from dckd_basicsr.prepare.disk import Owner
+from dckd_basicsr.prepare.writer import LmdbWriter, lmdb_writers
+from dckd_basicsr.weight_files import atomic_write, save_state
 
 
 def names(folder: Path) -> list[str]:
@@ -45,8 +46,8 @@ def dead_pid() -> int:
 _FULL = """
 import resource, sys
 from pathlib import Path
-from dckd_basicsr.data import LmdbWriter, lmdb_writers
-from dckd_basicsr.disk import Owner
+from dckd_basicsr.prepare.writer import LmdbWriter, lmdb_writers
+from dckd_basicsr.prepare.disk import Owner
 from dckd_basicsr.errors import DatasetError
 out, kind, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -155,7 +156,7 @@ import os, socket, sys
 from pathlib import Path
 os.getpid = lambda: int(sys.argv[2])  # containers count from 1, each for itself
 socket.gethostname = lambda: "other"
-from dckd_basicsr.data import LmdbWriter
+from dckd_basicsr.prepare.writer import LmdbWriter
 with LmdbWriter(Path(sys.argv[1]), commit_bytes=1) as writer:
     writer.put("k", b"theirs", (1, 1, 3))
     print("writing", flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lmdb
 
-from dckd_basicsr.data import prepare_sr
+from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import write_photos
 
 from .row import TRAIN, BadInput

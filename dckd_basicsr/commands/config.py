@@ -1,0 +1,74 @@
+"""``basicsr config``: an option file as a run would see it, then what is wrong with it; and the schema for editors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from ..config.check import check_options
+from ..config.defaults import fill_defaults
+from ..config.dump import dump_yaml
+from ..config.json_schema import json_schema
+from ..config.problems import block_of
+from ..config.resolve import resolve_options
+from ..config.resources import find_options
+from ..config.schedules import option_notes
+from ..errors import ConfigError
+
+__all__ = ["add_config_parser", "resolved_yaml"]
+
+
+def add_config_parser(commands: Any) -> None:
+    """Add ``config`` to the command line's subparsers."""
+    parser = commands.add_parser(
+        "config",
+        help="print an option file with all it inherits and its defaults, and what is wrong with it",
+        description="Print an option file as YAML as a run would see it: after _base_, overrides and defaults. If "
+        "anything is wrong with it, the report of problems follows on standard error, with exit status 1.",
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="option file: a path, or the name of a packaged one")
+    parser.add_argument("--test", action="store_true", help="check for `basicsr test` (else for `basicsr train`)")
+    parser.add_argument(
+        "--force_yml", nargs="+", action="extend", metavar="KEY:SUBKEY=VALUE", help="override options, as in a run"
+    )
+    parser.add_argument(
+        "--no-files", action="store_true", help="check the options alone, not the files and data sets that they name"
+    )
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of option files and exit")
+    parser.set_defaults(func=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(json.dumps(json_schema(), indent=1))
+        return 0
+    if options.file is None:
+        raise ConfigError("`basicsr config` needs an option file; --schema alone goes without")
+    is_train = not options.test
+    opt, source = resolve_options(find_options(options.file), options.force_yml or [])
+    print(resolved_yaml(opt, is_train), end="", flush=True)  # before the problems, where both go to a terminal
+    try:
+        check_options(opt, is_train, source, files=not options.no_files)
+    except ConfigError as error:
+        sets = block_of(opt, "datasets")
+        if is_train and "train" not in opt and sets and all(str(name).startswith("test") for name in sets):
+            raise ConfigError(f"{error}\nThis file looks like one for `basicsr test`; add --test") from error
+        raise
+    for note in option_notes(opt) if is_train else ():
+        print(f"basicsr: note: {note}", file=sys.stderr)
+    return 0
+
+
+def resolved_yaml(opt: Mapping[str, Any], is_train: bool = True) -> str:
+    """Return options as loaded, with their defaults, as YAML.
+
+    What a run draws or finds out on its machine (seed, number of GPUs, its folders) stays as the file has it, and so
+    do paths.
+    """
+    complete = deepcopy(dict(opt))
+    fill_defaults(complete, is_train)
+    return dump_yaml(complete)

@@ -1,0 +1,1 @@
+"""Packed databases: reading images, pages and patches out of them, and what they say of themselves."""

@@ -1,0 +1,1 @@
+"""Image files: their names, headers and orientation, and their pixels."""

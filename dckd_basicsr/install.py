@@ -1,0 +1,228 @@
+"""BasicSR 1.4.2 on today's PyTorch: every work-around in one place, imported before anything of basicsr.
+
+BasicSR's last release is of 2022. Each function below answers one trap, changes something only where it is needed,
+and may be called any number of times. Upstream threads are cited as ``XPixelGroup/BasicSR#number`` where there is one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import types
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import DatasetError
+
+__all__ = [
+    "prepare_import",
+    "prepare_lmdb_backend",
+    "prepare_pipelines",
+    "register",
+    "replace_parse_options",
+    "replace_train_pipeline",
+    "shared_environment",
+    "stock_train_pipeline",
+]
+
+T = TypeVar("T", bound=type | Callable[..., Any])
+
+# Open LMDBs by path, with their process: an environment must not be used on the other side of a fork.
+_ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
+# Where basicsr.train keeps the loop that was there before this package replaced it.
+_STOCK = "_train_pipeline_before_dckd"
+_RUN_FOLDERS = ("models", "training_states", "log", "visualization")
+
+
+def prepare_import() -> None:
+    """Make ``import basicsr`` work: provide the torchvision module that 0.17 removed (XPixelGroup/BasicSR#663).
+
+    ``basicsr.data.degradations`` imports one function from it; the stand-in forwards to where it lives now. A module
+    that is really there (older torchvision) or another package's stand-in is left alone.
+    """
+    name = "torchvision.transforms.functional_tensor"
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms import functional
+
+    module = types.ModuleType(name, doc=f"Stand-in for {name}, removed in torchvision 0.17.")
+    module.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
+    sys.modules[name] = module
+
+
+def prepare_pipelines() -> None:
+    """Let BasicSR's test pipeline make the folders of a run, and no others."""
+    import basicsr
+    import basicsr.test
+    import basicsr.utils
+
+    for module in (basicsr, basicsr.test, basicsr.utils):
+        module.make_exp_dirs = make_exp_dirs
+
+
+def prepare_lmdb_backend(check_pair: Callable[[Path, Path], None]) -> None:
+    """Let several datasets of one process read one LMDB, check pairs, and name a missing key.
+
+    py-lmdb refuses to open a database twice in a process, which BasicSR's backend does when, for instance, two
+    validation sets share one or training reads without workers what validation reads too. And ``get`` returns None
+    for a missing key, on which OpenCV fails later without a name.
+
+    Args:
+        check_pair: called with the paths of a GT and an LQ database that are opened together; raises where they do not
+            belong together.
+    """
+    from basicsr.utils.file_client import FileClient, LmdbBackend
+
+    if getattr(FileClient._backends["lmdb"], "_shares_environments", False):
+        return
+
+    class SharedLmdbBackend(LmdbBackend):
+        _shares_environments = True
+
+        def __init__(
+            self,
+            db_paths: str | list[str],
+            client_keys: str | list[str] = "default",
+            readonly: bool = True,
+            lock: bool = False,
+            readahead: bool = False,
+            **kwargs: Any,
+        ) -> None:
+            paths = [db_paths] if isinstance(db_paths, str) else [str(path) for path in db_paths]
+            clients = [client_keys] if isinstance(client_keys, str) else list(client_keys)
+            self.db_paths, self._client = paths, {}
+            named = dict(zip(clients, paths))
+            if "gt" in named and "lq" in named:
+                check_pair(Path(named["gt"]), Path(named["lq"]))
+            for client, path in zip(clients, paths, strict=True):
+                _refuse_raw(path)
+                options = {"readonly": readonly, "lock": lock, "readahead": readahead, **kwargs}
+                self._client[client] = shared_environment(path, **options)
+
+        def get(self, filepath: Any, client_key: str) -> bytes:
+            value = super().get(filepath, client_key)
+            if value is None:
+                path = self._client[client_key].path()
+                raise DatasetError(
+                    f"'{path}' has no image '{filepath}', although its meta_info.txt lists it; "
+                    f"look at it with `basicsr prepare verify {path}` and pack it again"
+                )
+            return value
+
+    FileClient._backends["lmdb"] = SharedLmdbBackend
+
+
+def shared_environment(path: str, **options: Any) -> Any:
+    """Open the LMDB at ``path``, or return the ``lmdb.Environment`` this process has opened there already.
+
+    Args:
+        path: the folder.
+        options: of ``lmdb.open``; used by the first to open it.
+    """
+    import lmdb
+
+    real = os.path.realpath(path)
+    pid, environment = _ENVIRONMENTS.get(real, (0, None))
+    if environment is None or pid != os.getpid():
+        if environment is not None:
+            environment.close()  # a fork's: not to be used here, and as long as it is there LMDB refuses another
+        environment = lmdb.open(path, **options)
+        _ENVIRONMENTS[real] = (os.getpid(), environment)
+    return environment
+
+
+def _refuse_raw(path: str) -> None:
+    """BasicSR's readers expect image files; ``basicsr prepare --payload raw`` lists its pixels as ``KEY.raw``."""
+    try:
+        with Path(path, "meta_info.txt").open(encoding="utf-8") as file:
+            name = file.readline().split(" ")[0]
+    except (OSError, UnicodeDecodeError):
+        return  # an LMDB of another make
+    if name.endswith(".raw"):
+        raise DatasetError(
+            f"'{path}' holds raw pixels, which only PairedLMDBDataset reads; set that type, or pack the photos "
+            "again with `basicsr prepare` and --payload png"
+        )
+
+
+def replace_parse_options(parse_options: Callable[..., tuple[dict[str, Any], Any]]) -> None:
+    """Use this parser in BasicSR's pipelines: the stock one runs ``--force_yml`` values as Python code."""
+    import basicsr
+    import basicsr.test
+    import basicsr.train
+    import basicsr.utils.options
+
+    for module in (basicsr, basicsr.train, basicsr.test, basicsr.utils.options):
+        module.parse_options = parse_options
+
+
+def replace_train_pipeline(train_pipeline: Callable[..., None]) -> None:
+    """Let this be ``train_pipeline`` under both of BasicSR's names: the stock one cannot resume exactly.
+
+    What ``training/loop.py`` says in detail. The stock one stays at hand as :func:`stock_train_pipeline`.
+    """
+    import basicsr
+    import basicsr.train
+
+    if not hasattr(basicsr.train, _STOCK):  # kept there, since this module may be imported again
+        setattr(basicsr.train, _STOCK, basicsr.train.train_pipeline)
+    for module in (basicsr, basicsr.train):
+        module.train_pipeline = train_pipeline
+
+
+def stock_train_pipeline(root_path: str | Path) -> None:
+    """Train with BasicSR's own loop, unmodified, as the command line says.
+
+    It trains this package's models too, from scratch, on datasets that give float images (``PairedImageDataset``).
+    Exact resume, signals, ``keep_last`` and progressive sizes belong to the other loop.
+
+    Args:
+        root_path: ``experiments/`` and ``tb_logger/`` go below it.
+    """
+    import basicsr.train
+
+    getattr(basicsr.train, _STOCK)(root_path)
+
+
+def register(registry: Any) -> Callable[[T], T]:
+    """Like ``registry.register()``, but harmless when the name is taken.
+
+    Importing this package again replaces its own entries. A name held by another plugin stays theirs; ours is then
+    found under ``NAME_dckd``, and a warning says so. (The stock registry fails with an AssertionError.)
+    """
+
+    def decorate(obj: T) -> T:
+        name = obj.__name__
+        held = registry._obj_map.get(name)
+        if held is not None and held.__module__ != obj.__module__:
+            warnings.warn(
+                f"'{name}' is already registered by {held.__module__}; "
+                f"dckd_basicsr's own is registered as '{name}_dckd'",
+                stacklevel=2,
+            )
+            name = f"{name}_dckd"
+        registry._obj_map[name] = obj
+        return obj
+
+    return decorate
+
+
+def make_exp_dirs(opt: Mapping[str, Any]) -> None:
+    """Make the run's folders, archiving an earlier run of the same name as BasicSR does.
+
+    The stock function makes a *folder* of every entry of ``path:`` whose name it does not know, for instance of a
+    weight file's path.
+    """
+    from basicsr.utils import mkdir_and_rename
+    from basicsr.utils.dist_util import get_dist_info
+
+    if get_dist_info()[0] != 0:
+        return
+    paths = opt["path"]
+    mkdir_and_rename(paths["experiments_root" if opt["is_train"] else "results_root"])
+    for key in _RUN_FOLDERS:
+        if key in paths:
+            Path(paths[key]).mkdir(parents=True, exist_ok=True)

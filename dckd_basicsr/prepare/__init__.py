@@ -1,0 +1,1 @@
+"""The preparing room: from photos to verified LMDB databases. Needs neither PyTorch nor BasicSR."""

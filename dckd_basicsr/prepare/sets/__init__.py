@@ -1,0 +1,1 @@
+"""One data set, or one way of arranging photos, a file."""

@@ -1,0 +1,265 @@
+"""Forward, losses and backward of a training step, recorded once for each size of a batch and replayed."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..archs.buffers import writable
+from ..distill.generators import Generators
+from ..distill.objective import ObjectiveValues
+from .processes import average, gather
+from .random_state import random_state, restore_random_state
+
+__all__ = ["NotRecordable", "Record", "StaticStep", "on_recording_stream", "record_cuda_graph", "recording_stream"]
+
+_LOG = logging.getLogger("basicsr")
+_WARM_UPS = 3  # autotuning, compilation and lazy initialisation must be over; PyTorch's manual says three
+
+Compute = Callable[..., ObjectiveValues]
+Prepare = Callable[..., tuple[Tensor, ...]]
+Record = Callable[[Callable[[], Any], Sequence[torch.Generator]], tuple[Any, Callable[[], None]]]
+"""Runs a function once while recording what it does to the device; returns its result and what repeats it."""
+
+
+def record_cuda_graph(run: Callable[[], Any], generators: Sequence[torch.Generator]) -> tuple[Any, Callable[[], None]]:
+    """Record into a CUDA graph, with random streams that go on from replay to replay.
+
+    Raises:
+        Exception: what ``run`` raised, or why the recording could not be ended. The stream is then the one it was, and
+            generators draw again, but not from where they were.
+    """
+    graph, stream, first = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), None
+    _register(graph, generators)
+    try:
+        # thread_local: the thread that pins the next batch's memory must not spoil the recording
+        with torch.cuda.graph(graph, stream=recording_stream(), capture_error_mode="thread_local"):
+            try:
+                result = run()
+            except Exception as error:
+                first = error
+                raise
+    except Exception as error:
+        _leave_recording(stream, generators)
+        raise (first or error) from None  # what ends the recording knows only that it failed
+    return result, graph.replay
+
+
+@contextmanager
+def on_recording_stream() -> Iterator[None]:
+    """Run what is inside on the stream of recordings, after all that is under way and before all that follows."""
+    torch.cuda.synchronize()
+    with torch.cuda.stream(recording_stream()):
+        yield
+    torch.cuda.synchronize()
+
+
+def recording_stream() -> torch.cuda.Stream:
+    """Return the one stream of this GPU on which steps are warmed up and recorded, and gradients hooked into."""
+    return _stream_of(torch.cuda.current_device())
+
+
+@cache
+def _stream_of(device: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]) -> None:
+    """Announce generators, which PyTorch 2.12 and later find by themselves: there it warns, or is gone."""
+    announce: Callable[[torch.Generator], None] | None = getattr(graph, "register_generator_state", None)
+    if announce is None:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for generator in generators:
+            announce(generator)
+
+
+def _leave_recording(stream: torch.cuda.Stream, generators: Sequence[torch.Generator]) -> None:
+    """Undo what a failed recording leaves: its stream, and up to PyTorch 2.11 generators that believe it goes on."""
+    torch.cuda.set_stream(stream)
+    default = torch.cuda.default_generators[torch.cuda.current_device()]
+    for generator in (default, *generators):
+        generator.graphsafe_set_state(torch.Generator(generator.device))
+
+
+class NotRecordable(Exception):
+    """A step cannot be recorded; the message says why."""
+
+
+@dataclass
+class _Recorded:
+    """One recording: the memory it reads from and writes to, and what repeats it."""
+
+    sizes: list[torch.Size]
+    inputs: tuple[Tensor, ...]
+    gradients: dict[nn.Parameter, Tensor]
+    losses: list[str]
+    measures: list[str]
+    row: Tensor
+    replay: Callable[[], None]
+
+    def fits(self, part: Sequence[Tensor]) -> bool:
+        return self.sizes == [x.shape for x in part]
+
+
+class StaticStep:
+    """Replays a step's device work without Python in between: the same kernels on the same memory.
+
+    What a step may read: its inputs, parameters and buffers (changed in place), generators of the device. What it may
+    not: anything that Python decides anew in every iteration.
+
+    Args:
+        compute: from inputs to values, with gradients left in the parameters, whose ``grad`` is None before.
+        prepare: from a part of a batch to inputs of ``compute``, with what Python decides anew; called for each part
+            right before its replay, so that what it makes is there for one part at a time. By default the part itself.
+        net: the bare student.
+        generators: of the degradations.
+        device: where all of it is.
+        record: what records; CUDA graphs by default.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        net: nn.Module,
+        generators: Generators,
+        device: torch.device,
+        record: Record = record_cuda_graph,
+        prepare: Prepare = lambda *part: part,
+    ) -> None:
+        self._compute = compute
+        self._prepare = prepare
+        self._net = net
+        self._generators = generators
+        self._device = device
+        self._record = record
+        self._recorded: _Recorded | None = None
+
+    def __call__(self, parts: Sequence[tuple[Tensor, ...]], *, shared: bool = False) -> list[ObjectiveValues]:
+        """Compute every part of a batch; leave the sum of their gradients in the parameters.
+
+        Args:
+            parts: of a batch, all of one size.
+            shared: average the gradients over the processes.
+
+        Raises:
+            NotRecordable: on this process or, if ``shared``, on any other one, so that all of them go on alike.
+                Parameters, buffers and random streams are as they were.
+        """
+        if self._recorded is None or not self._recorded.fits(parts[0]):
+            self._recorded = None  # frees its memory first
+            self._recorded = self._agreed_recording(parts[0], shared)
+        recorded, found = self._recorded, []
+        total: list[Tensor] = []
+        for part in parts:
+            torch._foreach_copy_(list(recorded.inputs), list(self._prepare(*part)))
+            recorded.replay()
+            found.append(_values(recorded))
+            if len(parts) > 1 and not total:
+                total = [gradient.clone() for gradient in recorded.gradients.values()]
+            elif len(parts) > 1:
+                torch._foreach_add_(total, list(recorded.gradients.values()))
+        gradients = total or list(recorded.gradients.values())
+        if shared:
+            average(gradients)
+        for parameter, gradient in zip(recorded.gradients, gradients, strict=True):
+            parameter.grad = gradient
+        return found
+
+    def _agreed_recording(self, part: Sequence[Tensor], shared: bool) -> _Recorded:
+        recorded, problem = None, ""
+        try:
+            recorded = self._recording(part)
+        except Exception as error:  # whatever it is, the others wait below; unrecorded, the step raises it again
+            text = str(error).split("\n")[0]
+            problem = text if text and isinstance(error, RuntimeError) else f"{type(error).__name__} {text}".strip()
+        problems = [each for each in (gather(problem) if shared else [problem]) if each]
+        if problems or recorded is None:
+            raise NotRecordable(problems[0])
+        return recorded
+
+    def _recording(self, part: Sequence[Tensor]) -> _Recorded:
+        with self._everything_kept():
+            inputs = tuple(x.clone() for x in self._prepare(*part))
+        parameters = [p for p in self._net.parameters() if p.requires_grad]
+        losses: list[str] = []
+        measures: list[str] = []
+
+        def run() -> Tensor:
+            for parameter in parameters:  # so that the gradient is written, not added, in memory of the recording
+                parameter.grad = None
+            values = self._compute(*inputs)
+            losses[:], measures[:] = values.losses, values.measures
+            return torch.stack([v.detach().float() for v in (*values.losses.values(), *values.measures.values())])
+
+        with self._everything_kept():
+            _warm_up(run, self._device)
+        with self._everything_kept():
+            row, replay = self._record(run, self._generators.of_devices())
+        gradients = {p: p.grad for p in parameters if p.grad is not None}
+        _LOG.info("Runtime: step recorded for inputs of %s", ", ".join("x".join(map(str, x.shape)) for x in inputs))
+        return _Recorded([x.shape for x in part], inputs, gradients, losses, measures, row, replay)
+
+    @contextmanager
+    def _everything_kept(self) -> Iterator[None]:
+        """Put random streams and buffers back to where they were.
+
+        Raises:
+            RuntimeError: the student has put new tensors in the place of buffers, which no replay would do.
+        """
+        streams, own = random_state(self._device), self._generators.training_state()
+        held = [(module, dict(module._buffers)) for module in self._net.modules()]
+        values = [(buffer, buffer.clone()) for buffer in self._net.buffers() if writable(buffer)]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, value in values:
+                    buffer.copy_(value)
+            replaced = [n for module, before in held for n, b in before.items() if module._buffers.get(n) is not b]
+            for module, before in held:
+                module._buffers.update(before)
+            self._generators.load_training_state(own, self._device)
+            restore_random_state(streams, self._device)
+        if replaced:
+            raise RuntimeError(f"the student assigns its buffer '{replaced[0]}' anew; let it write in place (copy_)")
+
+
+def _warm_up(run: Callable[[], Any], device: torch.device) -> None:
+    """Run a few times; on a GPU the last time in a mode in which waiting for it is an error.
+
+    What waits cannot be recorded, and a recording that fails leaves more behind than a step that does.
+    """
+    if device.type != "cuda":
+        for _ in range(_WARM_UPS):
+            run()
+        return
+    stream, mode = recording_stream(), torch.cuda.get_sync_debug_mode()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS - 1):
+            run()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            run()
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+def _values(recorded: _Recorded) -> ObjectiveValues:
+    """Read the row in one copy: the next replay writes over it."""
+    scalars = recorded.row.clone().unbind()
+    count = len(recorded.losses)
+    return ObjectiveValues(
+        dict(zip(recorded.losses, scalars[:count])), dict(zip(recorded.measures, scalars[count:], strict=True))
+    )

@@ -1,0 +1,248 @@
+"""Reading weights without unpickling code, and writing files that are either whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pickle
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from .errors import CheckpointError, near_miss
+from .prepare.disk import flush_folder, free_mib
+
+__all__ = [
+    "Weights",
+    "atomic_write",
+    "check_file",
+    "load_into",
+    "load_state",
+    "load_training_state",
+    "load_weights",
+    "misfits",
+    "save_state",
+]
+
+_LOG = logging.getLogger("basicsr")
+_SHOWN = 4
+_COPIES = 8  # tensors may share storages (tied weights, views): they may be so many times the file's size together
+# How torch.load begins some of its reasons, and how it names what it refuses ("... GLOBAL builtins.exec was not ...").
+_ENFORCED = re.compile(r"\[enforce fail at [^\]]*\][ .]*")
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+
+# Names under which published files keep the state dict, in the order they are tried.
+_WRAPPERS = ("params_ema", "params", "state_dict", "model", "net")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict read from a file (float32, CPU), with the constructor arguments the file carries, if any."""
+
+    state: dict[str, Tensor]
+    config: Mapping[str, Any] | None = None
+
+
+def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
+    """Load a ``torch.save`` file with ``weights_only=True`` on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or holds objects other than tensors and plain containers.
+    """
+    path = Path(path)
+    check_file(path, what)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # Of PyTorch's page of text, which advises to switch the protection off, only the name of the object is of use.
+        named = _GLOBAL.search(str(error))
+        found = f"the Python object {named[1]}" if named else "something other than tensors"
+        raise CheckpointError(
+            f"{what} '{path}' was refused: it is damaged, no PyTorch file, or holds {found}. Only tensors and plain "
+            "containers are read; copy or download the file again, or save its state dict alone"
+        ) from error
+    except Exception as error:  # a damaged or crafted file can fail in any way while it is read
+        first = _ENFORCED.sub("", str(error)).strip().split("\n")[0] or type(error).__name__
+        reason = first.split(". ")[0]  # PyTorch goes on about its internals
+        raise CheckpointError(
+            f"{what} '{path}' is damaged or not a PyTorch file ({reason}); copy or download it again"
+        ) from error
+
+
+def load_training_state(path: Path | str) -> dict[str, Any]:
+    """Read a training state (``*.state``); tensors stay on the CPU: optimizers move theirs to their parameters.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or something else.
+    """
+    state = load_state(path, what="training state")
+    keys = {"iter", "epoch", "optimizers", "schedulers"}
+    if not (isinstance(state, Mapping) and keys <= state.keys() and isinstance(state["iter"], int)):
+        raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
+    return dict(state)
+
+
+def check_file(path: Path, what: str) -> None:
+    """Raise CheckpointError unless ``path`` is a file with something in it; ``what`` it is, for the message."""
+    try:
+        folder, file, size = path.is_dir(), path.is_file(), path.stat().st_size if path.is_file() else 0
+    except OSError as error:  # no permission on the way, or a name longer than names can be
+        raise CheckpointError(f"{what} '{path}' cannot be read ({error.strerror})") from error
+    if folder:
+        raise CheckpointError(f"{what} '{path}' is a folder; a file was expected")
+    if not file:
+        raise CheckpointError(f"{what} '{path}' does not exist")
+    if size == 0:
+        raise CheckpointError(f"{what} '{path}' is empty; copy or download it again")
+
+
+def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
+    """Read network weights from ``.safetensors`` or a ``torch.save`` file; floating tensors become float32.
+
+    Args:
+        path: the file.
+        param_key: the entry that holds the state dict. If the file has none of that name but ``params``, that is
+            taken (BasicSR's rule). None tries ``params_ema``, ``params``, ``state_dict``, ``model``, ``net``, then
+            the file itself.
+
+    Raises:
+        CheckpointError: missing, damaged, refused, or without such an entry.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
+    state = _unwrap(load_state(path, what="weight file"), path, param_key)
+    tensors = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"weight file '{path}' holds no tensors; a network's state dict was expected")
+    size, described = path.stat().st_size, sum(v.numel() * v.element_size() for v in tensors.values())
+    if described > _COPIES * size:  # strides of 0, which become memory when the tensors are converted
+        raise CheckpointError(
+            f"weight file '{path}' has {size} bytes and describes tensors of {described}; it is damaged or made to "
+            "harm, download it again"
+        )
+    return Weights({k: _float32(v) for k, v in tensors.items()})
+
+
+def _load_safetensors(path: Path) -> Weights:
+    check_file(path, "weight file")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            state = {key: _float32(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        config = json.loads(metadata["config"]) if "config" in metadata else None
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"weight file '{path}' is not a readable safetensors file ({error}); copy or download it again"
+        ) from error
+    return Weights(state, config)
+
+
+def _unwrap(loaded: Any, path: Path, param_key: str | None) -> Mapping[str, Any]:
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(f"weight file '{path}' holds a {type(loaded).__name__}; a state dict was expected")
+    if param_key is not None:
+        wanted = param_key if param_key in loaded else "params"
+        if wanted not in loaded:
+            names = [str(k) for k in loaded]
+            raise CheckpointError(
+                f"weight file '{path}' has no entry '{param_key}'{near_miss(param_key, names) or '.'} It holds: "
+                f"{', '.join(names[:6]) or 'nothing'}. Set the matching param_key, or null if the file is the state "
+                "dict itself"
+            )
+        if not isinstance(loaded[wanted], Mapping):
+            raise CheckpointError(
+                f"weight file '{path}': entry '{wanted}' is a {type(loaded[wanted]).__name__}, a state dict was "
+                "expected. Set the matching param_key, or null if the file is the state dict itself"
+            )
+        return loaded[wanted]
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded.get(wrapper), Mapping):
+            return loaded[wrapper]
+    return loaded
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def misfits(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Return how ``state`` differs from what ``net`` holds, in keys and shapes: one text per kind, [] if it fits."""
+    own = net.state_dict()
+    missing = [key for key in own if key not in state]
+    additional = [key for key in state if key not in own]
+    misshaped = [
+        f"{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the network"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    return [
+        f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{', ...' if len(found) > _SHOWN else ''}"
+        for what, found in (("missing", missing), ("not in the network", additional), ("of another shape", misshaped))
+        if found
+    ]
+
+
+def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, strict: bool = True) -> None:
+    """Load ``state`` (read from ``path``) into ``net``.
+
+    Args:
+        net: the bare network.
+        state: tensors by name.
+        path: for messages.
+        strict: refuse missing, additional and differently shaped entries; otherwise load what fits and log the rest.
+
+    Raises:
+        CheckpointError: strict, and something does not fit; lists the first few of each kind.
+    """
+    problems = misfits(net, state)
+    if problems and strict:
+        raise CheckpointError(
+            f"the weights in '{path}' do not fit {type(net).__name__}:\n  - "
+            + "\n  - ".join(problems)
+            + "\nCheck the network's options (widths, blocks, scale) or the path"
+        )
+    if problems:
+        _LOG.warning("%s loaded in part from %s: %s", type(net).__name__, path, "; ".join(problems))
+    own = net.state_dict()
+    net.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
+
+
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary)`` beside ``path``, flush it to disk, then rename: readers see the old or the new file.
+
+    Nothing that fails leaves a temporary file or a changed ``path``.
+
+    Raises:
+        CheckpointError: the file cannot be written: no space, no permission, no such folder.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")  # containers share process numbers
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        flush_folder(path.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
+        raise CheckpointError(
+            f"'{path}' cannot be written ({str(error).splitlines()[0]}; {free_mib(path.parent)} MiB free there); "
+            "make room or check the folder's permissions; what was there is unchanged"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def save_state(state: Mapping[str, Any], path: Path | str) -> None:
+    """Write a ``torch.save`` file atomically. Raises as :func:`atomic_write` does."""
+    atomic_write(Path(path), lambda temporary: torch.save(dict(state), temporary))
