@@ -1,0 +1,114 @@
+"""The weight of a loss term over a run: constant, fading, or in steps."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["FadingWeight", "LossWeight", "SteppedWeight", "loss_weight"]
+
+
+@dataclass(frozen=True)
+class FadingWeight:
+    """From one value to another, then constant: ``{type: cosine, from: 1.0, to: 0.0, until: 0.8}``.
+
+    Attributes:
+        type: half a cosine, or a straight line.
+        start: weight at the start (``from``).
+        to: weight at ``until`` and after it.
+        until: share of the run, in (0, 1].
+    """
+
+    type: Literal["cosine", "linear"]
+    start: float
+    to: float = 0.0
+    until: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.until <= 1:
+            raise ValueError(f"until must be a share of the run in (0, 1], got {self.until}")
+
+    def at(self, share: float) -> float:
+        """Return the weight when ``share`` of the run is done."""
+        done = min(1.0, share / self.until)
+        if done == 1.0:
+            return self.to
+        rest = 0.5 * (1.0 + math.cos(math.pi * done)) if self.type == "cosine" else 1.0 - done
+        return self.to + (self.start - self.to) * rest
+
+    def is_over(self, share: float) -> bool:
+        """Tell whether the weight is zero from here to the end."""
+        return self.to == 0 and (share >= self.until or self.start == 0)
+
+
+@dataclass(frozen=True)
+class SteppedWeight:
+    """One value after the other: ``{type: steps, at: [0.5, 0.8], values: [1.0, 0.1, 0.0]}``.
+
+    Attributes:
+        type: steps.
+        at: shares of the run at which the next value holds, growing, in (0, 1).
+        values: one more than ``at``.
+    """
+
+    type: Literal["steps"]
+    at_shares: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.at_shares) + 1:
+            raise ValueError(
+                f"values must be one more than at, the first from the start, got {len(self.values)} and "
+                f"{len(self.at_shares)}"
+            )
+        if sorted(set(self.at_shares)) != list(self.at_shares) or not all(0 < each < 1 for each in self.at_shares):
+            raise ValueError(f"at must hold growing shares of the run in (0, 1), got {list(self.at_shares)}")
+
+    def at(self, share: float) -> float:
+        """Return the weight when ``share`` of the run is done."""
+        return self.values[bisect_right(self.at_shares, share)]
+
+    def is_over(self, share: float) -> bool:
+        """Tell whether the weight is zero from here to the end."""
+        return not any(self.values[bisect_right(self.at_shares, share) :])
+
+
+@dataclass(frozen=True)
+class _Constant:
+    value: float = 1.0
+
+    def at(self, share: float) -> float:
+        return self.value
+
+    def is_over(self, share: float) -> bool:
+        return self.value == 0
+
+
+LossWeight = _Constant | FadingWeight | SteppedWeight
+
+
+def loss_weight(options: float | Mapping[str, Any]) -> LossWeight:
+    """Return the weight that an option stands for.
+
+    Raises:
+        ValueError: an unknown type or key, or a value out of range.
+        TypeError: a key is missing.
+    """
+    if not isinstance(options, Mapping):
+        return _Constant(float(options))
+    values = dict(options)
+    kind = values.pop("type", None)
+    if kind in ("cosine", "linear"):
+        names, cls = {"from": "start", "to": "to", "until": "until"}, FadingWeight
+    elif kind == "steps":
+        names, cls = {"at": "at_shares", "values": "values"}, SteppedWeight
+    else:
+        raise ValueError(f"a weight is a number, or a block of type cosine, linear or steps, got {kind!r}")
+    unknown = [key for key in values if key not in names]
+    if unknown:
+        raise ValueError(f"unknown key '{unknown[0]}' in a weight of type {kind}; known are: {', '.join(names)}")
+    given = {names[key]: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return cls(kind, **given)

@@ -1,0 +1,67 @@
+"""What a loss term is, and the registry that option files name them by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..needs import FeatureMap
+
+if TYPE_CHECKING:
+    from ..step import DistillStep
+
+__all__ = ["TERMS", "Term", "register_term"]
+
+C = TypeVar("C", bound="type[Term]")
+
+TERMS: dict[str, type[Term]] = {}
+"""Registered terms by the name that ``type:`` in ``train.losses`` has for them."""
+
+
+class Term(nn.Module):
+    """A loss term: built from its options, it says what it needs of a step and computes a scalar from one.
+
+    The constructor's parameters are its option keys, with type hints, defaults and a description in the docstring.
+    ``weight`` and ``name`` belong to every term's block and are not among them. A term may have layers of its own that
+    train; they are part of optimizer and training state, and never of the student.
+    """
+
+    type: ClassVar[str] = ""
+    """Its name in the registry."""
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """What it asks of a step: members of :class:`.Need`, :class:`.TeacherOutput`, :class:`.FeatureMap`."""
+        return frozenset()
+
+    def setup(self, shapes: Mapping[FeatureMap, torch.Size]) -> None:
+        """Build layers that depend on the feature maps it needs; called once, before the optimizer is built.
+
+        Args:
+            shapes: of these maps, for one small image.
+        """
+
+    def forward(self, step: DistillStep) -> Tensor:
+        """Return the term of one batch, unweighted; ``step.measure`` takes what else the log should have."""
+        raise NotImplementedError
+
+
+def register_term(name: str) -> Callable[[C], C]:
+    """Register a class under ``name``: ``losses: [{type: name, ...}]`` then finds it.
+
+    Raises:
+        ValueError: another class has that name.
+    """
+
+    def decorate(cls: C) -> C:
+        held = TERMS.get(name)
+        if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"there is a loss term '{name}' already: {held.__module__}.{held.__qualname__}")
+        cls.type = name
+        TERMS[name] = cls
+        return cls
+
+    return decorate
