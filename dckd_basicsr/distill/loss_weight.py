@@ -87,6 +87,9 @@ class _Constant:
         return self.value == 0
 
 
+_FADING = {"from": "start", "to": "to", "until": "until"}
+_KEYS = {"cosine": _FADING, "linear": _FADING, "steps": {"at": "at_shares", "values": "values"}}
+
 LossWeight = _Constant | FadingWeight | SteppedWeight
 
 
@@ -101,14 +104,11 @@ def loss_weight(options: float | Mapping[str, Any]) -> LossWeight:
         return _Constant(float(options))
     values = dict(options)
     kind = values.pop("type", None)
-    if kind in ("cosine", "linear"):
-        names, cls = {"from": "start", "to": "to", "until": "until"}, FadingWeight
-    elif kind == "steps":
-        names, cls = {"at": "at_shares", "values": "values"}, SteppedWeight
-    else:
-        raise ValueError(f"a weight is a number, or a block of type cosine, linear or steps, got {kind!r}")
+    names = _KEYS.get(kind) if isinstance(kind, str) else None
+    if names is None:
+        raise ValueError(f"a weight is a number, or a block of type {', '.join(_KEYS)}, got type {kind!r}")
     unknown = [key for key in values if key not in names]
     if unknown:
         raise ValueError(f"unknown key '{unknown[0]}' in a weight of type {kind}; known are: {', '.join(names)}")
-    given = {names[key]: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return cls(kind, **given)
+    given: dict[str, Any] = {names[k]: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return SteppedWeight(kind, **given) if kind == "steps" else FadingWeight(kind, **given)

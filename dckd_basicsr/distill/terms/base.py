@@ -29,7 +29,7 @@ class Term(nn.Module):
     train; they are part of optimizer and training state, and never of the student.
     """
 
-    type: ClassVar[str] = ""
+    registered: ClassVar[str] = ""
     """Its name in the registry."""
 
     @property
@@ -60,7 +60,7 @@ def register_term(name: str) -> Callable[[C], C]:
         held = TERMS.get(name)
         if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"there is a loss term '{name}' already: {held.__module__}.{held.__qualname__}")
-        cls.type = name
+        cls.registered = name
         TERMS[name] = cls
         return cls
 
