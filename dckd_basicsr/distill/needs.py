@@ -1,4 +1,4 @@
-"""What a loss term may ask of a step, beside student output and ground truth; known before, so that passes are shared."""
+"""What a loss term may ask of a step beside student output and GT; known beforehand, so that passes are shared."""
 
 from __future__ import annotations
 
