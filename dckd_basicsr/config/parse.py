@@ -46,7 +46,7 @@ def parse_options(
     """
     args = _parser().parse_args(argv)
     import_plugins()
-    import_modules(args.imports)
+    import_modules(vars(args).pop("imports"))
     file = find_options(args.opt)
     args.opt = str(file)
     opt, source = resolve_options(file, args.force_yml or [])
