@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from importlib import metadata, util
+from itertools import dropwhile
 from pathlib import Path
 
 from .errors import ConfigError, DCKDError, near_miss
@@ -38,12 +39,13 @@ def import_modules(names: Iterable[str]) -> None:
     if names and not getattr(sys.flags, "safe_path", False) and not {"", os.getcwd()} & set(sys.path):  # noqa: PTH109
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 (as the interpreter writes it)
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name.endswith(".py"):
             raise ConfigError(f"--import {name}: a module's name was expected, as in Python's import{_as_name(name)}")
         try:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"--import {name}: {_reason(error, name)}") from error
+            where = f" in '{Path.cwd()}', and none is installed"
+            raise ConfigError(f"--import {name}: {_reason(error, name, where)}") from error
 
 
 def plugins() -> list[Plugin]:
@@ -75,28 +77,37 @@ def _distribution(plugin: Plugin) -> str:
 
 def _as_name(path: str) -> str:
     """Return a hint for somebody who gave a file: the name under which it is imported from here, if it has one."""
-    parts = Path(os.path.normpath(path)).with_suffix("").parts
-    if Path(path).is_absolute() or not all(map(str.isidentifier, parts)):
-        return "; run the command in the folder that holds the module or its package"
-    return f"; write --import {'.'.join(parts)}"
+    name = os.path.normpath(path).removesuffix(".py").replace(os.sep, ".")
+    if _NAME.fullmatch(name):
+        return f"; write --import {name}"
+    return "; run the command in the folder that holds the module or its package"
 
 
-def _reason(error: BaseException, name: str) -> str:
-    """Say why the import failed: there is no such module, or a line of its own."""
+def _reason(error: BaseException, name: str, where: str = "") -> str:
+    """Say why the import failed: there is no such module, or which line of it did."""
     if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
         parent, _, _ = error.name.rpartition(".")
-        where = f"in package '{parent}'" if parent else f"in '{Path.cwd()}', and none is installed"
-        return f"there is no module '{error.name}' {where}{near_miss(error.name, _beside(error.name))}"
+        place = f" in package '{parent}'" if parent else where
+        return f"there is no module '{error.name}'{place}{near_miss(error.name, _beside(error.name))}"
     said = str(error) if isinstance(error, DCKDError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, SyntaxError):  # says where itself
-        return f"its import failed with {said}"
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"its import failed with {said} ('{last.filename}', line {last.lineno})"
+    return f"its import failed with {said}{_line(error)}"
+
+
+def _line(error: BaseException) -> str:
+    """Name the last line of the imported module, or of those beside it, that an error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = dropwhile(lambda frame: not frame.filename.startswith("<frozen"), frames)  # past whoever asked for it
+    own = [frame for frame in inside if not frame.filename.startswith("<frozen")]
+    if not own or isinstance(error, SyntaxError):  # which says where itself
+        return ""
+    home = Path(own[0].filename).parent
+    last = [frame for frame in own if Path(frame.filename).is_relative_to(home)][-1]
+    return f" ('{last.filename}', line {last.lineno})"
 
 
 def _beside(name: str) -> Iterator[str]:
     """Yield the modules that lie where this one was looked for."""
     parent, _, _ = name.rpartition(".")
     spec = util.find_spec(parent) if parent else None
-    folders = spec.submodule_search_locations if spec else [os.getcwd()]  # noqa: PTH109 (as pkgutil wants it)
+    folders = [os.getcwd()] if spec is None else spec.submodule_search_locations or []  # noqa: PTH109 (pkgutil's way)
     yield from (f"{parent}.{module.name}".lstrip(".") for module in pkgutil.iter_modules(folders))
