@@ -185,7 +185,7 @@ class RestorationModel(TrainedModel):
             return found[0]
         means = {name: torch.stack([each[name].detach() for each in found]).mean() for name in found[0]}
         total = sum(means[name] for name in self.distiller.active)
-        return means | {TOTAL: total}  # type: ignore[dict-item]
+        return means | {TOTAL: total}  # type: ignore[return-value]
 
     def _compute(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """Add one part's gradient to the student's, averaged over processes if there are several."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..archs.buffers import writable
+from ..data.random_state import random_state, restore_random_state
 from .processes import average, gather
-from .random_state import random_state, restore_random_state
 
 __all__ = [
     "NotRecordable",
