@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from basicsr.utils import registry
 
 from ..archs.vqgan_layout import DDConfig
-from ..distill.objective import TERM_KEYS
+from ..distill.terms import TERM_KEYS
 from ..kinds import extra_keys, own_models
 from .components import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, Kind
 from .docstrings import arguments_of, summary_of

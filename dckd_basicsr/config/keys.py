@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ..distill.objective import TERM_KEYS
 from ..distill.settings import ConsistencySettings, EncoderSettings, HistorySettings, NegativesSettings
+from ..distill.terms import TERM_KEYS
 from ..inference.tiling import TileSettings
 from ..training.divergence import DivergenceSettings
 from ..training.processes import DistSettings

@@ -12,7 +12,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from ..archs.facts import ArchFacts, facts_from_options
 from ..archs.vqgan_layout import DDConfig
 from ..data.patches import stages_from
-from ..distill.objective import TERM_KEYS
+from ..distill.terms import TERM_KEYS
 from ..errors import ConfigError
 from ..kinds import distils, is_own
 from .evaluation import evaluation_rules

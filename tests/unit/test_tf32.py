@@ -13,7 +13,7 @@ import torch
 from dckd_basicsr.archs.tf32 import tf32, tf32_allowed
 from dckd_basicsr.archs.vqgan_arch import Codebook
 from dckd_basicsr.commands.train import train_pipeline
-from dckd_basicsr.models.accelerating import _named
+from dckd_basicsr.models.arranging import _named
 from dckd_basicsr.training.runtime import PrecisionSettings, backward_region, region, set_float32
 from tests.models import BATCH
 
@@ -139,8 +139,8 @@ def test_in_a_step(build, student, frozen, seen):
         found.setdefault(name, set()).add(tf32_allowed())
 
     nets = {
-        "student": model.net_g, "teacher": model.parts.teacher, "history": model.history.net,
-        "encoder": model.parts.encoder.vqgan.quant_conv,
+        "student": model.net_g, "teacher": model.sources.teachers["teacher"], "history": model.history.net,
+        "encoder": model.sources.encoder.vqgan.quant_conv,
     }  # fmt: skip
     for name, net in nets.items():
         net.register_forward_hook(partial(see, name))
