@@ -18,6 +18,7 @@ from .errors import (
     ProcessError,
     TrainingDiverged,
 )
+from .late_dynamo import run_dynamo_late
 from .version import __version__
 
 if TYPE_CHECKING:  # install.everything() imports them
@@ -46,3 +47,5 @@ __all__ = [
 moved.leave_notes(__name__)
 if install.belongs_to_the_import():
     install.everything()
+else:
+    run_dynamo_late()

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import DatasetError
-from .late_dynamo import run_dynamo_late
 
 __all__ = [
     "belongs_to_the_import",
@@ -70,7 +69,6 @@ def everything() -> None:
     global _done
     if _done:
         return
-    run_dynamo_late()  # before torchvision is imported
     prepare_import()  # before anything of basicsr is imported
     from . import archs, config, data, distill, inference, losses, metrics, models, training  # noqa: F401
     from .commands.train import train_pipeline

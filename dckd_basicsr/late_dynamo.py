@@ -1,9 +1,9 @@
 """PyTorch's compiler front end, ``torch._dynamo``, run when something is compiled, and not at its first import.
 
 PyTorch imports it with the first optimizer, and torchvision at its own import: a second and 150 MB, with
-``torch._inductor`` and sympy, to tell a compiler that is not there to leave some functions alone. Here the import gives
-a module that knows that one request, as the standard library's ``importlib.util.LazyLoader`` would: whatever else is
-asked of it runs the real module in its place, from then on as if it had been there all along.
+``torch._inductor`` and sympy, to tell a compiler that is not there to leave some functions alone. In the command
+``basicsr`` the import gives a module that knows these requests and no more, much as ``importlib.util.LazyLoader`` does:
+whatever else is asked of it runs the real module in its place, from then on as if it had been there all along.
 """
 
 from __future__ import annotations
@@ -47,11 +47,16 @@ class _LateLoader(Loader):
         vars(module).update(self.known)
 
     def run(self) -> None:
-        module, self.module = self.module, None
-        if module is not None and module.__spec__ is not None:
-            module.__spec__.loader = module.__loader__ = self.loader
+        module, self.module = self.module, None  # at once: what it runs imports it again
+        if module is None or module.__spec__ is None:
+            return
+        module.__spec__.loader = module.__loader__ = self.loader
+        try:
             self.loader.exec_module(module)
-            module.__class__ = ModuleType
+        except BaseException:
+            self.module = module
+            raise
+        module.__class__ = ModuleType
 
 
 class _Present(Loader):
@@ -68,33 +73,45 @@ class _LateFinder(MetaPathFinder):
     """Finds the package late, and with it the one of its modules that torchvision imports; any other one runs it."""
 
     def __init__(self) -> None:
-        self.known = {_PACKAGE: {"disable": _disable}, _UTILS: {"is_compile_supported": _is_compile_supported}}
+        self.known: dict[str, dict[str, Any]] = {
+            _PACKAGE: {"disable": _disable, "graph_break": _graph_break},
+            _UTILS: {"is_compile_supported": _is_compile_supported},
+        }
         self.loaders: dict[str, _LateLoader] = {}
         self.lock = RLock()
-        self.has_run = False
+        self.is_running = self.has_run = False
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if not name.startswith(_PACKAGE) or self.has_run:
+        if not f"{name}.".startswith(f"{_PACKAGE}."):
             return None
-        if name not in self.known:
-            self.run()
-            return ModuleSpec(name, _Present()) if name in sys.modules else None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = self.loaders[name] = _LateLoader(spec.loader, self.known[name])
-        return spec
+        with self.lock:
+            if self.is_running:  # imported by the package itself
+                return None
+            if name not in self.known or self.has_run:
+                self.run()
+                return ModuleSpec(name, _Present()) if name in sys.modules else None
+            spec = PathFinder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = self.loaders[name] = _LateLoader(spec.loader, self.known[name])
+            return spec
 
     def run(self) -> None:
         """Run the package, and what was found late of it; its own imports of the latter run that first."""
         with self.lock:
-            if not self.has_run:
-                self.has_run = True
-                for name in (_PACKAGE, _UTILS):
-                    if name in self.loaders:
-                        self.loaders[name].run()
-                sys.meta_path.remove(self)
-            elif _UTILS in self.loaders:
-                self.loaders[_UTILS].run()
+            if self.is_running:
+                self._run(_UTILS)
+            elif not self.has_run:
+                self.is_running = True
+                try:
+                    self._run(_PACKAGE)
+                    self._run(_UTILS)
+                    self.has_run = True
+                finally:
+                    self.is_running = False
+
+    def _run(self, name: str) -> None:
+        if name in self.loaders:
+            self.loaders[name].run()
 
 
 def _disable(function: Callable[..., Any] | None = None, recursive: bool = True, **options: Any) -> Callable[..., Any]:
@@ -116,6 +133,10 @@ def _disable(function: Callable[..., Any] | None = None, recursive: bool = True,
         return disabled(*args, **kwargs)
 
     return left_alone
+
+
+def _graph_break(msg: str = "") -> None:
+    """Stand for the function of this name, which every step of an optimizer calls: there is no graph to break."""
 
 
 def _is_compile_supported(device_type: str) -> bool:
