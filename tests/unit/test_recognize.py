@@ -10,7 +10,7 @@ from basicsr.archs import build_network
 
 from dckd_basicsr.archs.build import outline
 from dckd_basicsr.archs.recognize import recognize
-from dckd_basicsr.config import builtin_weights, load_yaml, packaged_options
+from dckd_basicsr.config import builtin_weights, load_options, packaged_options
 from dckd_basicsr.weight_files import load_weights
 
 RGB = {"num_in_ch": 3, "num_out_ch": 3}
@@ -63,7 +63,7 @@ def test_sizes_are_read_off_an_outline_of_the_right_shapes(seen: dict[str, Any],
 
 @pytest.mark.parametrize("name", [name for name in packaged_options() if name.startswith("dckd_")])
 def test_networks_of_the_shipped_files(name: str) -> None:
-    opt = load_yaml(packaged_options()[name])
+    opt, _ = load_options(packaged_options()[name])
     for key in ("network_g", "network_teacher"):
         found = recognize(outline(opt[key]).net.state_dict())
         assert found is not None
