@@ -49,7 +49,7 @@ def test_a_present_functional_tensor_is_left_alone():
 
 def test_importing_twice_is_harmless():
     before = {name: obj for name, obj in ARCH_REGISTRY if name == "VQGAN"}
-    module = importlib.import_module("dckd_basicsr.archs.vqgan_arch")
+    module = importlib.import_module("dckd_basicsr.archs.networks.vqgan_arch")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
