@@ -21,12 +21,10 @@ def multiply_adds(net: nn.Module, shape: tuple[int, ...], run: Callable[[Any, An
     Convolutions, linear layers and matrix products, attention's included; half of what PyTorch's FLOP counter counts.
     """
     counter = FlopCounterMode(display=False)
-    # Fake tensors, unlike meta tensors, keep their device: networks may ask for it, for autocast for instance. The
-    # counter knows attention's matrix products and its GPU kernels, but takes its CPU kernel for nothing.
+    # The counter knows attention's matrix products and its GPU kernels, but takes its CPU kernel for nothing.
     math = sdpa_kernel(SDPBackend.MATH)
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
     with without_values(net), math, counter:
-        x = torch.empty(shape, device=device)
+        x = torch.empty(shape, device="meta")
         _ = net(x) if run is None else run(net, x)
     flops = counter.get_total_flops()
     assert flops % 2 == 0

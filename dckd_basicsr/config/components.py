@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from basicsr.utils import registry
 
-from ..archs.vqgan_layout import DDConfig
+from ..archs.networks.vqgan_layout import DDConfig
 from ..kinds import is_own
 from .problems import block_of, choose, show
 from .signature import Parameters, binding_problems, misfit, parameters_of, settings_problems

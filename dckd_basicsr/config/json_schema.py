@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from basicsr.utils import registry
 
-from ..archs.vqgan_layout import DDConfig
+from ..archs.networks.vqgan_layout import DDConfig
 from ..distill.terms import TERM_KEYS
 from ..kinds import extra_keys, own_models
 from .components import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, Kind

@@ -10,7 +10,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from ..archs.facts import ArchFacts, facts_from_options
-from ..archs.vqgan_layout import DDConfig
+from ..archs.networks.vqgan_layout import DDConfig
 from ..data.patches import stages_from
 from ..distill.terms import TERM_KEYS
 from ..errors import ConfigError

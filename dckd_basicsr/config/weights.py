@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from ..archs import (
     VQGAN,
-    ArchFacts,
+    Built,
+    WeightSource,
     detected_name,
+    encoder_block,
+    encoder_part,
     facts_from_options,
     network_class,
     outline,
     recognize,
-    vqgan_options_from_state,
 )
 from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
@@ -32,13 +34,7 @@ from .rules import facts_problems, tap_problems
 
 __all__ = ["resume_problems", "weight_problems"]
 
-# BasicSR loads net_g from the entry 'params' unless told otherwise; the others are searched for one.
-_DEFAULT_PARAM_KEYS = {"g": "params"}
-
 _NEEDED_BY = {"network_teacher": TAUGHT_TERMS, "network_vqgan": VQGAN_TERMS}
-
-# The encoder alone is built of a VQGAN.
-_UNUSED_VQGAN_PARTS = ("decoder.", "post_quant_conv.", "loss.")
 
 
 def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> Iterator[str]:
@@ -53,7 +49,7 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
     """
     own = is_own(opt.get("model_type"))
     paths = block_of(opt, "path")
-    outlines: dict[str, nn.Module] = {}
+    outlines: dict[str, Built] = {}
     for name, block in opt.items():
         is_network = str(name).startswith("network_") and isinstance(block, Mapping)
         if is_network and (not own or _is_used(opt, name, is_train)):
@@ -68,7 +64,8 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
         if isinstance(path, str):
             yield path
         elif own:
-            yield from _weight_file(opt, label, value, path, outlines.get(name))
+            built = outlines.get(name)
+            yield from _weight_file(opt, label, value, path, built.net if built else None)
 
 
 def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -119,7 +116,7 @@ def _needless(opt: Mapping[str, Any], network: str) -> str:
 
 
 def _outline(
-    opt: Mapping[str, Any], name: str, is_train: bool, outlines: dict[str, nn.Module], told: set[str]
+    opt: Mapping[str, Any], name: str, is_train: bool, outlines: dict[str, Built], told: set[str]
 ) -> Iterator[str]:
     """Build the network's outline into ``outlines`` and judge the facts that only the built network tells."""
     options = dict(block_of(opt, name))
@@ -132,7 +129,8 @@ def _outline(
     if not is_own(opt.get("model_type")) or name == "network_vqgan":
         return  # not ours to judge; or its layout may be in the weights
     try:
-        net = outlines[name] = outline(options)
+        scale = opt.get("scale")
+        built = outlines[name] = outline(options, scale=scale if isinstance(scale, int) else None)
         known = facts_from_options(options) is not None
     except DCKDError as error:
         yield f"{name} ({type_of(options)}): {error}"
@@ -142,10 +140,9 @@ def _outline(
         if not network_problems(name, block_of(opt, name)):
             yield from _refusal(name, options)
         return
-    facts = getattr(net, "facts", None)
-    if not known and isinstance(facts, ArchFacts):
-        yield from facts_problems(opt, name, facts, is_train)
-        yield from loaded_channel_problems(opt, name, facts)
+    if not known:
+        yield from facts_problems(opt, name, built.facts, is_train)
+        yield from loaded_channel_problems(opt, name, built.facts)
 
 
 def _refusal(name: str, options: Mapping[str, Any]) -> Iterator[str]:
@@ -160,30 +157,32 @@ def _refusal(name: str, options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net: nn.Module | None) -> Iterator[str]:
-    paths, key = block_of(opt, "path"), f"path.pretrain_network_{label}"
-    param_key = paths.get(f"param_key_{label}", _DEFAULT_PARAM_KEYS.get(label))
+    key = f"path.pretrain_network_{label}"
+    source = WeightSource.named(block_of(opt, "path"), label)
+    assert source is not None
     try:
-        state = load_weights(path, param_key if isinstance(param_key, str) else None).state
+        state = load_weights(path, source.param_key if isinstance(source.param_key, str) else None).state
         if label == "vqgan":
             block = block_of(opt, "network_vqgan")
-            net = _vqgan(block, state)
-            state = {k: v for k, v in state.items() if not k.startswith(_UNUSED_VQGAN_PARTS)}
+            net = _encoder(block, state)
+            state = encoder_part(state)
             if isinstance(net, VQGAN) and not block.keys() - {"type"}:  # with options it is one of the rules
                 yield from tap_problems(opt, net.num_taps)
     except CheckpointError as error:
         yield f"{key}: {error}"
         return
     wrong = misfits(net, state) if net is not None else []
-    if wrong and (label == "vqgan" or paths.get(f"strict_load_{label}", True) is not False):
+    if wrong and (label == "vqgan" or source.strict):
         network = f"network_{label}"
         advice = _needless(opt, network) or _likeness(state, network)
         yield f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}; {advice}"
 
 
-def _vqgan(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
-    options = {k: v for k, v in block.items() if k != "type"} or vqgan_options_from_state(state)
+def _encoder(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
     try:
-        return outline({**options, "type": "VQGAN", "decoder": False})
+        return outline(encoder_block(block), state=state).net
+    except CheckpointError:
+        raise
     except Exception:  # as in _outline
         return None
 

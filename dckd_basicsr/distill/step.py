@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..archs.vqgan_arch import Encoding
+from ..archs.networks.vqgan_arch import Encoding
 from .chunking import images_at_once
 from .consistency import Transform
 from .encoder import FrozenEncoder

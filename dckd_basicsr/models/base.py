@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.buffers import follow
-from ..archs.facts import facts_of
+from ..archs.build import Built, WeightSource, build
 from ..data.augment import images_on
 from ..distill import settings_from
-from ..errors import ConfigError
 from ..inference.restore import restorer
 from ..inference.validation import validate
 from ..inference.validation_record import ValidationRecord
@@ -64,36 +62,26 @@ class TrainedModel(OwnModel, BaseModel):
         if self.is_train:
             asked = settings_from(RuntimeSettings, opt["train"].get("runtime"), "train.runtime")
             self.runtime = settled(asked, self.device, int(opt["world_size"]))
-        for label in self.labels:
-            setattr(self, f"net_{label}", self._built(label))
-        self.facts = facts_of(self.net_g, opt["network_g"], self.scale)
-        if self.facts.scale != int(opt.get("scale", self.facts.scale)):
-            raise ConfigError(
-                f"network_g ({opt['network_g']['type']}) upscales by {self.facts.scale}, but scale is {opt['scale']}; "
-                "make the two equal"
-            )
+        built = {label: self._built(label) for label in self.labels}
+        for label, (net, _) in built.items():
+            setattr(self, f"net_{label}", net)
+        self.facts = built[self.labels[0]].facts
         if self.is_train:
             self.init_training_settings()
 
     net_g: nn.Module
 
-    def _built(self, label: str) -> nn.Module:
+    def _built(self, label: str) -> Built:
         """Build a network, load its weights, and lay it out; processes start from those of rank 0."""
-        options, paths = self.opt[f"network_{label}"], self.opt["path"]
-        net = self.model_to_device(build_network(options))
+        options, where = self.opt[f"network_{label}"], f"network_{label}"
+        weights = WeightSource.named(self.opt["path"], label)
+        scale = self.opt.get("scale") if label == self.labels[0] else None
+        net, facts = build(options, weights=weights, scale=scale, device=self.device, where=where)
         self.print_network(net)
-        path = paths.get(f"pretrain_network_{label}")
-        if path is not None:
-            key = paths.get(f"param_key_{label}", "params")
-            self.load_network(net, path, paths.get(f"strict_load_{label}", True), key)
         if self.is_train:
-            lay_out(net, self.runtime, facts_of(net, options, self.scale))
+            lay_out(net, self.runtime, facts)
             take_from_first([*net.parameters(), *net.buffers()])
-        return net
-
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Move a network; it stays bare, also in a process group."""
-        return net.to(self.device)
+        return Built(net, facts)
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks that train, by label."""
@@ -253,7 +241,7 @@ class TrainedModel(OwnModel, BaseModel):
 
         Without that key BasicSR's rule holds: the file's ``params_ema`` if it has one, else its ``params``.
         """
-        self.net_g_ema = build_network(self.opt["network_g"]).to(self.device)
+        self.net_g_ema = build(self.opt["network_g"], device=self.device).net
         self.model_ema(0)  # also for what a file that fits in part leaves out
         paths = self.opt["path"]
         path = paths.get("pretrain_network_g")

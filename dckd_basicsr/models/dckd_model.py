@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from basicsr.archs import build_network
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from ..archs import VQGAN, facts_of, vqgan_options_from_state
+from ..archs import VQGAN
+from ..archs.build import WeightSource, build, build_encoder
 from ..distill import (
     STUDENT,
     ConsistencySettings,
@@ -30,12 +30,9 @@ from ..errors import ConfigError
 from ..install import register
 from ..kinds import Distilling
 from ..training.runtime import region
-from ..weight_files import load_into, load_weights
 from .restoration_model import RestorationModel
 
 __all__ = ["DCKDModel"]
-
-_UNUSED_VQGAN_PARTS = ("decoder.", "post_quant_conv.", "loss.")
 
 
 @register(MODEL_REGISTRY)
@@ -92,32 +89,17 @@ class DCKDModel(RestorationModel, Distilling):
         return {name: self._build_teacher(name, dict(block)) for name, block in blocks.items() if name in named}
 
     def _build_teacher(self, name: str, options: dict[str, Any]) -> nn.Module:
-        paths, where = self.opt["path"], "network_teacher" if name == "teacher" else f"network_teachers ({name})"
-        teacher = build_network(options)
-        path = paths.get(f"pretrain_network_{name}")
-        if path is not None:
-            weights = load_weights(path, paths.get(f"param_key_{name}"))
-            load_into(teacher, weights.state, path, strict=paths.get(f"strict_load_{name}", True))
-        facts = facts_of(teacher, options, self.scale)
-        if facts.scale != self.scale:
-            raise ConfigError(
-                f"{where} ({options['type']}) upscales by {facts.scale}, but scale is {self.scale}; "
-                "use a teacher of the same scale"
-            )
+        where = "network_teacher" if name == "teacher" else f"network_teachers ({name})"
+        weights = WeightSource.named(self.opt["path"], name)
+        teacher, facts = build(options, weights=weights, scale=self.scale, device=self.device, frozen=True, where=where)
         self.check_patches(where, facts, options)
-        return teacher.to(self.device).eval().requires_grad_(False)
+        return teacher
 
     def _build_encoder(self) -> FrozenEncoder:
-        path = self.opt["path"]["pretrain_network_vqgan"]
-        state = load_weights(path, self.opt["path"].get("param_key_vqgan")).state
-        options = {k: v for k, v in self.opt["network_vqgan"].items() if k != "type"}
-        if not options:
-            options = vqgan_options_from_state(state)
-        vqgan = VQGAN(**{**options, "decoder": False})
-        used = {k: v for k, v in state.items() if not k.startswith(_UNUSED_VQGAN_PARTS)}
-        load_into(vqgan, used, path)
+        weights = WeightSource.named(self.opt["path"], "vqgan")
+        assert weights is not None  # the check of option files asks for it
         settings = settings_from(EncoderSettings, self.opt["train"].get("encoder"), "train.encoder")
-        return FrozenEncoder(vqgan, settings).to(self.device)
+        return FrozenEncoder(build_encoder(self.opt["network_vqgan"], weights, device=self.device), settings)
 
     def _check_weights_per_tap(self, term: ContrastTerm, vqgan: VQGAN) -> None:
         weights = term.tap_weights

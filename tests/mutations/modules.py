@@ -45,6 +45,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/state.py": _unit("checkpointing", *_MODELS),
     "training/checkpoints.py": _unit("run_folder"),
     "data/random_state.py": _unit("random_state"),
+    # the networks
+    "archs/build.py": _unit("build", "recognize"),
     # the metrics
     "metrics/image_pair.py": _unit("metrics"),
     "metrics/ssim_3d.py": _unit("metrics"),

@@ -10,10 +10,10 @@ from functools import partial
 import pytest
 import torch
 
+from dckd_basicsr.archs.networks.vqgan_arch import Codebook
 from dckd_basicsr.archs.tf32 import tf32, tf32_allowed
-from dckd_basicsr.archs.vqgan_arch import Codebook
+from dckd_basicsr.commands.train import train_pipeline
 from dckd_basicsr.models.arranging import _named
-from dckd_basicsr.training.loop import train_pipeline
 from dckd_basicsr.training.runtime import PrecisionSettings, backward_region, region, set_float32
 from tests.models import BATCH
 
@@ -78,7 +78,7 @@ def test_a_run_leaves_the_process_as_it_was(monkeypatch, tmp_path):
         set_float32(PrecisionSettings("fp32"))
         raise KeyError
 
-    monkeypatch.setattr("dckd_basicsr.training.loop.parse_options", fail)
+    monkeypatch.setattr("dckd_basicsr.commands.train.parse_options", fail)
     with pytest.raises(KeyError):
         train_pipeline(tmp_path)
     assert tf32_allowed() == AS_IT_COMES
