@@ -10,13 +10,11 @@ from copy import deepcopy
 from typing import Any
 
 from ..config.check import check_options
-from ..config.defaults import fill_defaults
-from ..config.dump import dump_yaml
-from ..config.json_schema import json_schema
+from ..config.editor import json_schema
 from ..config.problems import block_of
-from ..config.resolve import resolve_options
+from ..config.resolve import dump_yaml, fill_defaults, resolve_options
 from ..config.resources import find_options
-from ..config.schedules import option_notes
+from ..config.rules import option_notes
 from ..errors import ConfigError
 
 __all__ = ["add_config_parser", "resolved_yaml"]

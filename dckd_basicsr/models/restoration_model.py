@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..archs.buffers import follow
 from ..archs.facts import ArchFacts, facts_of
-from ..config.channels import loaded_channel_problems
+from ..config.rules import loaded_channel_problems
 from ..data.augment import images_on
 from ..data.loaders import accumulation, patch_stages
 from ..distill import DistillParts, DistillStep, Drawn, Generators, Objective, ObjectiveValues, settings_from

@@ -24,7 +24,7 @@ from basicsr.utils import AvgTimer, MessageLogger
 
 from ..archs.tf32 import kept_tf32
 from ..config import option_notes, parse_options
-from ..config.dump import dump_yaml
+from ..config.resolve import dump_yaml
 from ..data.loaders import Loaders, create_loaders
 from ..distill import settings_from
 from ..errors import Interrupted
