@@ -148,7 +148,7 @@ def _worded(place: _Place, error: Mapping[str, Any], unknown: Callable[[str, str
     kind, key, where, value = error["type"], place.key, place.where, place.value
     deep = place.depth > 0
     if kind == "missing" and place.row < 0:
-        return _Finding((deep, 0, 0), f"missing key '{key}' in {where}")
+        return _Finding((deep, 1, len(place.block)), f"missing key '{key}' in {where}")
     if kind in _UNKNOWN:
         text = unknown(key, where) or unknown_key(key, where, fields_of(place.cls))
         return _Finding((deep, 1, place.row), text)

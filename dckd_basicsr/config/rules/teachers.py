@@ -21,7 +21,10 @@ def teacher_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(blocks, list | tuple):
         return  # null, or reported elsewhere
     if opt.get("network_teacher") is not None:
-        yield f"network_teacher and {TEACHERS} are both given; make the one an entry of the list, or remove it"
+        yield (
+            f"network_teacher and {TEACHERS} are both given; make the one an entry of the list, or remove it "
+            "(network_teacher: ~ where a base has it)"
+        )
     if not blocks:
         yield f"{TEACHERS} is an empty list; give a block for each teacher, or leave it out"
     known: dict[str, str] = {}
