@@ -1,6 +1,8 @@
 """Pack DIV2K's training photos into LMDB pairs; the same as ``basicsr prepare div2k``."""
 
-from dckd_basicsr.prepare.commands import run_script
+import sys
+
+from dckd_command import main
 
 if __name__ == "__main__":
-    raise SystemExit(run_script("div2k"))
+    raise SystemExit(main(["prepare", "div2k", *sys.argv[1:]]))

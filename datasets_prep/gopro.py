@@ -1,6 +1,8 @@
 """Pack the GoPro deblurring set into LMDB pairs; the same as ``basicsr prepare gopro``."""
 
-from dckd_basicsr.prepare.commands import run_script
+import sys
+
+from dckd_command import main
 
 if __name__ == "__main__":
-    raise SystemExit(run_script("gopro"))
+    raise SystemExit(main(["prepare", "gopro", *sys.argv[1:]]))

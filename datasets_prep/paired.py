@@ -1,6 +1,8 @@
 """Pack two folders of photos, sharp and degraded, into LMDB pairs; the same as ``basicsr prepare paired``."""
 
-from dckd_basicsr.prepare.commands import run_script
+import sys
+
+from dckd_command import main
 
 if __name__ == "__main__":
-    raise SystemExit(run_script("paired"))
+    raise SystemExit(main(["prepare", "paired", *sys.argv[1:]]))

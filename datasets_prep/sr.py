@@ -1,6 +1,8 @@
 """Pack any folder of photos into LMDB pairs for super-resolution; the same as ``basicsr prepare sr``."""
 
-from dckd_basicsr.prepare.commands import run_script
+import sys
+
+from dckd_command import main
 
 if __name__ == "__main__":
-    raise SystemExit(run_script("sr"))
+    raise SystemExit(main(["prepare", "sr", *sys.argv[1:]]))

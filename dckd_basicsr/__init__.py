@@ -2,16 +2,14 @@
 
 ``import dckd_basicsr`` makes BasicSR 1.4.2 run on today's PyTorch, registers this package's models, losses and
 networks, and puts its training loop in the place of BasicSR's ``train_pipeline``. BasicSR's ``test_pipeline`` stays;
-both understand this package's option files.
+both understand this package's option files. The command ``basicsr`` alone puts that off until a network is needed
+(``install.belongs_to_the_import``).
 """
 
-from . import install
+from typing import TYPE_CHECKING
 
-install.prepare_import()  # before anything of basicsr is imported
-
-from . import archs, config, data, distill, inference, losses, metrics, models, training  # noqa: E402
-from .data.lmdb.pack_id import refuse_two_packs  # noqa: E402
-from .errors import (  # noqa: E402
+from . import install, moved
+from .errors import (
     CheckpointError,
     ConfigError,
     DatasetError,
@@ -20,13 +18,11 @@ from .errors import (  # noqa: E402
     ProcessError,
     TrainingDiverged,
 )
-from .training.loop import train_pipeline  # noqa: E402
-from .version import __version__  # noqa: E402
+from .late_dynamo import run_dynamo_late
+from .version import __version__
 
-install.prepare_lmdb_backend(refuse_two_packs)
-install.prepare_pipelines()
-install.replace_parse_options(config.parse_options)
-install.replace_train_pipeline(train_pipeline)
+if TYPE_CHECKING:  # install.everything() imports them
+    from . import archs, config, data, distill, inference, losses, metrics, models, training
 
 __all__ = [
     "CheckpointError",
@@ -47,3 +43,9 @@ __all__ = [
     "models",
     "training",
 ]
+
+moved.leave_notes(__name__)
+if install.belongs_to_the_import():
+    install.everything()
+else:
+    run_dynamo_late()

@@ -1,4 +1,8 @@
-"""The command ``basicsr``: parses, calls one function, prints."""
+"""The command ``basicsr``: parses, calls one function, prints.
+
+Nothing imported here needs PyTorch or BasicSR: a command imports what it does when it runs, and asks for BasicSR with
+its registries (``install.everything``) before that.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import install
+from .commands.config import add_config_parser
+from .commands.convert import add_convert_parser
 from .errors import DCKDError, Interrupted, message_of
+from .prepare.commands import add_prepare_parser
 from .version import __version__
 
 __all__ = ["main"]
@@ -21,10 +29,6 @@ _PIPELINES = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    from .commands.config import add_config_parser
-    from .commands.convert import add_convert_parser
-    from .prepare.commands import add_prepare_parser
-
     parser = argparse.ArgumentParser(
         prog="basicsr",
         description="Distil image-restoration networks (DCKD) through BasicSR's pipelines.",
@@ -122,13 +126,14 @@ def _without_output(error: OSError) -> int:
 
 def _pipeline(name: str, arguments: list[str]) -> int:
     """Run a pipeline; it reads ``sys.argv`` through this package's ``parse_options``."""
+    install.everything()
     from .training import processes
 
     sys.argv = [f"basicsr {name}", *arguments]
     root = str(Path.cwd())
     try:
         if name == "train":
-            from .training.loop import train_pipeline
+            from .commands.train import train_pipeline
 
             train_pipeline(root)
         else:
@@ -145,6 +150,7 @@ def _pipeline(name: str, arguments: list[str]) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    install.everything()
     from .commands.demo import run_demo
 
     return run_demo(options.out)

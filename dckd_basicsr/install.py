@@ -1,40 +1,88 @@
-"""BasicSR 1.4.2 on today's PyTorch: every work-around in one place, imported before anything of basicsr.
+"""Every change to BasicSR 1.4.2 and its registries, in one place; :func:`everything` makes them all.
 
 BasicSR's last release is of 2022. Each function below answers one trap, changes something only where it is needed,
 and may be called any number of times. Upstream threads are cited as ``XPixelGroup/BasicSR#number`` where there is one.
+What is put in is passed in: this module knows nothing of the rest but in :func:`everything`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import DatasetError
 
 __all__ = [
+    "belongs_to_the_import",
+    "everything",
+    "is_done",
     "prepare_import",
     "prepare_lmdb_backend",
     "prepare_pipelines",
     "register",
+    "replace_model_methods",
     "replace_parse_options",
     "replace_train_pipeline",
-    "shared_environment",
+    "stock_method",
     "stock_train_pipeline",
 ]
 
 T = TypeVar("T", bound=type | Callable[..., Any])
 
-# Open LMDBs by path, with their process: an environment must not be used on the other side of a fork.
-_ENVIRONMENTS: dict[str, tuple[int, Any]] = {}
-# Where basicsr.train keeps the loop that was there before this package replaced it.
-_STOCK = "_train_pipeline_before_dckd"
+# Under which name what this package replaced is kept, where it was: this module may be imported again.
+_STOCK = "_{}_before_dckd"
 _RUN_FOLDERS = ("models", "training_states", "log", "visualization")
+
+
+_done = False
+
+
+def belongs_to_the_import() -> bool:
+    """Tell whether ``import dckd_basicsr`` makes the changes: everywhere but in the command ``basicsr``.
+
+    That is a process which has imported ``dckd_command`` first or runs ``python -m dckd_basicsr``. Its commands call
+    :func:`everything` if they need BasicSR. Processes that multiprocessing starts import the command's script too,
+    but then a data set of this package, without running the command: in them it does belong to the import.
+    """
+    package = __package__ or ""
+    # While the package of `python -m PACKAGE` is imported, "-m" stands in the place of the script's path.
+    run = sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] in (package, f"-m{package}")
+    return parent_process() is not None or not (run or "dckd_command" in sys.modules)
+
+
+def is_done() -> bool:
+    """Tell whether this process has made the changes."""
+    return _done
+
+
+def everything() -> None:
+    """Make every change, and register all of this package; the second call in a process does nothing.
+
+    Takes seconds: BasicSR, PyTorch and torchvision are imported here.
+    """
+    global _done
+    if _done:
+        return
+    prepare_import()  # before anything of basicsr is imported
+    from . import archs, config, data, distill, inference, losses, metrics, models, training  # noqa: F401
+    from .commands.train import train_pipeline
+    from .data import paired_lmdb_dataset, paired_patch_dataset  # noqa: F401
+    from .data.lmdb.environments import shared_environment
+    from .data.lmdb.pack_id import refuse_two_packs
+    from .training.stock import MODEL_METHODS
+
+    prepare_lmdb_backend(refuse_two_packs, shared_environment)
+    prepare_pipelines()
+    replace_model_methods(MODEL_METHODS)
+    replace_parse_options(config.parse_options)
+    replace_train_pipeline(train_pipeline)
+    _done = True
 
 
 def prepare_import() -> None:
@@ -63,7 +111,7 @@ def prepare_pipelines() -> None:
         module.make_exp_dirs = make_exp_dirs
 
 
-def prepare_lmdb_backend(check_pair: Callable[[Path, Path], None]) -> None:
+def prepare_lmdb_backend(check_pair: Callable[[Path, Path], None], open_shared: Callable[..., Any]) -> None:
     """Let several datasets of one process read one LMDB, check pairs, and name a missing key.
 
     py-lmdb refuses to open a database twice in a process, which BasicSR's backend does when, for instance, two
@@ -73,6 +121,7 @@ def prepare_lmdb_backend(check_pair: Callable[[Path, Path], None]) -> None:
     Args:
         check_pair: called with the paths of a GT and an LQ database that are opened together; raises where they do not
             belong together.
+        open_shared: takes a path and the options of ``lmdb.open``; returns this process's one environment of it.
     """
     from basicsr.utils.file_client import FileClient, LmdbBackend
 
@@ -100,7 +149,7 @@ def prepare_lmdb_backend(check_pair: Callable[[Path, Path], None]) -> None:
             for client, path in zip(clients, paths, strict=True):
                 _refuse_raw(path)
                 options = {"readonly": readonly, "lock": lock, "readahead": readahead, **kwargs}
-                self._client[client] = shared_environment(path, **options)
+                self._client[client] = open_shared(path, **options)
 
         def get(self, filepath: Any, client_key: str) -> bytes:
             value = super().get(filepath, client_key)
@@ -113,25 +162,6 @@ def prepare_lmdb_backend(check_pair: Callable[[Path, Path], None]) -> None:
             return value
 
     FileClient._backends["lmdb"] = SharedLmdbBackend
-
-
-def shared_environment(path: str, **options: Any) -> Any:
-    """Open the LMDB at ``path``, or return the ``lmdb.Environment`` this process has opened there already.
-
-    Args:
-        path: the folder.
-        options: of ``lmdb.open``; used by the first to open it.
-    """
-    import lmdb
-
-    real = os.path.realpath(path)
-    pid, environment = _ENVIRONMENTS.get(real, (0, None))
-    if environment is None or pid != os.getpid():
-        if environment is not None:
-            environment.close()  # a fork's: not to be used here, and as long as it is there LMDB refuses another
-        environment = lmdb.open(path, **options)
-        _ENVIRONMENTS[real] = (os.getpid(), environment)
-    return environment
 
 
 def _refuse_raw(path: str) -> None:
@@ -162,13 +192,12 @@ def replace_parse_options(parse_options: Callable[..., tuple[dict[str, Any], Any
 def replace_train_pipeline(train_pipeline: Callable[..., None]) -> None:
     """Let this be ``train_pipeline`` under both of BasicSR's names: the stock one cannot resume exactly.
 
-    What ``training/loop.py`` says in detail. The stock one stays at hand as :func:`stock_train_pipeline`.
+    What ``commands/train.py`` says in detail. The stock one stays at hand as :func:`stock_train_pipeline`.
     """
     import basicsr
     import basicsr.train
 
-    if not hasattr(basicsr.train, _STOCK):  # kept there, since this module may be imported again
-        setattr(basicsr.train, _STOCK, basicsr.train.train_pipeline)
+    _keep(basicsr.train, "train_pipeline")
     for module in (basicsr, basicsr.train):
         module.train_pipeline = train_pipeline
 
@@ -184,7 +213,33 @@ def stock_train_pipeline(root_path: str | Path) -> None:
     """
     import basicsr.train
 
-    getattr(basicsr.train, _STOCK)(root_path)
+    getattr(basicsr.train, _STOCK.format("train_pipeline"))(root_path)
+
+
+def replace_model_methods(methods: Iterable[Callable[..., Any]]) -> None:
+    """Put these into ``BaseModel``, from which every model inherits, by their names; see ``training/stock.py``.
+
+    So BasicSR's own models too write weights and states whole, read them without unpickling, and run on CPUs.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    for method in methods:
+        _keep(BaseModel, method.__name__)
+        setattr(BaseModel, method.__name__, method)
+
+
+def stock_method(name: str) -> Callable[..., Any]:
+    """Return ``BaseModel``'s own method of this name, which :func:`replace_model_methods` replaced."""
+    from basicsr.models.base_model import BaseModel
+
+    method: Callable[..., Any] = getattr(BaseModel, _STOCK.format(name))
+    return method
+
+
+def _keep(holder: Any, name: str) -> None:
+    """Keep what ``holder`` has under this name, the first time; nothing where it has none."""
+    if hasattr(holder, name) and not hasattr(holder, _STOCK.format(name)):
+        setattr(holder, _STOCK.format(name), getattr(holder, name))
 
 
 def register(registry: Any) -> Callable[[T], T]:

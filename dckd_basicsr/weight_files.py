@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from .disk import flush_folder, free_mib
 from .errors import CheckpointError, near_miss
-from .prepare.disk import flush_folder, free_mib
 
 __all__ = [
     "Weights",

@@ -23,7 +23,7 @@ import yaml
 
 from tests.tiny import job_options, run, write_job
 
-__all__ = ["CURVES", "TOLERANCE", "Curve", "machine", "read", "recorded"]
+__all__ = ["CURVES", "FOLDER", "TOLERANCE", "Curve", "listened", "machine", "read", "recorded"]
 
 TOLERANCE = 1e-4
 FOLDER = Path(__file__).parent / "golden"
@@ -100,28 +100,34 @@ def recorded(name: str, folder: Path) -> Curve:
     options = CURVES[name]() | {"val": None}
     del options["datasets"]["val"]
     (folder / "job.yml").write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
+    return listened(folder, "train", "-opt", "job.yml")
+
+
+def listened(folder: Path, *arguments: str) -> Curve:
+    """Run the command in ``folder`` and return what it logged."""
     (folder / "listening.py").write_text(textwrap.dedent(_LISTENING), encoding="utf-8")
-    done = run(folder, "train", "-opt", "job.yml", module="listening")
+    done = run(folder, *arguments, module="listening")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
     return {(row["iter"], term): value for row in rows for term, value in row.items() if term != "iter"}
 
 
-def read(name: str) -> tuple[str, Curve]:
+def read(file: Path) -> tuple[str, Curve]:
     """Return the machine on which a curve was recorded, and the curve."""
-    first, *rows = (FOLDER / f"curve_{name}.txt").read_text(encoding="utf-8").splitlines()
+    first, *rows = file.read_text(encoding="utf-8").splitlines()
     cells = [row.split() for row in rows]
     return first.removeprefix("# "), {(int(i), term): float(value) for i, term, value in cells}
 
 
-def _write(name: str, curve: Curve) -> None:
+def _write(file: Path, curve: Curve) -> None:
     rows = [f"{iteration} {term} {value!r}" for (iteration, term), value in curve.items()]
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"curve_{name}.txt").write_text("\n".join([f"# {machine()}", *rows, ""]), encoding="utf-8")
+    file.write_text("\n".join([f"# {machine()}", *rows, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
     for each in CURVES:
+        goal = FOLDER / f"curve_{each}.txt"
         with tempfile.TemporaryDirectory() as place:
-            _write(each, recorded(each, Path(place)))
-        print(f"recorded {FOLDER / f'curve_{each}.txt'}")
+            _write(goal, recorded(each, Path(place)))
+        print(f"recorded {goal}")

@@ -1,9 +1,10 @@
 """Networks this package adds to BasicSR's registry, and the facts the rest needs to know about any network."""
 
 from .bicubic_arch import Bicubic
+from .build import Built, WeightSource, build, build_encoder, encoder_block, encoder_part, outline
 from .facts import ArchFacts, facts_from_options, facts_of
 from .nafnet_arch import NAFNet
-from .outline import network_class, outline
+from .outline import network_class
 from .pretrained_arch import PretrainedNet, detected_name
 from .recognize import Recognized, recognize
 from .restormer_arch import Restormer
@@ -14,12 +15,18 @@ __all__ = [
     "VQGAN",
     "ArchFacts",
     "Bicubic",
+    "Built",
     "Encoding",
     "NAFNet",
     "PretrainedNet",
     "Recognized",
     "Restormer",
+    "WeightSource",
+    "build",
+    "build_encoder",
     "detected_name",
+    "encoder_block",
+    "encoder_part",
     "facts_from_options",
     "facts_of",
     "network_class",

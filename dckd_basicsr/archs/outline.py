@@ -1,9 +1,10 @@
-"""A network's keys, shapes and facts without its values: what a check can ask of it before anything is built."""
+"""Constructing networks whose parameters have no values: what a check can look at before anything is built."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["network_class", "outline"]
+__all__ = ["network_class", "without_parameters"]
 
 
 class _NoValues(TorchFunctionMode):
@@ -34,22 +35,15 @@ class _NoValues(TorchFunctionMode):
         return func(*args, **options)
 
 
-def outline(options: Mapping[str, Any]) -> nn.Module:
-    """Build the network that an option block names, without memory or time for its parameters.
+@contextmanager
+def without_parameters() -> Iterator[None]:
+    """Let networks be constructed inside the block without memory or time for their parameters.
 
-    Its ``state_dict()`` has the right names and shapes, its attributes what the constructor set; it cannot run.
-
-    Args:
-        options: constructor arguments and ``type``, as for BasicSR's ``build_network``; not changed, nothing is logged.
-
-    Raises:
-        KeyError: no network of that name is registered.
-        Exception: whatever the constructor raises for these arguments.
+    Their ``state_dict()`` has the right names and shapes, their attributes what the constructor set; they cannot run.
     """
-    arguments = {key: value for key, value in options.items() if key != "type"}
     with _NoValues(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of loading values into the outline, and what the real building says again
-        return network_class(options["type"])(**arguments)
+        yield
 
 
 def network_class(name: str) -> Callable[..., nn.Module]:

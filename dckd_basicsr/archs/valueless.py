@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-
-from .buffers import writable
 
 __all__ = ["without_values"]
 
 
 @contextmanager
 def without_values(net: nn.Module) -> Iterator[None]:
-    """Let ``net`` run on tensors that have shape, type and device, but no values, inside the block.
+    """Let ``net`` run on tensors of the meta device, which have a shape and a type but no values, inside the block.
 
-    Attributes and buffers are put back afterwards: BasicSR's EDSR, RCAN and SwinIR keep their ``mean`` on their input's
-    device (``self.mean = self.mean.type_as(x)``), others keep masks, and would be left with ones that have no values.
-    Buffers get back their values too: counters of one number (batch normalisation's) do count in there.
+    Parameters and buffers are on that device too, and put back afterwards. So are attributes: BasicSR's EDSR, RCAN and
+    SwinIR keep their ``mean`` on their input's device (``self.mean = self.mean.type_as(x)``), others keep masks.
+    ``torch.autocast``, which knows no such device, does nothing on it. Fake tensors would need neither, but PyTorch's
+    compiler, which takes a second to import.
     """
-    kept = [(module, dict(vars(module)), dict(module._buffers)) for module in net.modules()]
-    values = [(buffer, buffer.clone()) for buffer in net.buffers() if writable(buffer)]
+    autocast: Any = torch.autocast
+    kept = [(m, dict(vars(m)), dict(m._parameters), dict(m._buffers)) for m in net.modules()]
     try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+        torch.autocast = lambda device, *args, **kwargs: (  # type: ignore[assignment, misc]
+            nullcontext() if device == "meta" else autocast(device, *args, **kwargs)
+        )
+        with torch.no_grad():
+            for module, _, parameters, buffers in kept:
+                for name, parameter in parameters.items():
+                    if parameter is not None:
+                        module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+                for name, buffer in buffers.items():
+                    if buffer is not None:
+                        module._buffers[name] = buffer.to("meta")
             yield
     finally:
-        for module, attributes, buffers in kept:
-            for store, before in ((vars(module), attributes), (module._buffers, buffers)):
+        torch.autocast = autocast  # type: ignore[misc]
+        for module, *before in kept:
+            for store, held in zip((vars(module), module._parameters, module._buffers), before):
                 store.clear()
-                store.update(before)
-        with torch.no_grad():
-            for buffer, value in values:
-                buffer.copy_(value)
+                store.update(held)

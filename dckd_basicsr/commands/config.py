@@ -9,13 +9,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from ..config.check import check_options
-from ..config.editor import json_schema
-from ..config.problems import block_of
-from ..config.resolve import dump_yaml, fill_defaults, resolve_options
-from ..config.resources import find_options
-from ..config.rules import option_notes
+from .. import install
 from ..errors import ConfigError
+from ..user_modules import import_modules, import_plugins
 
 __all__ = ["add_config_parser", "resolved_yaml"]
 
@@ -37,10 +33,28 @@ def add_config_parser(commands: Any) -> None:
         "--no-files", action="store_true", help="check the options alone, not the files and data sets that they name"
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of option files and exit")
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module of your own, as for `basicsr train`",
+    )
     parser.set_defaults(func=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
+    install.everything()
+    from ..config.check import check_options
+    from ..config.editor import json_schema
+    from ..config.problems import block_of
+    from ..config.resolve import resolve_options
+    from ..config.resources import find_options
+    from ..config.rules import option_notes
+
+    import_plugins()
+    import_modules(options.imports)
     if options.schema:
         print(json.dumps(json_schema(), indent=1))
         return 0
@@ -67,6 +81,8 @@ def resolved_yaml(opt: Mapping[str, Any], is_train: bool = True) -> str:
     What a run draws or finds out on its machine (seed, number of GPUs, its folders) stays as the file has it, and so
     do paths.
     """
+    from ..config.resolve import dump_yaml, fill_defaults
+
     complete = deepcopy(dict(opt))
     fill_defaults(complete, is_train)
     return dump_yaml(complete)

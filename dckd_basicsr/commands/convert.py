@@ -6,15 +6,13 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_file
-from torch import Tensor
-
-from ..archs import VQGAN, vqgan_options_from_state
+from .. import install
 from ..errors import CheckpointError
-from ..foreign_pickle import read_foreign_checkpoint
-from ..weight_files import atomic_write, load_into
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["add_convert_parser", "convert_vqgan"]
 
@@ -37,6 +35,11 @@ def convert_vqgan(source: Path, target: Path, *, decoder: bool = False, overwrit
     Raises:
         CheckpointError: unreadable, no VQGAN, or the target exists or cannot be written.
     """
+    from safetensors.torch import save_file
+
+    from ..archs import VQGAN, vqgan_options_from_state
+    from ..weight_files import atomic_write, load_into
+
     if target.suffix != ".safetensors":
         raise CheckpointError(f"the target must be named *.safetensors, got '{target}'")
     if target.is_dir():
@@ -57,6 +60,10 @@ def convert_vqgan(source: Path, target: Path, *, decoder: bool = False, overwrit
 
 
 def _tensors(source: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    from ..foreign_pickle import read_foreign_checkpoint
+
     loaded = read_foreign_checkpoint(source)
     inner = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     entries = inner.items() if isinstance(inner, Mapping) else ()
@@ -79,6 +86,7 @@ def add_convert_parser(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    install.everything()
     layout = convert_vqgan(options.source, options.target, decoder=options.decoder, overwrite=options.overwrite)
     levels = len(layout["ddconfig"]["ch_mult"])
     print(f"{options.target}: {levels} levels, {layout['n_embed']} codes of length {layout['embed_dim']}")

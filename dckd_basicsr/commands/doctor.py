@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from .. import install
+from ..user_modules import import_plugins, plugins
 from ..version import __version__
 
 __all__ = ["Finding", "diagnose", "run_doctor"]
@@ -30,7 +32,7 @@ def diagnose() -> list[Finding]:
     """Look at versions, devices, registries and shipped files."""
     findings = [_python()]
     findings += [_package(name) for name in _PACKAGES]
-    for check in (_devices, _distributed, _plugin, _weights, _options, _demo_photos, _tensorboard):
+    for check in (_devices, _distributed, _plugin, _plugins, _weights, _options, _demo_photos, _tensorboard):
         findings += _guard(check)
     return findings
 
@@ -105,9 +107,8 @@ def _distributed() -> list[Finding]:
 
 
 def _plugin() -> list[Finding]:
+    install.everything()
     from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
-
-    import dckd_basicsr  # noqa: F401
 
     expected = {
         "model": (MODEL_REGISTRY, ("DCKDModel", "RestorationModel")),
@@ -118,6 +119,11 @@ def _plugin() -> list[Finding]:
     if missing:
         return [Finding("dckd_basicsr", f"not registered: {', '.join(missing)}", ok=False)]
     return [Finding("dckd_basicsr", f"{__version__}, registered with BasicSR")]
+
+
+def _plugins() -> list[Finding]:
+    import_plugins()
+    return [Finding("plugins", f"{p.value} of {p.dist.name if p.dist else '?'}") for p in plugins()]
 
 
 def _weights() -> list[Finding]:

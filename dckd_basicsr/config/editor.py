@@ -14,7 +14,7 @@ from typing import Any
 from basicsr.utils import registry
 
 from ..archs.vqgan_layout import DDConfig
-from ..distill.objective import TERM_KEYS
+from ..distill.terms import TERM_KEYS
 from ..kinds import own_models
 from .blocks import (
     Block,

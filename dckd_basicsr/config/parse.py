@@ -14,6 +14,7 @@ import torch
 from ..distill.settings import settings_from
 from ..kinds import is_own
 from ..training import processes
+from ..user_modules import import_modules, import_plugins
 from .check import check_options
 from .networks import TEACHERS
 from .resolve import fill_defaults, resolve_options
@@ -25,7 +26,7 @@ __all__ = ["parse_options"]
 def parse_options(
     root_path: str | Path, is_train: bool = True, argv: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], argparse.Namespace]:
-    """Parse the command line, load and check the option file, join the process group, seed.
+    """Parse the command line, import users' modules, load and check the option file, join the process group, seed.
 
     Nothing is started, seeded or written before the options passed the check.
 
@@ -40,9 +41,11 @@ def parse_options(
         drawn; ``args.seed_given`` tells whether the seed was drawn.
 
     Raises:
-        ConfigError: whatever is wrong with file, overrides or launcher.
+        ConfigError: whatever is wrong with file, overrides, launcher or a user's module.
     """
     args = _parser().parse_args(argv)
+    import_plugins()
+    import_modules(vars(args).pop("imports"))
     file = find_options(args.opt)
     args.opt = str(file)
     opt, source = resolve_options(file, args.force_yml or [])
@@ -82,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         metavar="KEY:SUBKEY=VALUE",
         help="override options; values are YAML, e.g. train:ema_decay=0.999",
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module of your own, by name, which registers networks, losses, ...; may be repeated",
     )
     return parser
 

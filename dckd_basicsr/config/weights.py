@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from ..archs import (
     VQGAN,
-    ArchFacts,
+    Built,
+    WeightSource,
     detected_name,
+    encoder_block,
+    encoder_part,
     facts_from_options,
     network_class,
     outline,
     recognize,
-    vqgan_options_from_state,
 )
 from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
@@ -30,12 +32,6 @@ from .resources import as_path, is_there, missing_file, resolve_weights
 from .rules import facts_problems, is_used, loaded_channel_problems, tap_problems
 
 __all__ = ["resume_problems", "weight_problems"]
-
-# BasicSR loads net_g from the entry 'params' unless told otherwise; the others are searched for one.
-_DEFAULT_PARAM_KEYS = {"g": "params"}
-
-# The encoder alone is built of a VQGAN.
-_UNUSED_VQGAN_PARTS = ("decoder.", "post_quant_conv.", "loss.")
 
 
 def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> Iterator[str]:
@@ -50,7 +46,7 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
     """
     own = is_own(opt.get("model_type"))
     paths = block_of(opt, "path")
-    outlines: dict[str, nn.Module] = {}
+    outlines: dict[str, Built] = {}
     networks = networks_of(opt)
     for network in networks.values():
         if not own or is_used(opt, network.label, is_train):
@@ -65,7 +61,8 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
         if isinstance(path, str):
             yield path
         elif own:
-            yield from _weight_file(opt, network, value, path, outlines.get(label))
+            built = outlines.get(label)
+            yield from _weight_file(opt, network, value, path, built.net if built else None)
 
 
 def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -109,7 +106,7 @@ def _needless(network: Network) -> str:
 
 
 def _outline(
-    opt: Mapping[str, Any], network: Network, is_train: bool, outlines: dict[str, nn.Module], told: set[str]
+    opt: Mapping[str, Any], network: Network, is_train: bool, outlines: dict[str, Built], told: set[str]
 ) -> Iterator[str]:
     """Build the network's outline into ``outlines`` and judge the facts that only the built network tells."""
     name, options = network.place, dict(network.block)
@@ -122,7 +119,8 @@ def _outline(
     if not is_own(opt.get("model_type")) or name == "network_vqgan":
         return  # not ours to judge; or its layout may be in the weights
     try:
-        net = outlines[network.label] = outline(options)
+        scale = opt.get("scale")
+        built = outlines[network.label] = outline(options, scale=scale if isinstance(scale, int) else None)
         known = facts_from_options(options) is not None
     except DCKDError as error:
         yield f"{name} ({type_of(options)}): {error}"
@@ -132,10 +130,9 @@ def _outline(
         if not network_problems(name, network.block):
             yield from _refusal(name, options)
         return
-    facts = getattr(net, "facts", None)
-    if not known and isinstance(facts, ArchFacts):
-        yield from facts_problems(opt, name, facts, is_train)
-        yield from loaded_channel_problems(opt, name, facts)
+    if not known:
+        yield from facts_problems(opt, name, built.facts, is_train)
+        yield from loaded_channel_problems(opt, name, built.facts)
 
 
 def _refusal(name: str, options: Mapping[str, Any]) -> Iterator[str]:
@@ -152,30 +149,32 @@ def _refusal(name: str, options: Mapping[str, Any]) -> Iterator[str]:
 def _weight_file(
     opt: Mapping[str, Any], network: Network, value: str, path: Path, net: nn.Module | None
 ) -> Iterator[str]:
-    paths, label = block_of(opt, "path"), network.label
+    label = network.label
     key = f"path.pretrain_network_{label}"
-    param_key = paths.get(f"param_key_{label}", _DEFAULT_PARAM_KEYS.get(label))
+    source = WeightSource.named(block_of(opt, "path"), label)
+    assert source is not None
     try:
-        state = load_weights(path, param_key if isinstance(param_key, str) else None).state
+        state = load_weights(path, source.param_key if isinstance(source.param_key, str) else None).state
         if label == "vqgan":
             block = network.block
-            net = _vqgan(block, state)
-            state = {k: v for k, v in state.items() if not k.startswith(_UNUSED_VQGAN_PARTS)}
+            net = _encoder(block, state)
+            state = encoder_part(state)
             if isinstance(net, VQGAN) and not block.keys() - {"type"}:  # with options it is one of the rules
                 yield from tap_problems(opt, net.num_taps)
     except CheckpointError as error:
         yield f"{key}: {error}"
         return
     wrong = misfits(net, state) if net is not None else []
-    if wrong and (label == "vqgan" or paths.get(f"strict_load_{label}", True) is not False):
+    if wrong and (label == "vqgan" or source.strict):
         advice = _needless(network) or _likeness(state, network.place)
         yield f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}; {advice}"
 
 
-def _vqgan(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
-    options = {k: v for k, v in block.items() if k != "type"} or vqgan_options_from_state(state)
+def _encoder(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
     try:
-        return outline({**options, "type": "VQGAN", "decoder": False})
+        return outline(encoder_block(block), state=state).net
+    except CheckpointError:
+        raise
     except Exception:  # as in _outline
         return None
 

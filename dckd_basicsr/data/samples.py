@@ -10,9 +10,9 @@ from basicsr.data.single_image_dataset import SingleImageDataset
 from torch.utils.data import Dataset
 
 from ..errors import DatasetError
-from ..training.random_state import seeded
 from .paired_patch_dataset import PairedPatchDataset
 from .patches import PatchRequest
+from .random_state import seeded
 
 __all__ = ["NamedSamples", "names_images"]
 

@@ -2,10 +2,13 @@
 
 from .consistency import Transform, draw_transform
 from .degradation import Degradation
+from .distiller import TOTAL, Distiller
 from .encoder import FrozenEncoder
+from .features import FeatureMaps
 from .generators import Generators
 from .history import HistoryModel
-from .objective import TERM_KEYS, Objective, ObjectiveValues
+from .loss_weight import LossWeight, loss_weight
+from .needs import STUDENT, FeatureMap, Need, TeacherOutput
 from .settings import (
     BlurSettings,
     ConsistencySettings,
@@ -17,29 +20,43 @@ from .settings import (
     ResizeSettings,
     settings_from,
 )
-from .step import DistillParts, DistillStep, Drawn, Need
+from .sources import Drawn, Sources
+from .step import DistillStep
+from .teachers import teacher_blocks
+from .terms import TERMS, Term, WeightedTerm, build_terms, register_term
 
 __all__ = [
-    "TERM_KEYS",
+    "STUDENT",
+    "TERMS",
+    "TOTAL",
     "BlurSettings",
     "ConsistencySettings",
     "Degradation",
     "DegradationSettings",
-    "DistillParts",
     "DistillStep",
+    "Distiller",
     "Drawn",
     "EncoderSettings",
+    "FeatureMap",
+    "FeatureMaps",
     "FrozenEncoder",
     "Generators",
     "HistoryModel",
     "HistorySettings",
+    "LossWeight",
     "Need",
     "NegativesSettings",
     "NoiseSettings",
-    "Objective",
-    "ObjectiveValues",
     "ResizeSettings",
+    "Sources",
+    "TeacherOutput",
+    "Term",
     "Transform",
+    "WeightedTerm",
+    "build_terms",
     "draw_transform",
+    "loss_weight",
+    "register_term",
     "settings_from",
+    "teacher_blocks",
 ]

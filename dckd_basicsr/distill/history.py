@@ -50,13 +50,6 @@ class HistoryModel(nn.Module):
         follow(self.net, source, 1.0 - self.settings.decay)
         self.updates += 1
 
-    def update_if_due(self, iteration: int, source: nn.Module) -> bool:
-        """Update when the schedule says so; return whether it did."""
-        due = self.is_due(iteration)
-        if due:
-            self.update(source)
-        return due
-
     def train(self, mode: bool = True) -> HistoryModel:
         """Stay in evaluation mode: the history model only looks at images."""
         return super().train(False)

@@ -7,9 +7,7 @@ no gradient (teacher output and negatives) in one encoder batch that stops at th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Mapping
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -18,130 +16,98 @@ from torch import Tensor, nn
 
 from ..archs.vqgan_arch import Encoding
 from .chunking import images_at_once
-from .consistency import Transform, draw_transform
-from .degradation import Degradation
+from .consistency import Transform
 from .encoder import FrozenEncoder
-from .generators import Generators
-from .settings import ConsistencySettings, NegativesSettings
+from .features import FeatureMaps
+from .needs import STUDENT, FeatureMap, Need
+from .sources import Drawn, Sources
 
-__all__ = ["DistillParts", "DistillStep", "Drawn", "Need"]
+__all__ = ["DistillStep"]
 
 P = TypeVar("P")
 
 
-class Need:
-    """What a term may ask of a step; the objective collects these so that passes can be shared."""
+class _Taught(NamedTuple):
+    """What a teacher gave for a batch."""
 
-    TEACHER = "teacher"
-    CONSISTENCY = "consistency"
-    TAPS = "taps"
-    CODES = "codes"
-
-
-class Drawn(NamedTuple):
-    """What a step draws, where that has to be done beforehand.
-
-    Attributes:
-        degraded: D_j(LQ) for all j, (num * B, C, h, w).
-        switches: of the :class:`Transform` for the teacher, (4, B); None where no term needs it.
-    """
-
-    degraded: Tensor
-    switches: Tensor | None = None
-
-
-@dataclass
-class DistillParts:
-    """The networks and settings of a run. A part that no term needs may be None.
-
-    Attributes:
-        generators: randomness of degradations and transforms.
-        teacher: frozen, in evaluation mode; LQ to an image in [0, 1].
-        history: maps degraded LQ to negatives, without gradients.
-        encoder: measures images.
-        negatives: how many, and how LQ is degraded.
-        consistency: how LQ is transformed for the teacher.
-        frozen_region: makes the context in which teacher and history model run, for instance one of mixed precision.
-        teacher_width: numbers that the teacher's widest layer gives for each pixel of LQ, see :func:`.widest_layer`; on
-            a CPU this decides how many images pass it at once.
-        history_width: the same of the history model.
-    """
-
-    generators: Generators
-    teacher: nn.Module | None = None
-    history: nn.Module | None = None
-    encoder: FrozenEncoder | None = None
-    negatives: NegativesSettings = field(default_factory=NegativesSettings)
-    consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
-    frozen_region: Callable[[], AbstractContextManager] = nullcontext
-    teacher_width: float = 32.0
-    history_width: float = 32.0
-
-    def negative_inputs(self, lq: Tensor) -> Tensor:
-        """Draw D_j(LQ) for all j, (num * B, C, h, w), one negative after another, the clean LQ last."""
-        degrade = Degradation(self.negatives.degradation, self.generators)
-        inputs = [degrade(lq) for _ in range(self.negatives.num - int(self.negatives.include_clean))]
-        return torch.cat([*inputs, lq] if self.negatives.include_clean else inputs)
-
-    def transform(self, lq: Tensor) -> Transform:
-        """Draw g for label consistency."""
-        return draw_transform(len(lq), self.consistency, self.generators, lq.device)
-
-    def draw(self, lq: Tensor, needs: Collection[str]) -> Drawn:
-        """Draw what a :class:`DistillStep` with contrast would draw by itself, in the same order."""
-        switches = self.transform(lq).switches if Need.CONSISTENCY in needs else None  # the teacher runs first
-        return Drawn(self.negative_inputs(lq), switches)
+    plain: Tensor
+    consistent: Tensor | None
+    maps: Mapping[str, Tensor]
 
 
 class DistillStep:
     """One batch, seen lazily.
 
     Args:
-        parts: networks and settings.
+        sources: frozen networks and settings.
         lq: student input in [0, 1], (B, C, h, w).
         gt: ground truth in [0, 1], (B, C, scale * h, scale * w).
         student: student output for ``lq``, with its graph.
-        needs: all that the terms of this run ask for, see :class:`Need`.
-        drawn: what ``parts.draw(lq, needs)`` gave, if it was drawn beforehand.
+        needs: all that the terms of this step ask for, see ``needs.py``.
+        drawn: what ``sources.draw(lq, needs)`` gave, if it was drawn beforehand.
+        maps: the student's feature maps by module path, with their graph.
     """
 
     def __init__(
         self,
-        parts: DistillParts,
+        sources: Sources,
         lq: Tensor,
         gt: Tensor,
         student: Tensor,
-        needs: Collection[str] = (),
+        needs: Collection[Hashable] = (),
         drawn: Drawn | None = None,
+        maps: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.parts = parts
+        self.sources = sources
         self.lq = lq
         self.gt = gt
         self.student = student
         self.needs = frozenset(needs)
         self.drawn = drawn
+        self.measures: dict[str, Tensor] = {}
+        """Detached quantities for the log, see :meth:`measure`."""
+        self._maps = maps or {}
+        self._taught: dict[str, _Taught] = {}
+
+    def measure(self, name: str, value: Tensor) -> None:
+        """Put a scalar into the log beside the terms."""
+        self.measures[name] = value.detach()
 
     @property
     def teacher(self) -> Tensor:
-        """T(LQ), no gradient."""
-        return self._teacher_outputs[0]
+        """T(LQ) of the first teacher, no gradient."""
+        return self.taught_by(None)
+
+    def taught_by(self, name: str | None) -> Tensor:
+        """Return T(LQ) of the teacher ``name``, or of the first; no gradient."""
+        return self._run_teacher(name or self.sources.first_teacher).plain
+
+    def feature(self, need: FeatureMap) -> Tensor:
+        """Return what a module gave for LQ, float32: the student's with its graph, a teacher's without gradient.
+
+        The shape is the module's: (B, C, h, w) of convolutions, (B, h * w, C) of many transformers.
+        """
+        if need not in self.needs:
+            raise RuntimeError(f"the feature map {need.path} of {need.network} was not announced in the step's needs")
+        maps = self._maps if need.network == STUDENT else self._run_teacher(self._named(need.network)).maps
+        return maps[need.path]
 
     @property
     def consistent_teacher(self) -> Tensor:
         """g^-1(T(g(LQ))) for a random g per sample, no gradient."""
-        outputs = self._teacher_outputs
-        if len(outputs) < 2:
+        found = self._run_teacher(self.sources.first_teacher).consistent
+        if found is None:
             raise RuntimeError("consistency was not announced in the step's needs")
-        return outputs[1]
+        return found
 
     @cached_property
     @torch.no_grad()
     def negatives(self) -> Tensor:
         """H(D_j(LQ)) for all j, (num * B, C, H, W), the negatives one after another."""
-        history = _part(self.parts.history, "history model")
-        batch = self.parts.negative_inputs(self.lq) if self.drawn is None else self.drawn.degraded
-        with self.parts.frozen_region():
-            return self._in_pieces(history, batch, self.parts.history_width, self.parts.negatives.chunk)
+        history = _part(self.sources.history, "history model")
+        batch = self.sources.negative_inputs(self.lq) if self.drawn is None else self.drawn.degraded
+        with self.sources.frozen_region():
+            return self._in_pieces(history, batch, self.sources.history_width, self.sources.negatives.chunk)
 
     @property
     def student_taps(self) -> tuple[Tensor, ...]:
@@ -170,26 +136,57 @@ class DistillStep:
         levels = [level[batch:].split(batch) for level in self._reference_encoding.taps]
         return list(zip(*levels))
 
-    @cached_property
-    @torch.no_grad()
-    def _teacher_outputs(self) -> tuple[Tensor, ...]:
-        teacher = _part(self.parts.teacher, "teacher")
-        if Need.CONSISTENCY not in self.needs:
-            with self.parts.frozen_region():
-                return (self._in_pieces(teacher, self.lq, self.parts.teacher_width),)
-        switches = None if self.drawn is None else self.drawn.switches
-        transform = self.parts.transform(self.lq) if switches is None else Transform(switches)
-        both = torch.cat([self.lq, transform(self.lq)])
-        with self.parts.frozen_region():
-            plain, transformed = self._in_pieces(teacher, both, self.parts.teacher_width).chunk(2)
-        return plain, transform.inverse(transformed)
+    def _named(self, network: str) -> str:
+        """The teacher that a need means: "teacher" is the first of them."""
+        return network if network in self.sources.teachers else self.sources.first_teacher
 
-    def _in_pieces(self, net: nn.Module, images: Tensor, width: float, chunk: int | None = None) -> Tensor:
-        """Run a frozen network over images; float32, (N, C, H, W)."""
+    def _run_teacher(self, name: str) -> _Taught:
+        if name not in self._taught:
+            self._taught[name] = self._teach(name)
+        return self._taught[name]
+
+    @torch.no_grad()
+    def _teach(self, name: str) -> _Taught:
+        teacher = _part(self.sources.teachers.get(name), "teacher")
+        width = self.sources.widths.get(name, 32.0)
+        asked = any(isinstance(need, FeatureMap) and self._named(need.network) == name for need in self.needs)
+        maps = self.sources.maps.get(name) if asked else None
+        consistent = name == self.sources.first_teacher and Need.CONSISTENCY in self.needs
+        taken: dict[str, Tensor] = {}
+        if not consistent:
+            with self.sources.frozen_region():
+                return _Taught(self._in_pieces(teacher, self.lq, width, maps=maps, taken=taken), None, taken)
+        switches = None if self.drawn is None else self.drawn.switches
+        transform = self.sources.transform(self.lq) if switches is None else Transform(switches)
+        both = torch.cat([self.lq, transform(self.lq)])
+        with self.sources.frozen_region():
+            plain, transformed = self._in_pieces(teacher, both, width, maps=maps, taken=taken).chunk(2)
+        own = {path: output[: len(self.lq)] for path, output in taken.items()}
+        return _Taught(plain, transform.inverse(transformed), own)
+
+    def _in_pieces(
+        self,
+        net: nn.Module,
+        images: Tensor,
+        width: float,
+        chunk: int | None = None,
+        maps: FeatureMaps | None = None,
+        taken: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Run a frozen network over images; float32, (N, C, H, W). Its feature maps are left in ``taken``."""
         mixed = torch.is_autocast_enabled(images.device.type)
         dtype = torch.get_autocast_dtype(images.device.type) if mixed else torch.float32
         count = images_at_once(images, chunk, width, dtype)
-        outputs = [net(piece) for piece in images.split(count)]
+        outputs, levels = [], []
+        for piece in images.split(count):
+            if maps is None:
+                outputs.append(net(piece))
+                continue
+            with maps.taking() as found:
+                outputs.append(net(piece))
+            levels.append(found)
+        if taken is not None and levels:
+            taken |= {path: torch.cat([found[path] for found in levels]) for path in levels[0]}
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).float()
 
     @cached_property
@@ -205,7 +202,7 @@ class DistillStep:
 
     @property
     def _encoder(self) -> FrozenEncoder:
-        return _part(self.parts.encoder, "encoder")
+        return _part(self.sources.encoder, "encoder")
 
 
 def _part(value: P | None, name: str) -> P:

@@ -128,21 +128,21 @@ def _say_what_has_no_gt(model: Any, dataset: str, images: Sequence[Measured]) ->
 
 def _record(model: Any, name: str, iteration: int, tb_logger: Any) -> None:
     """Add a validation to the record, log it, and keep the weights if they are the best so far."""
-    opt = model.opt
+    opt, lines = model.opt, [f"Validation {name}"]
     model.record.add(iteration, name, model.metric_results)
-    if model.metric_results:
-        model._initialize_best_metric_results(name)
-    for metric in model.metric_results:
-        options = opt["val"]["metrics"][metric]
-        higher = options.get("better", "higher") == "higher"
+    for metric, value in model.metric_results.items():
+        higher = opt["val"]["metrics"][metric].get("better", "higher") == "higher"
         best = model.record.best(name, metric, higher=higher)
-        model.best_metric_results[name][metric] |= {"val": best.metrics[metric], "iter": best.iteration}
+        lines.append(f"\t # {metric}: {value:.4f}\tBest: {best.metrics[metric]:.4f} @ {best.iteration} iter")
         chosen = metric == opt["logger"].get("keep_best") and name == first_validation_set(opt)
         if chosen and best.iteration == iteration:
             model.save_best()
     model.record.write()  # last: a validation that is written down is not made up for
-    if model.metric_results and opt["rank"] == 0:
-        model._log_validation_metric_values(iteration, name, tb_logger)
+    if not model.metric_results or opt["rank"] != 0:
+        return
+    _LOG.info("%s", "\n".join([*lines, ""]))
+    for metric, value in model.metric_results.items() if tb_logger else ():
+        tb_logger.add_scalar(f"metrics/{name}/{metric}", value, iteration)
 
 
 def first_validation_set(opt: Mapping[str, Any]) -> str | None:

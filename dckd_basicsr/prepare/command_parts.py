@@ -1,12 +1,15 @@
-"""What the ``basicsr prepare`` commands have in common: options, help, the printed summary."""
+"""What the ``basicsr prepare`` commands have in common: options, help, the printed summary.
+
+The modules of these commands import what packs inside the functions that run it: help needs none of it.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data.lmdb.payload import PAYLOADS, RAW
-from .databases import PrepareSummary
+if TYPE_CHECKING:
+    from .databases import PrepareSummary
 
 __all__ = ["add_kind", "add_selection", "add_shared", "print_summary", "shared_options"]
 
@@ -31,7 +34,7 @@ def add_shared(parser: argparse.ArgumentParser, *, crop: int = 480) -> None:
     parser.add_argument("--level", type=int, default=1, help="PNG compression, 0 to 9 (1)")
     parser.add_argument(
         "--payload",
-        choices=PAYLOADS,
+        choices=["png", "raw"],
         default="png",
         help="png, or raw pixels: more disk, no decoding, for PairedLMDBDataset alone (png)",
     )
@@ -78,7 +81,7 @@ def print_summary(summary: PrepareSummary) -> None:
     print("for the option file:")
     for scale, lq in summary.lq.items():
         print(f"  # scale {scale}")
-        if summary.payload == RAW:
+        if summary.payload == "raw":
             print("  type: PairedLMDBDataset")
         print(f"  dataroot_gt: {summary.gt.resolve()}")
         print(f"  dataroot_lq: {lq.resolve()}")

@@ -1,21 +1,19 @@
-"""``basicsr prepare``: the command line of the data room."""
+"""``basicsr prepare``: from photos to verified LMDB databases."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import DCKDError
 from .command_parts import add_kind, add_selection, add_shared, print_summary, shared_options
 from .paired_commands import add_paired_kinds
-from .sets.div2k import DIV2K_PAGE, prepare_div2k
-from .sets.sr import prepare_sr
-from .verify import LmdbReport, verify_lmdb, verify_pair
+from .sets.pages import DIV2K_PAGE
 
-__all__ = ["add_prepare_parser", "run_script"]
+if TYPE_CHECKING:
+    from .verify import LmdbReport
+
+__all__ = ["add_prepare_parser"]
 
 _SR = """\
 Pack a folder of photos into LMDB pairs: GT.lmdb and, for each scale, LQ_x<scale>.lmdb.
@@ -73,29 +71,17 @@ def add_prepare_parser(subparsers: Any) -> None:
     verify.set_defaults(parser=verify)
 
 
-def run_script(kind: str, arguments: Sequence[str] | None = None) -> int:
-    """Run ``basicsr prepare <kind>`` for a script, return its exit code; errors go to stderr without a traceback."""
-    parser = argparse.ArgumentParser(prog="basicsr")
-    add_prepare_parser(parser.add_subparsers(dest="command"))
-    options = parser.parse_args(["prepare", kind, *(sys.argv[1:] if arguments is None else arguments)])
-    try:
-        code: int = options.func(options)
-    except DCKDError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was left behind", file=sys.stderr)
-        return 130
-    return code
-
-
 def _run_sr(options: argparse.Namespace) -> int:
+    from .sets.sr import prepare_sr
+
     extra = {name: getattr(options, name) for name in ("lq", "small", "skip_unusable", "thresh")}
     print_summary(prepare_sr(options.photos, options.out, options.scale, **extra, **shared_options(options)))
     return 0
 
 
 def _run_div2k(options: argparse.Namespace) -> int:
+    from .sets.div2k import prepare_div2k
+
     print_summary(prepare_div2k(options.root, options.out, options.scale, **shared_options(options)))
     return 0
 
@@ -103,6 +89,8 @@ def _run_div2k(options: argparse.Namespace) -> int:
 def _run_verify(options: argparse.Namespace) -> int:
     if (options.lq is None) != (options.scale is None):
         options.parser.error("LQ_LMDB and --scale go together")
+    from .verify import verify_lmdb, verify_pair
+
     if options.lq is None:
         _print_report(verify_lmdb(options.gt))
         return 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .command_parts import add_kind, add_selection, add_shared, print_summary, shared_options
-from .sets.gopro import GOPRO_PAGE, prepare_gopro
-from .sets.paired import prepare_paired
-from .sets.published import PreparedParts
-from .sets.rain13k import RAIN13K_PAGE, prepare_rain13k
+from .sets.pages import GOPRO_PAGE, RAIN13K_PAGE
+
+if TYPE_CHECKING:
+    from .sets.published import PreparedParts
 
 __all__ = ["add_paired_kinds"]
 
@@ -68,6 +68,8 @@ def add_paired_kinds(kinds: Any) -> None:
 
 
 def _run_paired(options: argparse.Namespace) -> int:
+    from .sets.paired import prepare_paired
+
     names = ("template", "gt_template", "scale", "small", "skip_unusable", "thresh")
     extra = {name: getattr(options, name) for name in names}
     print_summary(prepare_paired(options.gt, options.lq, options.out, **extra, **shared_options(options)))
@@ -75,11 +77,15 @@ def _run_paired(options: argparse.Namespace) -> int:
 
 
 def _run_gopro(options: argparse.Namespace) -> int:
+    from .sets.gopro import prepare_gopro
+
     _print_parts(prepare_gopro(options.root, options.out, blur=options.blur, **shared_options(options)), GOPRO_PAGE)
     return 0
 
 
 def _run_rain13k(options: argparse.Namespace) -> int:
+    from .sets.rain13k import prepare_rain13k
+
     _print_parts(prepare_rain13k(options.root, options.out, **shared_options(options)), RAIN13K_PAGE)
     return 0
 

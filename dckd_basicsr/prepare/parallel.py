@@ -16,6 +16,7 @@ from typing import TypeVar
 import cv2
 from tqdm import tqdm
 
+from .. import install
 from ..errors import DatasetError, DCKDError
 
 __all__ = ["default_workers", "ordered_map", "progress"]
@@ -49,7 +50,9 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], *, workers: int)
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([__package__])
+        # A light process has light workers; where BasicSR is needed already, a user's script may need it in them too.
+        light = [] if install.is_done() else ["dckd_command"]
+        context.set_forkserver_preload([*light, __name__, getattr(function, "func", function).__module__])
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     pending: deque[tuple[T, Future[R]]] = deque()
     try:

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from .disk import Owner
+from ..disk import Owner
 
 __all__ = ["PARTIAL", "REPLACED", "clear_leftovers", "hidden"]
 

@@ -21,8 +21,8 @@ import lmdb
 from ..data.lmdb.pack_id import PACK_ID, make_pack_id, refuse_to_split
 from ..data.lmdb.payload import RAW, Payload, check_payload
 from ..data.photos.keys import check_key
+from ..disk import Owner, flush_folder, free_mib
 from ..errors import DatasetError
-from .disk import Owner, flush_folder, free_mib
 from .unfinished import PARTIAL, REPLACED, clear_leftovers, hidden
 
 __all__ = ["LmdbWriter", "lmdb_writers", "seal"]

@@ -1,103 +1,41 @@
-"""The training pipeline: what ``basicsr train``, ``basicsr.train_pipeline`` and ``basicsr.train.train_pipeline`` run.
+"""The training loop: step, log, save, validate, stop, in the order that exact resume needs.
 
-BasicSR's own has one order of things fixed that exact resume cannot live with: it makes folders before it knows that
-the networks can be built, restarts an epoch at its first sample, and knows no signal. The interfaces are BasicSR's:
-any registered model with ``feed_data``, ``optimize_parameters``, ``save`` and ``validation`` trains here. The stock
-loop stays at hand as ``dckd_basicsr.install.stock_train_pipeline``.
+BasicSR's own restarts an epoch at its first sample, and knows no signal. The interfaces are BasicSR's: any registered
+model with ``feed_data``, ``optimize_parameters``, ``save`` and ``validation`` trains here.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import torch
-from basicsr.models import build_model
-from basicsr.train import init_tb_loggers
 from basicsr.utils import AvgTimer, MessageLogger
 
-from ..archs.tf32 import kept_tf32
-from ..config import option_notes, parse_options
-from ..config.resolve import dump_yaml
-from ..data.loaders import Loaders, create_loaders
-from ..distill import settings_from
+from ..data.loaders import Loaders
 from ..errors import Interrupted
 from .checkpoints import Checkpoints
-from .processes import DistSettings, same_everywhere
-from .run_folder import close_log, hold_log, load_resume_state, open_run_folder
-from .state import restore_streams
+from .processes import same_everywhere
 from .stopping import StopRequest
 
-__all__ = ["train_pipeline"]
+__all__ = ["TrainingLoop"]
 
 _LOG = logging.getLogger("basicsr")
 
 
-def train_pipeline(root_path: str | Path) -> None:
-    """Train as the command line says.
-
-    Nothing is written before loaders and model are built.
+class TrainingLoop:
+    """The loop and what it shares: options, model, loaders, logs, the wish to stop.
 
     Args:
-        root_path: ``experiments/`` and ``tb_logger/`` go below it.
-
-    Raises:
-        DCKDError: whatever stopped the run, in words; Interrupted after a signal, when everything is saved.
+        opt: the run's options, as ``parse_options`` returns them.
+        model: any registered model of BasicSR or a plugin.
+        loaders: what it reads.
+        tb_logger: TensorBoard's writer, or None.
+        stop: asked after every iteration.
     """
-    with kept_tf32():  # a later run of this process, or a test, may ask for another precision
-        _train(root_path)
-
-
-def _train(root_path: str | Path) -> None:
-    opt, args = parse_options(root_path, is_train=True)
-    opt["root_path"] = str(root_path)
-    held = hold_log() if opt["rank"] == 0 else None
-    log = None
-    try:
-        for note in option_notes(opt) if held else ():
-            _LOG.warning("%s", note)
-        set_determinism(bool(opt.get("deterministic")))
-        state = load_resume_state(opt)
-        if state and not args.seed_given:  # what the run drew when it started
-            opt["manual_seed"] = args.resolved["manual_seed"] = state.get("seed", opt["manual_seed"])
-        iteration = int(state["iter"]) if state else 0
-        loaders = create_loaders(opt, iteration)
-        model = build_model(opt)
-        if state:
-            model.resume_training(state)
-            restore_streams(state, model)  # building and resuming may have drawn from them
-        del state  # twice the student's size
-        if held:
-            log = open_run_folder(opt, Path(args.opt), dump_yaml(args.resolved), held, iteration)
-        epoch = loaders.sampler.position(iteration)[0]
-        verb = "Resuming" if iteration else "Start"
-        _LOG.info("%s training from epoch: %d, iter: %d.", verb, epoch, iteration)
-        tb_logger = init_tb_loggers(opt) if opt["rank"] == 0 else None
-        settings = settings_from(DistSettings, opt.get("dist_params"), "dist_params")
-        with StopRequest(settings.limit) as stop:
-            _Run(opt, model, loaders, tb_logger, stop).train(iteration)
-        if tb_logger:
-            tb_logger.close()
-    finally:
-        close_log(held, log)
-
-
-def set_determinism(deterministic: bool) -> None:
-    torch.backends.cudnn.benchmark = not deterministic
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by torch.use_deterministic_algorithms
-        torch.backends.cudnn.deterministic = True
-        torch.use_deterministic_algorithms(True)
-
-
-class _Run:
-    """The loop and what it shares: options, model, loaders, logs, the wish to stop."""
 
     def __init__(self, opt: dict[str, Any], model: Any, loaders: Loaders, tb_logger: Any, stop: StopRequest) -> None:
         self.opt = opt

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..data.random_state import random_state, restore_random_state
 from ..errors import TrainingDiverged
 from ..weight_files import atomic_write, save_state
 from .divergence import non_finite
 from .processes import gather
-from .random_state import random_state, restore_random_state
 
 __all__ = [
     "initial_rates",

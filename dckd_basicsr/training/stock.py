@@ -1,6 +1,7 @@
 """BasicSR's own models on the same ground: weights and states written whole, read without unpickling, also on CPUs.
 
-These methods replace those of BasicSR's ``BaseModel``, from which every model inherits, this package's too.
+``install.replace_model_methods`` puts these methods into ``BaseModel``, from which every model inherits, this
+package's too.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.models.base_model import BaseModel
 from basicsr.utils.dist_util import master_only
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..install import stock_method
 from ..weight_files import load_into, load_weights, save_state
 from .state import training_state, write_weights
 
-__all__ = ["improve_base_model"]
+__all__ = ["MODEL_METHODS"]
 
 _LOG = logging.getLogger("basicsr")
-_stock_model_to_device = BaseModel.model_to_device
 
 
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
     """Move to the device; in a process group wrap in DistributedDataParallel (also on CPUs, where stock fails)."""
     if not self.opt["dist"]:
-        return _stock_model_to_device(self, net)
+        moved: nn.Module = stock_method("model_to_device")(self, net)
+        return moved
     net = net.to(self.device)
     if not any(p.requires_grad for p in net.parameters()):
         return net
@@ -82,7 +83,5 @@ def extra_training_state(self: Any) -> dict[str, Any]:
     return {}
 
 
-def improve_base_model() -> None:
-    """Put these methods into BasicSR's base class."""
-    for method in (model_to_device, load_network, save_network, save_training_state, extra_training_state):
-        setattr(BaseModel, method.__name__, method)
+#: What ``BaseModel`` gets, by name.
+MODEL_METHODS = (model_to_device, load_network, save_network, save_training_state, extra_training_state)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dckd_basicsr.training.budget import multiply_adds
+from dckd_basicsr.archs.complexity import multiply_adds
 
 from basicsr.archs import build_network  # isort: skip
 

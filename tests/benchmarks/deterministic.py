@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from dckd_basicsr.training.loop import set_determinism
+from dckd_basicsr.commands.train import set_determinism
 from tests.benchmarks.recipes import RECIPES
 from tests.benchmarks.step import RuntimeSettings, build, machine, timed, variant
 

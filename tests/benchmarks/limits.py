@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from dckd_basicsr.archs.tf32 import tf32
-from dckd_basicsr.training.budget import step_budget
+
+from .budget import step_budget
 
 if TYPE_CHECKING:
     from .step import Job
@@ -71,7 +72,7 @@ def work(job: Job) -> dict[str, float]:
     """Return G multiply-adds of a step's parts, under the names of its times. ``job``: not compiled."""
     recipe = job.recipe
     side = recipe.gt_size // recipe.scale
-    budget = step_budget(job.student, job.parts, job.objective.needs, recipe.batch, side, recipe.scale)
+    budget = step_budget(job.student, job.sources, job.distiller.needs, recipe.batch, side, recipe.scale)
     student, own = budget["student"], budget["encoder, student"]
     parts = {
         "student": student / 3,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dckd_basicsr.distill import DistillParts
+from dckd_basicsr.distill import Sources
 from dckd_basicsr.distill.consistency import draw_transform
 from dckd_basicsr.distill.degradation import Degradation
 from dckd_basicsr.losses import code_cross_entropy, contrastive_ratio
@@ -19,22 +19,21 @@ __all__ = ["published_losses"]
 
 
 def published_losses(
-    parts: DistillParts, student: nn.Module, lq: Tensor, gt: Tensor, weights: list[float], *, consistency: bool
+    sources: Sources, student: nn.Module, lq: Tensor, gt: Tensor, weights: list[float], *, consistency: bool
 ) -> dict[str, Tensor]:
     """Return the terms of one batch by name, with gradients to the student."""
-    teacher, history, encoder = parts.teacher, parts.history, parts.encoder
-    assert teacher is not None
+    teacher, history, encoder = sources.teachers["teacher"], sources.history, sources.encoder
     assert history is not None
     assert encoder is not None
-    settings = parts.negatives
+    settings = sources.negatives
     out = student(lq)
     losses = {"l_pix": (out - gt).abs().mean()}
     with torch.no_grad():
         if consistency:
-            transform = draw_transform(len(lq), parts.consistency, parts.generators, lq.device)
+            transform = draw_transform(len(lq), sources.consistency, sources.generators, lq.device)
             consistent = transform.inverse(teacher(transform(lq)))
         target = teacher(lq)
-        degrade = Degradation(settings.degradation, parts.generators)
+        degrade = Degradation(settings.degradation, sources.generators)
         inputs = [degrade(lq) for _ in range(settings.num - int(settings.include_clean))]
         inputs += [lq] if settings.include_clean else []
         negatives = [history(x) for x in inputs]

@@ -72,12 +72,12 @@ def job_at(axis: str, value: int, case: Case) -> Job:
     change: dict[str, Any] = {"batch": {"batch": value}, "patch": {"gt_size": value}}.get(axis, {})
     base, terms = build(replace(case.recipe, **change), case.device), tuple(TERMS)
     if axis == "negatives" and value:
-        base.parts = replace(base.parts, negatives=NegativesSettings(num=value))
+        base.sources = replace(base.sources, negatives=NegativesSettings(num=value))
     elif axis == "negatives":
         terms = tuple(term for term in TERMS if term != "contrastive_opt")
     job = variant(base, settled(case.settings, case.device, value if axis == "processes" else 1), terms)
     if terms != tuple(TERMS):
-        job.parts.history = None  # training does not build it then, and its memory counts
+        job.sources.history = None  # training does not build it then, and its memory counts
     return job
 
 
@@ -174,7 +174,7 @@ def _process(rank: int, case: Case, threads: dict[int, int], limit: float, folde
         torch.manual_seed(rank)
         job.lq, job.gt = torch.rand_like(job.lq), torch.rand_like(job.gt)  # equal gradients then mean an exchange
         if n > 1:  # one process trains bare
-            job.student = DistributedDataParallel(job.student, [rank] if cuda else None, process_group=group)
+            job.wrapped = DistributedDataParallel(job.wrapped, [rank] if cuda else None, process_group=group)
         return job
 
     def all_ready() -> None:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,9 +39,8 @@ from torch.profiler import ProfilerActivity, profile
 import dckd_basicsr  # (before anything of basicsr)
 from dckd_basicsr.archs import VQGAN, facts_of
 from dckd_basicsr.archs.tf32 import tf32
-from dckd_basicsr.distill import DistillParts, DistillStep, FrozenEncoder, Generators, HistoryModel, Objective
+from dckd_basicsr.distill import Distiller, FrozenEncoder, Generators, HistoryModel, Sources, build_terms
 from dckd_basicsr.distill.chunking import widest_layer
-from dckd_basicsr.distill.objective import ObjectiveValues
 from dckd_basicsr.training.compiling import compile_blocks
 from dckd_basicsr.training.runtime import (
     PrecisionSettings,
@@ -52,7 +51,7 @@ from dckd_basicsr.training.runtime import (
     region,
     settled,
 )
-from dckd_basicsr.training.step_runner import StaticStep
+from dckd_basicsr.training.step_runner import RecordedStep
 from tests.benchmarks.limits import ceilings, rates, work
 from tests.benchmarks.published_step import published_losses
 from tests.benchmarks.recipes import RECIPES, Recipe
@@ -76,40 +75,42 @@ class Job:
 
     recipe: Recipe
     student: nn.Module
-    parts: DistillParts
+    sources: Sources
     lq: Tensor
     gt: Tensor
     settings: RuntimeSettings = field(default_factory=RuntimeSettings)
     published: bool = False
     terms: tuple[str, ...] = tuple(TERMS)
-    static: StaticStep | None = None
+    recorded: RecordedStep | None = None
 
     def __post_init__(self) -> None:
-        self.objective = Objective({key: TERMS[key] for key in self.terms})
+        precision = partial(region, self.settings.precision.student, self.lq.device)
+        terms = build_terms({key: TERMS[key] for key in self.terms})
+        self.distiller = Distiller(self.student, terms, self.sources, student_region=precision)
+        self.wrapped: nn.Module = self.distiller
         self.optimizer = torch.optim.Adam(self.student.parameters(), lr=1e-5)
 
     def losses(self) -> dict[str, Tensor]:
         """Forward."""
         self._start_streams()
-        return self.forward(self.lq, self.gt).losses
+        return self.forward(self.lq, self.gt)
 
     def _start_streams(self) -> None:
         torch.manual_seed(0)  # drop path
-        self.parts.generators.load_training_state(Generators(1).training_state(), self.lq.device)
+        self.sources.generators.load_training_state(Generators(1).training_state(), self.lq.device)
 
-    def forward(self, lq: Tensor, gt: Tensor) -> ObjectiveValues:
+    def forward(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """Compute the terms of a batch."""
         if self.published:
-            return ObjectiveValues(published_losses(self.parts, self.student, lq, gt, WEIGHTS, consistency=True), {})
-        with region(self.settings.precision.student, lq.device):
-            out = self.student(lq)
-        return self.objective(DistillStep(self.parts, lq, gt, out.float(), self.objective.needs))
+            return published_losses(self.sources, self.student, lq, gt, WEIGHTS, consistency=True)
+        values = self.wrapped(lq, gt)
+        return {name: values[name] for name in self.distiller.active}
 
-    def compute(self, lq: Tensor, gt: Tensor) -> ObjectiveValues:
+    def compute(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """Forward and backward, as a recorded step takes it."""
         values = self.forward(lq, gt)
         with backward_region(self.settings.precision, encoder=True):
-            torch.stack(list(values.losses.values())).sum().backward()
+            torch.stack(list(values.values())).sum().backward()
         return values
 
     def step(self) -> dict[str, Tensor]:
@@ -117,8 +118,7 @@ class Job:
         self.optimizer.zero_grad(set_to_none=True)
         self._start_streams()
         with self.outside():
-            values = self.static([(self.lq, self.gt)])[0] if self.static else self.compute(self.lq, self.gt)
-        return values.losses
+            return self.recorded([(self.lq, self.gt)])[0] if self.recorded else self.compute(self.lq, self.gt)
 
     def outside(self) -> AbstractContextManager:
         """What training does once for its process (``set_float32``); this one is shared with the reference."""
@@ -136,36 +136,40 @@ def build(recipe: Recipe, device: torch.device) -> Job:
     with torch.no_grad():  # else |S - H(LQ)| is 0 and its sign rounding
         for p in history.parameters():
             p.mul_(0.9)
-    parts = DistillParts(Generators(1), teacher=teacher, history=history, encoder=encoder)
+    sources = Sources(Generators(1), {"teacher": teacher}, history, encoder)
     side = recipe.gt_size // recipe.scale
     lq = torch.rand(recipe.batch, 3, side, side, device=device)
     gt = torch.rand(recipe.batch, 3, recipe.gt_size, recipe.gt_size, device=device)
-    return Job(recipe, student, parts, lq, gt, published=True)
+    return Job(recipe, student, sources, lq, gt, published=True)
 
 
 def variant(base: Job, settings: RuntimeSettings, terms: tuple[str, ...] = tuple(TERMS)) -> Job:
     """Copy a job's networks and arrange them as the training does."""
     device, recipe = base.lq.device, base.recipe
     settings = settled(settings, device)
-    parts = copy.copy(base.parts)
-    job = Job(recipe, copy.deepcopy(base.student), parts, base.lq, base.gt, settings, False, terms)
-    parts.generators = Generators(1)
-    parts.teacher, parts.history = copy.deepcopy(base.parts.teacher), copy.deepcopy(base.parts.history)
-    assert isinstance(parts.history, HistoryModel)
-    assert parts.teacher is not None
-    assert base.parts.encoder is not None
+    assert base.sources.history is not None
+    assert base.sources.encoder is not None
     side = recipe.gt_size // recipe.scale
-    parts.teacher_width, parts.history_width = widest_layer(parts.teacher, side), widest_layer(parts.history.net, side)
-    nets = ((parts.teacher, recipe.teacher), (parts.history.net, recipe.student), (job.student, recipe.student))
-    for net, options in nets:
+    teacher, history = copy.deepcopy(base.sources.teachers["teacher"]), copy.deepcopy(base.sources.history)
+    sources = replace(
+        base.sources,
+        generators=Generators(1),
+        teachers={"teacher": teacher},
+        history=history,
+        encoder=FrozenEncoder(copy.deepcopy(base.sources.encoder.vqgan)),
+        frozen_region=partial(region, settings.precision.frozen, device),
+        widths={"teacher": widest_layer(teacher, side)},
+        history_width=widest_layer(history.net, side),
+    )
+    assert sources.encoder is not None
+    job = Job(recipe, copy.deepcopy(base.student), sources, base.lq, base.gt, settings, False, terms)
+    for net, options in ((teacher, recipe.teacher), (history.net, recipe.student), (job.student, recipe.student)):
         arrange(net, settings, facts_of(net, options, recipe.scale))
-    parts.encoder = FrozenEncoder(copy.deepcopy(base.parts.encoder.vqgan))
-    arrange_encoder(parts.encoder, settings)
+    arrange_encoder(sources.encoder, settings)
     if settings.compile:
-        compile_blocks(job.objective)
-    parts.frozen_region = partial(region, settings.precision.frozen, device)
+        compile_blocks(job.distiller)
     if settings.cuda_graph:
-        job.static = StaticStep(job.compute, job.student, parts.generators, device)
+        job.recorded = RecordedStep(job.compute, job.student, sources.generators, device)
     return job
 
 
@@ -223,9 +227,9 @@ def where_it_goes(job: Job, device: torch.device) -> dict[str, float]:
     parts: dict[str, float] = {}
     nets = {
         "student": job.student,
-        "teacher": job.parts.teacher,
-        "history": job.parts.history,
-        "encoder": job.parts.encoder,
+        "teacher": job.sources.teachers["teacher"],
+        "history": job.sources.history,
+        "encoder": job.sources.encoder,
     }
     with watched({k: v for k, v in nets.items() if v is not None}, device, parts):
         forward = timed(lambda: setattr(job, "kept", job.losses()), device)

@@ -147,7 +147,7 @@ def test_basicsr_trains_after_import_under_both_names(tmp_path):
         import dckd_basicsr
         import basicsr
         from basicsr.train import train_pipeline
-        assert basicsr.train_pipeline is train_pipeline is dckd_basicsr.training.loop.train_pipeline
+        assert basicsr.train_pipeline is train_pipeline is dckd_basicsr.commands.train.train_pipeline
         train_pipeline(".")
         """,
         "logger:save_checkpoint_freq=1",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.curves import CURVES, ITERATIONS, TOLERANCE, machine, read, recorded
+from tests.curves import CURVES, FOLDER, ITERATIONS, TOLERANCE, machine, read, recorded
 
 TERMS = {"l_pix", "l_logits", "l_contrast", "l_dist", "l_consist", "l_total", "d_teacher", "d_negative"}
 
 
 @pytest.mark.parametrize("name", CURVES)
 def test_every_term_of_every_iteration_is_as_recorded(name, tmp_path):
-    where, golden = read(name)
+    where, golden = read(FOLDER / f"curve_{name}.txt")
     curve = recorded(name, tmp_path)
     assert {term for _, term in curve} == TERMS
     assert {iteration for iteration, _ in curve} == set(range(1, ITERATIONS + 1))

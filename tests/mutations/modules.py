@@ -44,7 +44,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "weight_files.py": _unit("checkpoint"),
     "training/state.py": _unit("checkpointing", *_MODELS),
     "training/checkpoints.py": _unit("run_folder"),
-    "training/random_state.py": _unit("random_state"),
+    "data/random_state.py": _unit("random_state"),
+    # the networks
+    "archs/build.py": _unit("build", "recognize"),
     # the metrics
     "metrics/image_pair.py": _unit("metrics"),
     "metrics/ssim_3d.py": _unit("metrics"),

@@ -8,9 +8,10 @@ from basicsr.archs import build_network
 from torch import nn
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.distill import DistillParts, FrozenEncoder, Generators, HistoryModel, Need, NegativesSettings
+from dckd_basicsr.archs.complexity import multiply_adds
+from dckd_basicsr.distill import FrozenEncoder, Generators, HistoryModel, Need, NegativesSettings, Sources
 from dckd_basicsr.distill.chunking import widest_layer
-from dckd_basicsr.training.budget import multiply_adds, shown, step_budget
+from tests.benchmarks.budget import step_budget
 from tests.tiny import LAYOUT
 
 
@@ -21,12 +22,12 @@ def test_a_convolution_by_hand():
 def test_a_step_by_hand():
     student = nn.Conv2d(3, 3, 3, padding=1)  # 81 * 256 multiply-adds for a 16 px patch
     encoder = FrozenEncoder(VQGAN(LAYOUT, n_embed=16, embed_dim=6, decoder=False))
-    parts = DistillParts(
-        Generators(0), teacher=nn.Conv2d(3, 3, 1), history=HistoryModel(student), encoder=encoder,
+    sources = Sources(
+        Generators(0), {"teacher": nn.Conv2d(3, 3, 1)}, history=HistoryModel(student), encoder=encoder,
         negatives=NegativesSettings(num=4),
     )  # fmt: skip
     needs = frozenset({Need.TEACHER, Need.CONSISTENCY, Need.TAPS, Need.CODES})
-    found = step_budget(student, parts, needs, batch=2, lq_side=16, scale=1)
+    found = step_budget(student, sources, needs, batch=2, lq_side=16, scale=1)
     assert found["student"] == 2 * 3 * 81 * 256
     assert found["teacher"] == 2 * 2 * 9 * 256
     assert found["history model"] == 2 * 4 * 81 * 256
@@ -37,11 +38,6 @@ def test_a_step_by_hand():
     assert found["encoder, others"] == 2 * (whole + 4 * taps)
     assert next(student.parameters()).grad is None
     assert torch.isfinite(next(student.parameters())).all()
-
-
-def test_a_line_of_the_log():
-    line = shown({"student": 3_000_000_000, "teacher": 1_000_000_000})
-    assert line == "4 G multiply-adds: student 75 %, teacher 25 %"
 
 
 @pytest.mark.parametrize("kind", ["EDSR", "RCAN"])

@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from dckd_basicsr.data.random_state import random_state
 from dckd_basicsr.errors import TrainingDiverged
-from dckd_basicsr.training.random_state import random_state
 from dckd_basicsr.training.state import (
     of_this_process,
     restore_streams,

@@ -104,7 +104,7 @@ def test_what_is_replaced_is_replaced_under_every_name():
     import basicsr.train
     import basicsr.utils.options
 
-    assert basicsr.train_pipeline is basicsr.train.train_pipeline is dckd_basicsr.training.loop.train_pipeline
+    assert basicsr.train_pipeline is basicsr.train.train_pipeline is dckd_basicsr.commands.train.train_pipeline
     assert basicsr.test_pipeline is basicsr.test.test_pipeline
     assert basicsr.parse_options is basicsr.utils.options.parse_options is dckd_basicsr.config.parse_options
     assert basicsr.make_exp_dirs is basicsr.utils.make_exp_dirs is compat.make_exp_dirs
@@ -119,7 +119,7 @@ def test_the_stock_loop_outlives_another_import(tmp_path):
         for name in [name for name in sys.modules if name.split(".")[0] == "dckd_basicsr"]:
             del sys.modules[name]
         import dckd_basicsr.install
-        assert basicsr.train_pipeline is dckd_basicsr.training.loop.train_pipeline
+        assert basicsr.train_pipeline is dckd_basicsr.commands.train.train_pipeline
         basicsr.train.parse_options = lambda root, is_train: sys.exit(f"the stock loop, in {{root}}")
         try:
             dckd_basicsr.install.stock_train_pipeline({str(tmp_path)!r})

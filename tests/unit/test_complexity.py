@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dckd_basicsr.archs import NAFNet, Restormer
-from dckd_basicsr.training.budget import multiply_adds
+from dckd_basicsr.archs.complexity import multiply_adds
 from tests.benchmarks.complexity import Complexity, main, network_options, table
 
 

@@ -19,7 +19,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("dat
 
 def test_the_training_loop_of_the_readme_runs():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    loop = next(block for block in blocks if "update_if_due" in block)
+    loop = next(block for block in blocks if "distiller.follow" in block)
     done = subprocess.run([sys.executable, "-c", loop], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

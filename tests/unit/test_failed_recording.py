@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from dckd_basicsr.distill import Generators
-from dckd_basicsr.distill.objective import ObjectiveValues
 from dckd_basicsr.training import step_runner as static_step
-from dckd_basicsr.training.step_runner import NotRecordable, StaticStep, record_cuda_graph
+from dckd_basicsr.training.step_runner import NotRecordable, RecordedStep, record_cuda_graph
 
 
 class State:
@@ -146,7 +145,7 @@ def test_whatever_is_raised_the_step_runs_unrecorded(error, text):
     def never(run, generators):
         pytest.fail("a step that cannot run was recorded")
 
-    step = StaticStep(compute, net, Generators(0), torch.device("cpu"), never)
+    step = RecordedStep(compute, net, Generators(0), torch.device("cpu"), never)
     with pytest.raises(NotRecordable) as raised:
         step([(torch.ones(1, 1),)])
     assert str(raised.value) == text
@@ -160,13 +159,13 @@ def test_random_streams_are_as_they_were():
         torch.rand(3)
         loss = (net(x) + torch.rand(1, generator=generators.on("cpu"))).sum()
         loss.backward()
-        return ObjectiveValues({"l": loss}, {})
+        return {"l": loss}
 
     def fail(run, generators):
         run()
         raise TypeError("in the recording")
 
-    step = StaticStep(compute, net, generators, torch.device("cpu"), fail)
+    step = RecordedStep(compute, net, generators, torch.device("cpu"), fail)
     with pytest.raises(NotRecordable, match="TypeError in the recording"):
         step([(torch.ones(1, 2),)])
     assert torch.equal(torch.get_rng_state(), before)

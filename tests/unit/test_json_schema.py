@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from torch import nn
 
-from dckd_basicsr.config import load_yaml, option_problems, packaged_options
+from dckd_basicsr.config import load_options, load_yaml, option_problems, packaged_options
 from dckd_basicsr.config.blocks import BLOCKS, fields_of
 from dckd_basicsr.config.blocks.values import fits, type_schema
 from dckd_basicsr.config.components import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER
@@ -52,18 +52,24 @@ def at(opt: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return opt
 
 
+def whole(name: str) -> dict[str, Any]:
+    """The options of a shipped file with what it inherits."""
+    return load_options(FILES[name])[0]
+
+
 def test_it_is_a_schema() -> None:
     Draft7Validator.check_schema(json_schema())
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_shipped_files_are_valid(name: str) -> None:
-    assert list(validator().iter_errors(load_yaml(FILES[name]))) == []
+    assert list(validator().iter_errors(load_yaml(FILES[name]))) == []  # as an editor sees it, without its base
+    assert list(validator().iter_errors(whole(name))) == []
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_misspelt_key_is_not(name: str) -> None:
-    opt = load_yaml(FILES[name])
+    opt = whole(name)
     checked = 0
     for *path, key in places(opt):
         if (path and path[-1] in FREE) or (path == ["datasets"] and key != "train"):
@@ -78,7 +84,7 @@ def test_a_misspelt_key_is_not(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_so_is_a_dataset_of_another_name_and_a_metric_of_another_type(name: str) -> None:
-    opt = load_yaml(FILES[name])
+    opt = whole(name)
     (first, *_) = opt["datasets"]
     assert not accepts(opt | {"datasets": {**opt["datasets"], f"my_{first}": opt["datasets"][first]}})
     opt["val"]["metrics"]["mine"] = {"type": "calculate_pnsr", "crop_border": 4}
@@ -87,7 +93,7 @@ def test_so_is_a_dataset_of_another_name_and_a_metric_of_another_type(name: str)
 
 @pytest.mark.parametrize("junk", [None, 5, -1, 0.5, "text", "", [], [1], {}, {"a": None}, True], ids=repr)
 def test_what_the_check_accepts_it_accepts(junk: Any) -> None:
-    files = [job_options(), *(load_yaml(FILES[n]) for n in ("dckd_x4_swinir.yml", "teacher_derain_restormer.yml"))]
+    files = [job_options(), *(whole(n) for n in ("dckd_x4_swinir.yml", "teacher_derain_restormer.yml"))]
     accepted = 0
     for opt in files:
         for *path, key in places(opt):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from dckd_basicsr.models import restoration_model
+from dckd_basicsr.models import base
 from dckd_basicsr.training import step_runner as static_step
 from dckd_basicsr.training.runtime import RuntimeSettings
 from tests.models import BATCH
@@ -61,11 +61,11 @@ def test_the_stream_of_recordings_is_for_recordings(build_in_a_group, monkeypatc
         used.append(which)
         yield
 
-    monkeypatch.setattr(restoration_model, "settled", lambda *_: RuntimeSettings(cuda_graph=recorded))
+    monkeypatch.setattr(base, "settled", lambda *_: RuntimeSettings(cuda_graph=recorded))
     monkeypatch.setattr(static_step, "recording_stream", lambda: "recording")
     monkeypatch.setattr(torch.cuda, "stream", stream)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     model = build_in_a_group()
     assert used == streams
-    assert isinstance(model.net_g, torch.nn.parallel.DistributedDataParallel)
-    assert (model.static is not None) == recorded
+    assert isinstance(model.wrapped, torch.nn.parallel.DistributedDataParallel)
+    assert (model.runner.recorded is not None) == recorded

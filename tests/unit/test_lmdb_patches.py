@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dckd_basicsr.data.lmdb import patches as lmdb_patches
+from dckd_basicsr.data.lmdb.environments import shared_environment
 from dckd_basicsr.data.lmdb.patches import LmdbPatches
 from dckd_basicsr.data.reflect import at_least
-from dckd_basicsr.install import shared_environment
 from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import write_photos
 

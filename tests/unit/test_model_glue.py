@@ -11,7 +11,7 @@ from dckd_basicsr.archs import ArchFacts
 from dckd_basicsr.config import parse
 from dckd_basicsr.distill import ConsistencySettings, NegativesSettings
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.models import dckd_model, restoration_model
+from dckd_basicsr.models import base, dckd_model, restoration_model
 from dckd_basicsr.weight_files import load_state
 from tests.models import BATCH, train
 from tests.tiny import LAYOUT
@@ -26,7 +26,7 @@ def test_every_process_draws_its_own_and_one_keeps_the_record(build):
     model = build(*ALONE)
     assert model.generators.seed == 3
     assert model.record.path.name == "validations.json"
-    assert model.parts.generators is model.generators
+    assert model.sources.generators is model.generators
     model.opt["rank"] = 2
     model.init_training_settings()
     assert model.generators.seed == 3 + 2 * 1_000_003
@@ -38,33 +38,34 @@ def test_settings_reach_the_parts(build):
     model = build(
         "train:negatives={num: 3, chunk: 2}", "train:consistency={prob: 0.25}", "train:encoder={input_range: [0, 1]}"
     )
-    assert model.parts.negatives == NegativesSettings(num=3, chunk=2)
-    assert model.parts.consistency == ConsistencySettings(prob=0.25)
-    assert model.parts.encoder.settings.input_range == (0, 1)
-    assert model.parts.generators is model.generators
-    assert not any(p.requires_grad for net in (model.parts.teacher, model.net_g_ema) for p in net.parameters())
-    assert not model.parts.teacher.training
+    assert model.sources.negatives == NegativesSettings(num=3, chunk=2)
+    assert model.sources.consistency == ConsistencySettings(prob=0.25)
+    assert model.sources.encoder.settings.input_range == (0, 1)
+    assert model.sources.generators is model.generators
+    teacher = model.sources.teachers["teacher"]
+    assert not any(p.requires_grad for net in (teacher, model.net_g_ema) for p in net.parameters())
+    assert not teacher.training
 
 
 def test_frozen_networks_run_in_their_own_precision(build):
     mixed = build("train:runtime={precision: {student: fp32, frozen: bf16}}")
-    with mixed.parts.frozen_region():
+    with mixed.sources.frozen_region():
         assert torch.is_autocast_enabled("cpu")
-    with build().parts.frozen_region():
+    with build().sources.frozen_region():
         assert not torch.is_autocast_enabled("cpu")
 
 
 def test_the_vqgan_of_given_options_or_of_those_its_weights_tell(build):
     told = build()
     given = build(f"network_vqgan={{type: VQGAN, ddconfig: {LAYOUT}, n_embed: 16, embed_dim: 6}}".replace("'", ""))
-    for a, b in zip(told.parts.encoder.parameters(), given.parts.encoder.parameters(), strict=True):
+    for a, b in zip(told.sources.encoder.parameters(), given.sources.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert not hasattr(given.parts.encoder.vqgan, "decoder")
+    assert not hasattr(given.sources.encoder.vqgan, "decoder")
 
 
 def test_the_vqgan_has_its_weights_and_as_many_levels_as_weights(build, model_job, monkeypatch):
     saved = torch.load(model_job / "vqgan.pth", weights_only=True)["state_dict"]
-    found = build().parts.encoder.vqgan.state_dict()
+    found = build().sources.encoder.vqgan.state_dict()
     assert "quantize.embedding.weight" in found
     assert all(torch.equal(value, saved[key]) for key, value in found.items())
     monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)  # the model looks itself too
@@ -81,20 +82,25 @@ def test_a_network_of_another_scale_is_refused(build, monkeypatch):
 
 
 def test_without_a_scale_images_keep_their_size(build, monkeypatch):
-    opt, asked = build(*(each for each in ALONE if "logits" not in each)).opt, []
+    opt, asked, inner = build(*(each for each in ALONE if "logits" not in each)).opt, [], base.build
     del opt["scale"]
-    facts = ArchFacts(scale=1)
-    for module in (restoration_model, dckd_model):
-        monkeypatch.setattr(module, "facts_of", lambda net, options, scale: asked.append(scale) or facts)
+
+    def unscaled(options, *, scale=None, **rest):
+        asked.append(scale)
+        return inner(options, **rest)._replace(facts=ArchFacts(scale=1))
+
+    for module in (base, dckd_model):
+        monkeypatch.setattr(module, "build", unscaled)
     dckd_model.DCKDModel(opt)
-    assert len(asked) >= 2  # the teacher, the student
-    assert set(asked) == {1}
+    assert asked == [None, None, 1]  # the student and its average take any, the teacher's has to be the run's
 
 
 def test_patches_are_checked_for_both_networks(build, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        restoration_model.RestorationModel, "check_patches", lambda self, name, facts: asked.append((name, facts.scale))
+        restoration_model.RestorationModel,
+        "check_patches",
+        lambda self, name, facts, *_: asked.append((name, facts.scale)),
     )
     build()
     assert sorted(asked) == [("network_g", 2), ("network_teacher", 2)]
@@ -217,10 +223,11 @@ def test_processes_average_gradients_once_and_the_log_always(build, monkeypatch)
         parts.append("alone")
         yield
 
-    monkeypatch.setattr(model.net_g, "no_sync", no_sync, raising=False)
+    monkeypatch.setattr(model.distiller, "no_sync", no_sync, raising=False)
     alone = train(model, [1])[0]
     assert parts == []
     model.opt |= {"dist": True, "world_size": 2}
+    model.runner.shared, model.runner.alone = True, model._without_exchange
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: values.mul_(4))
     assert model.get_current_log() == pytest.approx({name: 2 * value for name, value in alone.items()})
     train(model, [2])
@@ -229,12 +236,14 @@ def test_processes_average_gradients_once_and_the_log_always(build, monkeypatch)
 
 def test_a_recorded_step_is_told_of_other_processes(build):
     model, told = build(*ALONE), []
-    model.static = lambda inputs, shared: told.append(shared) or [model.compute(*part) for part in inputs]
+    model.runner.recorded = lambda inputs, shared, variant: (
+        told.append((shared, variant)) or [model.compute(*part) for part in inputs]
+    )
     for dist in (False, True):
-        model.opt["dist"] = dist
+        model.runner.shared = dist
         model.feed_data(BATCH)
         model._forward_backward()
-    assert told == [False, True]
+    assert told == [(False, ("l_pix",)), (True, ("l_pix",))]
 
 
 def test_nothing_was_measured_before_the_first_step(build):
@@ -338,7 +347,7 @@ def test_only_a_run_that_goes_on_in_its_folder_reads_the_record_there(build, tmp
     state = load_state(tmp_path / "experiments/tiny/training_states/1.state")
     for place in (True, False):
         resumed = build(*ALONE)
-        monkeypatch.setattr(restoration_model, "goes_on_in_place", lambda opt, place=place: place)
+        monkeypatch.setattr(base, "goes_on_in_place", lambda opt, place=place: place)
         monkeypatch.setattr(resumed.record, "resume", lambda *args, **kwargs: taken.append((args, kwargs)))
         resumed.resume_training(state)
     assert taken == [((1, []), {"with_file": True}), ((1, []), {"with_file": False})]
@@ -371,7 +380,7 @@ def test_the_average_is_tested_if_there_is_one(build, average):
 
 def test_val_says_how_images_are_restored(build, monkeypatch):
     model, asked = build(*ALONE), []
-    monkeypatch.setattr(restoration_model, "restorer", lambda net, facts, val: asked.append((net.training, val)) or net)
+    monkeypatch.setattr(base, "restorer", lambda net, facts, val: asked.append((net.training, val)) or net)
     model.lq = BATCH["lq"]
     model.test()
     assert asked == [(False, model.opt["val"])]
@@ -382,7 +391,7 @@ def test_val_says_how_images_are_restored(build, monkeypatch):
 
 def test_both_ways_of_validating_are_one(build, monkeypatch):
     model, asked = build(*ALONE), []
-    monkeypatch.setattr(restoration_model, "validate", lambda *args: asked.append(args))
+    monkeypatch.setattr(base, "validate", lambda *args: asked.append(args))
     model.nondist_validation("loader", 1, None, True)
     model.dist_validation("loader", 2, None, False)
     assert asked == [(model, "loader", 1, None, True), (model, "loader", 2, None, False)]

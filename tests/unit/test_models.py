@@ -130,19 +130,19 @@ def test_chunks_change_nothing(build):
 )
 def test_only_what_the_terms_need_is_built(build, off, teacher, history, encoder):
     model = build(*(f"train:{term}=~" for term in off))
-    assert (model.parts.teacher is not None) == teacher
+    assert bool(model.sources.teachers) == teacher
     assert (model.history is not None) == history
-    assert (model.parts.encoder is not None) == encoder
+    assert (model.sources.encoder is not None) == encoder
     assert "history" not in model.extra_training_state() or history
     assert set(train(model, [1])[0]) >= {"l_pix", "l_total"}
 
 
 def test_history_follows_the_average_or_the_student(build):
     average, student = build(), build("train:history:source=student")
-    assert average.history_source(average.history.settings) is average.net_g_ema
-    assert student.history_source(student.history.settings) is student.net_g
+    assert average.followed() is average.net_g_ema
+    assert student.followed() is student.net_g
     without = build("train:ema_decay=0")
-    assert without.history_source(without.history.settings) is without.net_g
+    assert without.followed() is without.net_g
     train(without, range(1, 3))
     assert without.history.updates == 1
 
@@ -218,8 +218,8 @@ def test_the_teacher_is_frozen_and_loaded(build, model_job):
     model = build()
     saved = torch.load(model_job / "teacher.pth", weights_only=True)["params"]
     train(model, range(1, 4))
-    assert not any(p.requires_grad for p in model.parts.teacher.parameters())
-    assert all(torch.equal(v, saved[k]) for k, v in model.parts.teacher.state_dict().items())
+    assert not any(p.requires_grad for p in model.sources.teachers["teacher"].parameters())
+    assert all(torch.equal(v, saved[k]) for k, v in model.sources.teachers["teacher"].state_dict().items())
     trained = {id(p) for group in model.optimizer_g.param_groups for p in group["params"]}
     assert trained == {id(p) for p in model.net_g.parameters()}
 
@@ -295,7 +295,7 @@ def test_on_a_gpu_a_step_does_not_synchronise(build):
         model.optimize_parameters(3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert all(torch.isfinite(v) for v in model.values.losses.values())
+    assert all(torch.isfinite(v) for v in model.values.values())
 
 
 @pytest.mark.gpu

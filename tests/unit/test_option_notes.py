@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dckd_basicsr.config import apply_overrides, load_yaml, option_notes, option_problems, packaged_options
+from dckd_basicsr.config import apply_overrides, load_options, option_notes, option_problems, packaged_options
 from tests.tiny import job_options
 
 
@@ -98,7 +98,7 @@ def test_a_model_without_history_is_told_nothing_of_it() -> None:
 
 @pytest.mark.parametrize("name", [name for name in packaged_options() if "test" not in name])
 def test_the_packaged_files_plan_within_their_length(name: str) -> None:
-    assert option_notes(load_yaml(packaged_options()[name])) == []
+    assert option_notes(load_options(packaged_options()[name])[0]) == []
 
 
 @pytest.mark.parametrize("junk", [None, 5, "x", [], {}, [[1]], [None], float("nan"), True])

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
-from dckd_basicsr import install as compat
 from dckd_basicsr.cli import main
 from dckd_basicsr.config.files import file_problems
+from dckd_basicsr.data.lmdb.environments import close_shared
 from dckd_basicsr.data.lmdb.pack_id import pack_problems, refuse_to_split
 from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset
@@ -145,7 +145,7 @@ def _opens(kind: type, phase: str) -> Callable[[Path, Path], None]:
         assert len(dataset) == 18
         dataset[0]
         for path in (gt, lq):
-            compat._ENVIRONMENTS.pop(str(path.resolve()))[1].close()
+            close_shared(path)
 
     return read
 

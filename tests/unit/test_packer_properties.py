@@ -18,8 +18,8 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dckd_basicsr import install as compat
 from dckd_basicsr.bicubic import imresize_uint8
+from dckd_basicsr.data.lmdb.environments import close_shared
 from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.data.photos.images import Image, decode_image, encode_png
 from dckd_basicsr.data.photos.keys import image_key
@@ -70,8 +70,7 @@ def test_photos_come_back(scratch: Callable[[], Path], photos: dict[str, tuple[i
     options = {"dataroot_gt": str(summary.gt), "dataroot_lq": str(summary.lq[scale]), "scale": scale, "phase": "val"}
     dataset = PairedImageDataset({**options, "io_backend": {"type": "lmdb"}})
     read = {sample["gt_path"]: sample for sample in (dataset[i] for i in range(len(dataset)))}
-    for path in [path for path in compat._ENVIRONMENTS if path.startswith(str(folder.resolve()))]:
-        compat._ENVIRONMENTS.pop(path)[1].close()  # else BasicSR's reader keeps every example's files open
+    close_shared(folder)  # else BasicSR's reader keeps every example's files open
     assert read.keys() == images.keys()
     for key, image in images.items():
         height, width = (side // scale * scale for side in image.shape[:2])

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from dckd_basicsr.data.lmdb.environments import shared_environment
 from dckd_basicsr.data.lmdb.payload import decode, encode
 from dckd_basicsr.data.lmdb.reader import LmdbImages, read_meta
 from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.data.photos.images import decode_image, encode_png
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.install import shared_environment
 from dckd_basicsr.prepare.commands import add_prepare_parser
 from dckd_basicsr.prepare.sets.sr import prepare_sr
 from dckd_basicsr.prepare.verify import verify_lmdb, verify_pair

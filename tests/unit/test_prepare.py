@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dckd_basicsr.bicubic import imresize_uint8
+from dckd_basicsr.cli import main
 from dckd_basicsr.data.photos.images import Image, decode_image, encode_png, read_image
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.prepare.commands import add_prepare_parser, run_script
+from dckd_basicsr.prepare.commands import add_prepare_parser
 from dckd_basicsr.prepare.parallel import ordered_map
 from dckd_basicsr.prepare.sets.sr import prepare_sr
 from dckd_basicsr.prepare.subimages import check_crop, crop_grid, crop_positions
@@ -270,7 +271,7 @@ def test_command_packs_verifies_and_prints_the_option_lines(
 
 
 def test_command_line_mistakes_end_without_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_script("sr", [str(tmp_path / "none"), str(tmp_path), "--scale", "4"]) == 1
+    assert main(["prepare", "sr", str(tmp_path / "none"), str(tmp_path), "--scale", "4"]) == 1
     assert "error: photo folder" in capsys.readouterr().err
     for arguments in (["sr", "a", "b"], ["sr", "a", "b", "--scale", "x"], ["nothing"], []):
         with pytest.raises(SystemExit, match="2"):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dckd_basicsr.bicubic import imresize_uint8
+from dckd_basicsr.cli import main
 from dckd_basicsr.data.photos.images import Image, encode_png, read_image
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.prepare.commands import run_script
 from dckd_basicsr.prepare.sets.div2k import prepare_div2k
 from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.photos import contents, photo, save, three_photos
@@ -70,7 +70,7 @@ def test_photos_that_cannot_be_used_are_skipped_and_listed(
     summary = prepare_sr(tmp_path / "hr", tmp_path / "a", [4], crop=24, step=24, workers=0)
     spoil(tmp_path / "hr")
     command = ["sr", str(tmp_path / "hr"), str(tmp_path / "b"), "--scale", "4", "--crop", "24", "--step", "24"]
-    assert run_script("sr", [*command[1:], "--workers", str(workers), "--skip-unusable"]) == 0
+    assert main(["prepare", "sr", *command[1:], "--workers", str(workers), "--skip-unusable"]) == 0
     printed = capsys.readouterr().out
     assert "from 9 photos" in printed
     assert "skipped 1 photos smaller than the crop, or than the scale: dot" in printed

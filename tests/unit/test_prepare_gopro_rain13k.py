@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from dckd_basicsr.cli import main
 from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.prepare.commands import run_script
 from dckd_basicsr.prepare.sets.gopro import GOPRO_COUNTS, prepare_gopro
 from dckd_basicsr.prepare.sets.rain13k import RAIN13K_COUNTS, prepare_rain13k
 from dckd_basicsr.prepare.subimages import crop_grid
@@ -178,11 +178,11 @@ def test_rain13k_counts(tmp_path: Path, rain: Path) -> None:
 def test_commands_say_what_was_not_packed(
     tmp_path: Path, gopro: Path, rain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_script("rain13k", [str(rain), str(tmp_path / "r"), "--workers", "0"]) == 0
+    assert main(["prepare", "rain13k", str(rain), str(tmp_path / "r"), "--workers", "0"]) == 0
     printed = capsys.readouterr().out
     assert "Test100:\npacked 1 pairs from 1 photos" in printed
     assert "not packed, download from https://github.com/swz30/MPRNet if wanted:\n  Rain100H: no folder" in printed
-    assert run_script("gopro", [str(gopro), str(tmp_path / "g"), "--crop", "16", "--workers", "0"]) == 0
+    assert main(["prepare", "gopro", str(gopro), str(tmp_path / "g"), "--crop", "16", "--workers", "0"]) == 0
     printed = capsys.readouterr().out
     assert "GoPro train:\npacked 18 pairs from 3 photos" in printed
     assert "not packed" not in printed

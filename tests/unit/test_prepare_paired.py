@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
+from dckd_basicsr.cli import main
 from dckd_basicsr.data.lmdb.reader import LmdbImages
 from dckd_basicsr.data.photos.images import Image
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.prepare.commands import run_script
 from dckd_basicsr.prepare.sets.paired import prepare_paired
 from dckd_basicsr.prepare.sets.pairing import pair_photos
 from dckd_basicsr.prepare.sets.templates import Template, padding_differs, suggest_templates
@@ -212,7 +212,7 @@ def test_mismatch_that_no_template_mends(tmp_path: Path) -> None:
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     gt, lq = folders(tmp_path, ["1_clean.png", "2_clean.png"], ["1_rainy.png", "2_rainy.png"])
     command = [str(gt), str(lq), str(tmp_path / "out"), "--workers", "0", "--crop", "16", "--verify"]
-    assert run_script("paired", command) == 1
+    assert main(["prepare", "paired", *command]) == 1
     assert "--gt-template '{}_clean' --template '{}_rainy'" in capsys.readouterr().err
     command += ["--gt-template", "{}_clean", "--template", "{}_rainy"]
     monkeypatch.setattr(sys, "argv", ["paired.py", *command])
@@ -222,4 +222,4 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert "packed 16 pairs from 2 photos" in capsys.readouterr().out  # steps of 8
     assert next(iter(contents(tmp_path / "out" / "LQ.lmdb"))) == "1_clean_s001"
     databases = [str(tmp_path / "out" / name) for name in ("GT.lmdb", "LQ.lmdb")]
-    assert run_script("verify", [*databases, "--scale", "1"]) == 0
+    assert main(["prepare", "verify", *databases, "--scale", "1"]) == 0

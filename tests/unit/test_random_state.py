@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from dckd_basicsr.training.random_state import random_state, restore_random_state, seeded
+from dckd_basicsr.data.random_state import random_state, restore_random_state, seeded
 from dckd_basicsr.weight_files import load_state, save_state
 
 

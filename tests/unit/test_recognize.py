@@ -8,9 +8,9 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from dckd_basicsr.archs.outline import outline
+from dckd_basicsr.archs.build import outline
 from dckd_basicsr.archs.recognize import recognize
-from dckd_basicsr.config import builtin_weights, load_yaml, packaged_options
+from dckd_basicsr.config import builtin_weights, load_options, packaged_options
 from dckd_basicsr.weight_files import load_weights
 
 RGB = {"num_in_ch": 3, "num_out_ch": 3}
@@ -54,7 +54,7 @@ def shapes(net: torch.nn.Module) -> dict[str, torch.Size]:
 @pytest.mark.parametrize(("seen", "unseen"), NETWORKS, ids=lambda o: str(o.get("type", "")))
 def test_sizes_are_read_off_an_outline_of_the_right_shapes(seen: dict[str, Any], unseen: dict[str, Any]) -> None:
     options = seen | unseen
-    net = outline(options)
+    net = outline(options).net
     assert shapes(net) == shapes(build_network(options))
     found = recognize(net.state_dict())
     assert found is not None
@@ -63,9 +63,9 @@ def test_sizes_are_read_off_an_outline_of_the_right_shapes(seen: dict[str, Any],
 
 @pytest.mark.parametrize("name", [name for name in packaged_options() if name.startswith("dckd_")])
 def test_networks_of_the_shipped_files(name: str) -> None:
-    opt = load_yaml(packaged_options()[name])
+    opt, _ = load_options(packaged_options()[name])
     for key in ("network_g", "network_teacher"):
-        found = recognize(outline(opt[key]).state_dict())
+        found = recognize(outline(opt[key]).net.state_dict())
         assert found is not None
         assert {"type": found.type, **found.options}.items() <= {**opt[key], "squeeze_factor": 16}.items()
 
@@ -74,7 +74,7 @@ def test_an_outline_holds_no_values_and_changes_nothing() -> None:
     options = {"type": "EDSR", **RGB, "num_feat": 256, "num_block": 32}
     before = dict(options)
     state = torch.get_rng_state()
-    assert {p.device.type for p in outline(options).parameters()} == {"meta"}
+    assert {p.device.type for p in outline(options).net.parameters()} == {"meta"}
     assert options == before
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.empty(1).device.type == "cpu"

@@ -16,7 +16,7 @@ from torch import nn
 
 from dckd_basicsr.archs import ArchFacts
 from dckd_basicsr.archs.buffers import writable
-from dckd_basicsr.models.accelerating import recorded_step
+from dckd_basicsr.models.arranging import recorded_step
 from dckd_basicsr.training.flat import KeptBuffers, by_type
 from dckd_basicsr.training.step_runner import NotRecordable
 from dckd_basicsr.weight_files import load_state
@@ -102,7 +102,7 @@ def _registered(monkeypatch):
 def test_a_batch_that_is_not_finite_leaves_no_trace(build, optimizer, recorded, parts):
     model = build("network_g={type: NormedNet}", f"train:optim_g={optimizer}", f"train:accumulate={parts}")
     if recorded:
-        model.static = recorded_step(model, record_operations)
+        model.runner.recorded = recorded_step(model, record_operations)
     step(model, 1, BATCH)
     before = {name: value.clone() for name, value in model.net_g.state_dict().items()}
     assert before["body.1.num_batches_tracked"] == parts
@@ -165,11 +165,11 @@ def test_so_does_one_that_is_assigned_in_another_size():
 def test_an_expanded_buffer_is_left_alone(build, recorded):
     model = build("network_g={type: ExpandedNet}")
     if recorded:
-        model.static = recorded_step(model, record_operations)
+        model.runner.recorded = recorded_step(model, record_operations)
     for i, factor in ((1, 1.0), (2, NAN)):
         step(model, i, {**BATCH, "lq": BATCH["lq"] * factor})
     assert model.guard.skipped == 1
-    assert (model.static is not None) == recorded
+    assert (model.runner.recorded is not None) == recorded
     model.history.update(model.net_g)
     for net in (model.net_g, model.net_g_ema, model.history.net):
         assert torch.equal(net.mean, torch.full((1, 3, 2, 2), 0.25))
@@ -191,13 +191,13 @@ def test_a_student_that_assigns_buffers_is_not_recorded(build, caplog, monkeypat
     """A replay repeats what is done to memory, and would leave the first level in place for ever."""
     monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
     model = build("network_g={type: LevelNet}")
-    model.static, level = recorded_step(model, record_operations), model.net_g.level
+    model.runner.recorded, level = recorded_step(model, record_operations), model.net_g.level
     with pytest.raises(NotRecordable, match="assigns its buffer 'level' anew"):
-        model.static([(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32))])
+        model.runner.recorded([(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32))])
     assert model.net_g.level is level
     assert level == 0
     step(model, 1, BATCH)
-    assert model.static is None
+    assert model.runner.recorded is None
     assert any("assigns its buffer 'level' anew" in message for message in caplog.messages)
     assert model.net_g.level > 0
 
@@ -249,7 +249,7 @@ def _joined(folder: str, run: Path, ports: list[int], recorded: bool, *overrides
         Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
     model = build_model(opt)
     if recorded:
-        model.static = recorded_step(model, record_operations)
+        model.runner.recorded = recorded_step(model, record_operations)
     return model
 
 

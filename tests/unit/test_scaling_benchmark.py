@@ -63,11 +63,11 @@ def test_a_step_has_that_many_negatives() -> None:
     for number in (1, 3):
         job = scaling.job_at("negatives", number, CASE)
         seen: list[torch.Size] = []
-        passes(job.parts.history, seen)
+        passes(job.sources.history, seen)
         assert "l_contrast" in job.step()
         assert sum(shape[0] for shape in seen) == 2 * number
     job = scaling.job_at("negatives", 0, CASE)
-    assert job.parts.history is None
+    assert job.sources.history is None
     assert {"l_contrast"}.isdisjoint(job.step())
 
 

@@ -11,9 +11,8 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from dckd_basicsr.distill import Generators
-from dckd_basicsr.distill.objective import ObjectiveValues
 from dckd_basicsr.training.processes import average
-from dckd_basicsr.training.step_runner import NotRecordable, StaticStep
+from dckd_basicsr.training.step_runner import NotRecordable, RecordedStep
 from tests.recording import record_operations
 
 
@@ -32,14 +31,14 @@ def _recorded(rank: int, failing: int | None) -> str:
     torch.manual_seed(0)
     net = nn.Linear(2, 1, bias=False)
 
-    def compute(x: torch.Tensor) -> ObjectiveValues:
+    def compute(x: torch.Tensor) -> dict[str, torch.Tensor]:
         if rank == failing:
             raise RuntimeError("no memory here")
         loss = net(x).sum()
         loss.backward()
-        return ObjectiveValues({"l": loss}, {})
+        return {"l": loss}
 
-    step = StaticStep(compute, net, Generators(0), torch.device("cpu"), record_operations)
+    step = RecordedStep(compute, net, Generators(0), torch.device("cpu"), record_operations)
     try:
         step([(torch.full((1, 2), float(rank)),)], shared=True)
     except NotRecordable as error:

@@ -8,8 +8,8 @@ import weakref
 import pytest
 import torch
 
-from dckd_basicsr.distill import DistillParts
-from dckd_basicsr.models.accelerating import recorded_step
+from dckd_basicsr.distill import Sources
+from dckd_basicsr.models.arranging import recorded_step
 from dckd_basicsr.weight_files import load_state
 from tests.models import BATCH, tensors, train
 from tests.recording import record_operations
@@ -19,7 +19,7 @@ SGD = "train:optim_g={type: SGD, lr: 1e-3}"
 
 def recorded(model, record=record_operations):
     """Give a CPU's model a recorded step."""
-    model.static = recorded_step(model, record)
+    model.runner.recorded = recorded_step(model, record)
     return model
 
 
@@ -61,7 +61,7 @@ def test_replays_equal_the_step(build, options):
     torch.manual_seed(0)
     replayed = recorded(build(SGD, *options))
     wanted, found = run(plain, data), run(replayed, data)
-    assert replayed.static is not None
+    assert replayed.runner.recorded is not None
     for a, b in zip(wanted, found, strict=True):
         assert b == pytest.approx(a, rel=1e-5)
     assert len({row["l_pix"] for row in found}) == 5
@@ -97,7 +97,7 @@ def test_another_size_is_recorded_anew(build):
 def test_degradations_that_draw_shapes_are_drawn_before(build):
     model = recorded(build(SGD, SIZES))
     logs = run(model, [BATCH] * 4)
-    assert model.static is not None
+    assert model.runner.recorded is not None
     assert len({row["d_negative"] for row in logs}) == 4
 
 
@@ -107,7 +107,7 @@ def test_parts_are_degraded_one_at_a_time(build, monkeypatch):
     drawn: list[weakref.ref] = []
     alive = []
 
-    def draw(parts, lq, draw=DistillParts.negative_inputs):
+    def draw(parts, lq, draw=Sources.negative_inputs):
         degraded = draw(parts, lq)
         alive.append(sum(one() is not None for one in drawn))
         drawn.append(weakref.ref(degraded))
@@ -115,7 +115,7 @@ def test_parts_are_degraded_one_at_a_time(build, monkeypatch):
 
     data = {"lq": torch.rand(4, 3, 16, 16), "gt": torch.rand(4, 3, 32, 32)}
     run(model, [data])
-    monkeypatch.setattr(DistillParts, "negative_inputs", draw)
+    monkeypatch.setattr(Sources, "negative_inputs", draw)
     run(model, [data])
     assert alive == [0, 0, 0, 0]
 
@@ -169,7 +169,7 @@ def test_a_cuda_graph_equals_the_step(build, options):
         model = build(SGD, f"train:runtime={{cuda_graph: {graph}, precision: {{student: fp32, frozen: fp32}}}}",
                       *options, device=1)  # fmt: skip
         found.append(run(model, data))
-        assert (model.static is not None) == (graph == "true")  # it was recorded, and not given up
+        assert (model.runner.recorded is not None) == (graph == "true")  # it was recorded, and not given up
     for a, b in zip(*found, strict=True):
         assert b == pytest.approx(a, rel=1e-3)
 
@@ -182,7 +182,7 @@ def test_on_a_gpu_a_step_that_cannot_be_recorded_runs_without(build, when):
     plain = build(SGD, device=1)
     torch.manual_seed(0)
     failing = build(SGD, "train:runtime={cuda_graph: true}", device=1)
-    stream, compute, calls = torch.cuda.current_stream(), failing.static._compute, []
+    stream, compute, calls = torch.cuda.current_stream(), failing.runner.recorded._compute, []
 
     def wait(*inputs):
         calls.append(torch.cuda.is_current_stream_capturing())
@@ -190,9 +190,9 @@ def test_on_a_gpu_a_step_that_cannot_be_recorded_runs_without(build, when):
             torch.rand(3, device="cuda").sum().item()
         return compute(*inputs)
 
-    failing.static._compute = wait
+    failing.runner.recorded._compute = wait
     wanted, found = train(plain, range(1, 4)), train(failing, range(1, 4))
-    assert failing.static is None
+    assert failing.runner.recorded is None
     assert calls == [False] * 3 + [True] * (when == "recording")
     assert torch.cuda.current_stream() == stream
     for a, b in zip(wanted, found, strict=True):

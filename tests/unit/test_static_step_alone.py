@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from dckd_basicsr.distill import Generators
-from dckd_basicsr.distill.objective import ObjectiveValues
 from dckd_basicsr.training import step_runner as static_step
-from dckd_basicsr.training.step_runner import NotRecordable, StaticStep
+from dckd_basicsr.training.step_runner import NotRecordable, RecordedStep
 from tests.recording import record_operations
 
 
@@ -33,15 +32,15 @@ class Net(nn.Module):
 class Run:
     def __init__(self, record=record_operations, net: Net | None = None) -> None:
         self.net, self.generators, self.calls = net or Net(), Generators(7), 0
-        self.step = StaticStep(self.compute, self.net, self.generators, torch.device("cpu"), record)
+        self.step = RecordedStep(self.compute, self.net, self.generators, torch.device("cpu"), record)
 
-    def compute(self, x: torch.Tensor) -> ObjectiveValues:
+    def compute(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         self.calls += 1
         assert self.net.weight.grad is None
         noise = torch.rand(1, generator=self.generators.on("cpu"))
         first, second = self.net(x).mean(), (self.net(x) * 0 + torch.rand(1) + noise).mean()
         (first + second).backward()
-        return ObjectiveValues({"l_a": first, "l_b": second}, {"d": x.mean().detach()})
+        return {"l_a": first, "l_b": second, "d": x.mean().detach()}
 
 
 def part(*values: float) -> tuple[torch.Tensor, ...]:
@@ -51,9 +50,9 @@ def part(*values: float) -> tuple[torch.Tensor, ...]:
 def test_values_and_gradients_of_every_part():
     run = Run()
     found = run.step([part(1.0, 3.0), part(5.0, 7.0), part(0.0, 0.0)])
-    assert [values.losses["l_a"].item() for values in found] == [7.0, 15.0, 3.0]
-    assert [values.measures["d"].item() for values in found] == [2.0, 6.0, 0.0]
-    assert len({values.losses["l_b"].item() for values in found}) == 3
+    assert [values["l_a"].item() for values in found] == [7.0, 15.0, 3.0]
+    assert [values["d"].item() for values in found] == [2.0, 6.0, 0.0]
+    assert len({values["l_b"].item() for values in found}) == 3
     assert run.net.weight.grad.tolist() == [8.0]  # the sum over the parts
     assert (run.net.frozen.grad, run.net.unused.grad) == (None, None)
     run.net.weight.grad = None
@@ -80,7 +79,7 @@ def test_a_recording_runs_three_times_before_and_leaves_no_trace():
 def test_another_size_is_recorded_anew_and_said(said):
     run = Run()
     for values in ((1.0, 3.0), (2.0, 4.0), (6.0,), (1.0, 3.0)):
-        assert run.step([part(*values)])[0].losses["l_a"].item() == 2 * sum(values) / len(values) + 3
+        assert run.step([part(*values)])[0]["l_a"].item() == 2 * sum(values) / len(values) + 3
     assert run.calls == 12
     assert said == [f"Runtime: step recorded for inputs of {size}" for size in (2, 1, 2)]
 

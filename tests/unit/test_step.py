@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.distill import (
     ConsistencySettings,
     DegradationSettings,
-    DistillParts,
+    Distiller,
     DistillStep,
     EncoderSettings,
     FrozenEncoder,
@@ -18,9 +20,12 @@ from dckd_basicsr.distill import (
     HistoryModel,
     NegativesSettings,
     NoiseSettings,
-    Objective,
+    Sources,
+    build_terms,
     draw_transform,
 )
+from dckd_basicsr.distill.terms import ContrastTerm
+from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.losses import code_cross_entropy, contrastive_ratio
 
 L1 = {"type": "L1Loss", "loss_weight": 1.0}
@@ -56,34 +61,41 @@ def vqgan() -> VQGAN:
 class Setup:
     def __init__(self, terms=ALL_TERMS, encoder=None, **negatives):
         torch.manual_seed(0)
-        self.objective = Objective(terms)
         self.student, self.teacher = Upscale(), Upscale()
         # A past that is not the present: where S equals a negative the L1 distance has no gradient, only rounding.
         self.history = HistoryModel(Upscale())
-        self.parts = DistillParts(
+        self.sources = Sources(
             Generators(7),
-            self.teacher.eval().requires_grad_(False),
+            {"teacher": self.teacher},
             self.history,
             FrozenEncoder(vqgan(), encoder),
             NegativesSettings(**negatives),
             ConsistencySettings(),
         )
+        self.terms = terms if isinstance(terms, list) else build_terms(terms)
+        self.distiller = Distiller(self.student, self.terms, self.sources)
         self.lq, self.gt = torch.rand(3, 3, 8, 8), torch.rand(3, 3, 16, 16)
 
+    def step(self, drawn=None, needs=None):
+        needs = self.distiller.needs if needs is None else needs
+        return DistillStep(self.sources, self.lq, self.gt, self.student(self.lq), needs, drawn)
+
     def run(self):
-        step = DistillStep(self.parts, self.lq, self.gt, self.student(self.lq), self.objective.needs)
-        values = self.objective(step)
-        values.total.backward()
-        return step, values, [p.grad.clone() for p in self.student.parameters()]
+        """The step's lazy outputs, computed apart with the same draws; the distiller's values; gradients."""
+        streams = self.sources.generators.training_state()
+        values = self.distiller(self.lq, self.gt)
+        values["l_total"].backward()
+        self.sources.generators.load_training_state(streams, "cpu")
+        return values, [p.grad.clone() for p in self.student.parameters()]
 
 
 def test_every_image_passes_each_network_once(monkeypatch):
     setup = Setup()
     encoded = []
     monkeypatch.setattr(
-        setup.parts.encoder.vqgan.encoder,
+        setup.sources.encoder.vqgan.encoder,
         "conv_in",
-        _Recorder(setup.parts.encoder.vqgan.encoder.conv_in, encoded),
+        _Recorder(setup.sources.encoder.vqgan.encoder.conv_in, encoded),
     )
     setup.run()
     assert setup.teacher.passes == [6]  # LQ and its transformed copy in one batch
@@ -94,7 +106,7 @@ def test_every_image_passes_each_network_once(monkeypatch):
 def test_references_are_encoded_before_a_graph_is_kept():
     terms = {"distribution_opt": ALL_TERMS["distribution_opt"]}
     setup, with_graph = Setup(terms), []
-    layer = setup.parts.encoder.vqgan.encoder.conv_in
+    layer = setup.sources.encoder.vqgan.encoder.conv_in
     layer.register_forward_hook(lambda module, inputs, output: with_graph.append(output.requires_grad))
     setup.run()
     assert with_graph == [False, True]
@@ -102,20 +114,17 @@ def test_references_are_encoded_before_a_graph_is_kept():
 
 def test_what_is_drawn_beforehand_is_what_the_step_draws():
     alone, ahead = Setup(), Setup()
-    drawn = ahead.parts.draw(ahead.lq, ahead.objective.needs)
+    drawn = ahead.sources.draw(ahead.lq, ahead.distiller.needs)
     assert drawn.switches.shape == (4, 3)
-    step = DistillStep(ahead.parts, ahead.lq, ahead.gt, ahead.student(ahead.lq), ahead.objective.needs, drawn)
-    wanted = alone.run()[1]
-    assert {k: v.item() for k, v in ahead.objective(step).losses.items()} == {
-        k: v.item() for k, v in wanted.losses.items()
-    }
+    found, wanted = ahead.distiller(ahead.lq, ahead.gt, *drawn), alone.run()[0]
+    assert {k: v.item() for k, v in found.items()} == {k: v.item() for k, v in wanted.items()}
     plain = Setup({"contrastive_opt": ALL_TERMS["contrastive_opt"]})
-    assert plain.parts.draw(plain.lq, plain.objective.needs).switches is None
+    assert plain.sources.draw(plain.lq, plain.distiller.needs).switches is None
 
 
-def test_an_objective_tells_the_weights_of_its_contrast():
-    assert Objective(ALL_TERMS).tap_weights == tuple(WEIGHTS)
-    assert Objective({"pixel_opt": L1}).tap_weights is None
+def test_a_contrast_tells_its_weights():
+    assert ContrastTerm(ALL_TERMS["contrastive_opt"]).tap_weights == tuple(WEIGHTS)
+    assert ContrastTerm(OtherContrast()).tap_weights is None
 
 
 class _Recorder(nn.Module):
@@ -130,34 +139,38 @@ class _Recorder(nn.Module):
 
 def test_terms_equal_their_formulas():
     setup = Setup()
-    step, values, _ = setup.run()
+    loss, _ = setup.run()
+    step = setup.step()
+    assert step.teacher.shape == step.student.shape  # drawn in the order of the terms
     with torch.no_grad():
-        encoder = setup.parts.encoder
+        encoder = setup.sources.encoder
         teacher = setup.teacher(setup.lq)
         s, t = (encoder(x, taps=True, logits=True) for x in (step.student, teacher))
         negatives = [encoder(n, taps=True, logits=False).taps for n in step.negatives.split(3)]
-    loss = values.losses
     torch.testing.assert_close(loss["l_pix"], (step.student - setup.gt).abs().mean())
     torch.testing.assert_close(loss["l_logits"], (step.student - teacher).abs().mean())
     torch.testing.assert_close(loss["l_contrast"], 0.1 * contrastive_ratio(s.taps, t.taps, negatives, WEIGHTS))
     torch.testing.assert_close(loss["l_dist"], 0.001 * code_cross_entropy(s.logits, t.logits))
     torch.testing.assert_close(loss["l_consist"], (step.student - step.consistent_teacher).abs().mean())
-    torch.testing.assert_close(values.total, sum(loss.values()))
-    assert set(values.measures) == {"d_teacher", "d_negative"}
-    assert not any(m.requires_grad for m in values.measures.values())
+    names = ["l_pix", "l_logits", "l_contrast", "l_dist", "l_consist"]
+    torch.testing.assert_close(loss["l_total"], sum(loss[name] for name in names))
+    assert list(loss) == [*names, "l_total", "d_teacher", "d_negative"]
+    assert [name for name, value in loss.items() if value.requires_grad] == [*names, "l_total"]
 
 
 def test_the_consistent_teacher_answers_the_transformed_input():
     setup = Setup({"logits_opt": L1, "consistency_opt": L1})
-    step, *_ = setup.run()
+    setup.sources.generators = Generators(7)
+    step = setup.step()
     transform = draw_transform(3, ConsistencySettings(), Generators(7), torch.device("cpu"))
     assert transform.switches.any()
     with torch.no_grad():
         plain, wanted = setup.teacher(setup.lq), transform.inverse(setup.teacher(transform(setup.lq)))
+    consistent = step.consistent_teacher
     torch.testing.assert_close(step.teacher, plain)
-    torch.testing.assert_close(step.consistent_teacher, wanted)
+    torch.testing.assert_close(consistent, wanted)
     assert (wanted - plain).abs().max() > 1e-3
-    unannounced = DistillStep(setup.parts, setup.lq, setup.gt, step.student, ["teacher"])
+    unannounced = setup.step(needs=["teacher"])
     with pytest.raises(RuntimeError, match="was not announced"):
         unannounced.consistent_teacher  # noqa: B018
 
@@ -168,15 +181,17 @@ def test_frozen_networks_pass_by_their_own_widths(monkeypatch):
         "dckd_basicsr.distill.step.images_at_once", lambda images, *given: asked.append(given) or len(images)
     )
     setup = Setup(num=2, chunk=3)
-    assert (setup.parts.teacher_width, setup.parts.history_width) == (32.0, 32.0)
-    setup.parts.teacher_width, setup.parts.history_width = 11.0, 22.0
+    setup.run()
+    assert asked == [(None, 32.0, torch.float32), (3, 32.0, torch.float32)]
+    asked.clear()
+    setup.sources.widths, setup.sources.history_width = {"teacher": 11.0}, 22.0
     setup.run()
     assert asked == [(None, 11.0, torch.float32), (3, 22.0, torch.float32)]
     asked.clear()
-    setup.parts.frozen_region = lambda: torch.autocast("cpu", torch.bfloat16)
-    step, *_ = setup.run()
-    assert asked == [(None, 11.0, torch.bfloat16), (3, 22.0, torch.bfloat16)]
-    assert step.teacher.dtype == step.negatives.dtype == torch.float32
+    setup.sources.frozen_region = lambda: torch.autocast("cpu", torch.bfloat16)
+    step = setup.step()
+    assert step.negatives.dtype == step.teacher.dtype == torch.float32
+    assert asked == [(3, 22.0, torch.bfloat16), (None, 11.0, torch.bfloat16)]
 
 
 class OtherContrast(nn.Module):
@@ -187,28 +202,27 @@ class OtherContrast(nn.Module):
 
 
 def test_a_contrast_of_another_make_gets_the_taps():
-    setup = Setup()
-    setup.objective = Objective({"contrastive_opt": {"type": "OtherContrast"}}, lambda options: OtherContrast())
-    step, values, _ = setup.run()
-    torch.testing.assert_close(values.losses["l_contrast"], step.student_taps[0].mean() + 5)
-    assert values.measures == {}
+    setup = Setup([ContrastTerm(OtherContrast())])
+    values, _ = setup.run()
+    torch.testing.assert_close(values["l_contrast"], setup.step().student_taps[0].mean() + 5)
+    assert list(values) == ["l_contrast", "l_total"]
 
 
 def test_the_contrast_alone_is_compiled(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda part, **options: compiled.append((part, options)) or part)
-    objective = Objective(ALL_TERMS)
-    terms = objective._losses["contrastive_opt"].terms
-    objective.compile(dynamic=False)
+    distiller = Setup().distiller
+    terms = distiller.terms["l_contrast"].loss.terms
+    distiller.compile(dynamic=False)
     assert compiled == [(terms, {"dynamic": False})]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 100])
 def test_chunks_change_no_number(chunk):
-    _, whole, whole_grads = Setup().run()
-    _, chunked, grads = Setup(encoder=EncoderSettings(chunk=chunk), chunk=chunk).run()
-    for name, value in whole.losses.items():
-        torch.testing.assert_close(chunked.losses[name], value, rtol=2e-6, atol=1e-8)
+    whole, whole_grads = Setup().run()
+    chunked, grads = Setup(encoder=EncoderSettings(chunk=chunk), chunk=chunk).run()
+    for name, value in whole.items():
+        torch.testing.assert_close(chunked[name], value, rtol=2e-6, atol=1e-8)
     for a, b in zip(grads, whole_grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
 
@@ -226,13 +240,13 @@ def test_chunks_change_no_number(chunk):
 def test_only_what_a_term_asks_for_is_computed(monkeypatch, terms, teacher, history, logits):
     setup = Setup({key: ALL_TERMS[key] for key in terms})
     past_last_tap = []
-    original = setup.parts.encoder.vqgan.encoder.from_last_tap
+    original = setup.sources.encoder.vqgan.encoder.from_last_tap
 
     def spy(tap):
         past_last_tap.append(len(tap))
         return original(tap)
 
-    monkeypatch.setattr(setup.parts.encoder.vqgan.encoder, "from_last_tap", spy)
+    monkeypatch.setattr(setup.sources.encoder.vqgan.encoder, "from_last_tap", spy)
     setup.run()
     assert len(setup.teacher.passes) == teacher
     assert len(setup.history.net.passes) == history
@@ -241,18 +255,18 @@ def test_only_what_a_term_asks_for_is_computed(monkeypatch, terms, teacher, hist
 
 def test_frozen_networks_get_no_gradient_and_stay_in_evaluation():
     setup = Setup()
-    setup.parts.encoder.train()
+    setup.sources.encoder.train()
     setup.run()
-    for frozen in (setup.teacher, setup.history, setup.parts.encoder):
+    for frozen in (setup.teacher, setup.history, setup.sources.encoder):
         assert all(p.grad is None for p in frozen.parameters())
-    assert not setup.parts.encoder.vqgan.training
-    assert not setup.parts.encoder.vqgan.encoder.mid.training
+    assert not setup.sources.encoder.vqgan.training
+    assert not setup.sources.encoder.vqgan.encoder.mid.training
 
 
 def test_the_clean_input_is_the_last_negative():
     noise = DegradationSettings(noise=NoiseSettings(sigma=(30, 30)))
     setup = Setup(num=3, degradation=noise)
-    step, *_ = setup.run()
+    step = setup.step()
     negatives = step.negatives.split(3)
     assert len(negatives) == 3
     clean = setup.history(setup.lq)
@@ -262,7 +276,7 @@ def test_the_clean_input_is_the_last_negative():
 
 def test_without_the_clean_input_all_are_degraded():
     setup = Setup(num=2, include_clean=False)
-    step, *_ = setup.run()
+    step = setup.step()
     clean = setup.history(setup.lq)
     assert all((n - clean).abs().max() > 1e-4 for n in step.negatives.split(3))
 
@@ -334,12 +348,20 @@ def test_references_pass_by_the_encoders_width(monkeypatch):
 
 
 def test_no_term_is_an_error():
-    with pytest.raises(ValueError, match="no loss term"):
-        Objective({"pixel_opt": None})
+    with pytest.raises(ConfigError, match="no loss term"):
+        build_terms({"pixel_opt": None})
 
 
-def test_a_missing_part_is_named():
-    setup = Setup({"logits_opt": L1})
-    setup.parts.teacher = None
-    with pytest.raises(RuntimeError, match="needs the teacher"):
-        setup.run()
+@pytest.mark.parametrize(
+    ("term", "left_out", "named"),
+    [
+        ("logits_opt", {"teachers": {}}, "the teacher"),
+        ("contrastive_opt", {"history": None}, "the history model"),
+        ("contrastive_opt", {"encoder": None}, "the encoder"),
+        ("distribution_opt", {"encoder": None}, "the encoder"),
+    ],
+)
+def test_a_missing_network_is_named(term, left_out, named):
+    setup = Setup()
+    with pytest.raises(ConfigError, match=f"needs {named}, which is not there"):
+        Distiller(setup.student, build_terms({term: ALL_TERMS[term]}), replace(setup.sources, **left_out))

@@ -12,8 +12,8 @@ import torch
 
 from dckd_basicsr.archs.tf32 import tf32, tf32_allowed
 from dckd_basicsr.archs.vqgan_arch import Codebook
-from dckd_basicsr.models.accelerating import _named
-from dckd_basicsr.training.loop import train_pipeline
+from dckd_basicsr.commands.train import train_pipeline
+from dckd_basicsr.models.arranging import _named
 from dckd_basicsr.training.runtime import PrecisionSettings, backward_region, region, set_float32
 from tests.models import BATCH
 
@@ -78,7 +78,7 @@ def test_a_run_leaves_the_process_as_it_was(monkeypatch, tmp_path):
         set_float32(PrecisionSettings("fp32"))
         raise KeyError
 
-    monkeypatch.setattr("dckd_basicsr.training.loop.parse_options", fail)
+    monkeypatch.setattr("dckd_basicsr.commands.train.parse_options", fail)
     with pytest.raises(KeyError):
         train_pipeline(tmp_path)
     assert tf32_allowed() == AS_IT_COMES
@@ -139,8 +139,8 @@ def test_in_a_step(build, student, frozen, seen):
         found.setdefault(name, set()).add(tf32_allowed())
 
     nets = {
-        "student": model.net_g, "teacher": model.parts.teacher, "history": model.history.net,
-        "encoder": model.parts.encoder.vqgan.quant_conv,
+        "student": model.net_g, "teacher": model.sources.teachers["teacher"], "history": model.history.net,
+        "encoder": model.sources.encoder.vqgan.quant_conv,
     }  # fmt: skip
     for name, net in nets.items():
         net.register_forward_hook(partial(see, name))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from dckd_basicsr.data.lmdb.reader import LmdbImages
+from dckd_basicsr.disk import Owner
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.prepare.disk import Owner
 from dckd_basicsr.prepare.writer import LmdbWriter, lmdb_writers
 from dckd_basicsr.weight_files import atomic_write, save_state
 
@@ -47,7 +47,7 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from dckd_basicsr.prepare.writer import LmdbWriter, lmdb_writers
-from dckd_basicsr.prepare.disk import Owner
+from dckd_basicsr.disk import Owner
 from dckd_basicsr.errors import DatasetError
 out, kind, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

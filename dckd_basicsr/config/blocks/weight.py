@@ -10,7 +10,7 @@ from ..problems import choose
 from .base import Block, Needed, key
 from .judging import block_problems, needed_keys
 
-__all__ = ["SCHEDULES", "FadingBlock", "SteppedBlock", "is_off", "weight_problems"]
+__all__ = ["SCHEDULES", "FadingBlock", "SteppedBlock", "weight_problems"]
 
 
 class FadingBlock(Block):
@@ -52,11 +52,3 @@ def weight_problems(place: str, weight: Mapping[str, Any]) -> list[str]:
     except (ValueError, TypeError) as error:
         return [f"{place}: {error}"]
     return []
-
-
-def is_off(weight: Any) -> bool:
-    """Tell whether a weight is zero over the whole run; one that is wrong is not."""
-    try:
-        return loss_weight(weight).is_over(0.0)
-    except (ValueError, TypeError):
-        return False

@@ -9,7 +9,7 @@ import torch
 from basicsr.utils import registry
 
 from ...archs.vqgan_layout import DDConfig
-from ...distill.objective import TERM_KEYS
+from ...distill.terms import TERM_KEYS
 from ...kinds import distils, is_own
 from ..blocks.judging import misfit, settings_problems
 from ..blocks.weight import weight_problems

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ...distill.needs import Need
 from ...distill.settings import HistorySettings
 from ...kinds import distils
 from ..blocks.dataset import PATCH_TYPES
@@ -94,9 +95,10 @@ def _milestones(milestones: Sequence[float], total: int) -> Iterator[str]:
 
 
 def _history(opt: Mapping[str, Any], total: int) -> Iterator[str]:
-    """The contrast's negatives come from the student as it started until the history model is updated."""
+    """Negatives come from the student as it started until the history model is updated."""
     rows = block_of(opt, "train", "history").get("schedule", HistorySettings.schedule)
-    if "train.contrastive_opt" not in needs_by_place(opt) or not isinstance(rows, list | tuple) or not rows:
+    negatives = any(needs and Need.TAPS in needs for needs in needs_by_place(opt).values())
+    if not negatives or not isinstance(rows, list | tuple) or not rows:
         return
     first = _first_update(rows)
     if first is not None and first >= total:

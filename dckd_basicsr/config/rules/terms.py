@@ -1,60 +1,92 @@
-"""Which loss terms are on, what they need, and whether it is there."""
+"""Which loss terms are on, what they say that they need, and whether it is there."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+import torch
 from basicsr.utils.registry import LOSS_REGISTRY
+from torch import nn
 
 from ...archs.vqgan_layout import DDConfig
-from ...distill.needs import Need
-from ...distill.objective import TERM_KEYS
+from ...distill.needs import STUDENT, FeatureMap, Need, TeacherOutput
+from ...distill.terms import (
+    TERM_KEYS,
+    TERMS,
+    ContrastTerm,
+    DistributionTerm,
+    OutputTerm,
+    Term,
+    TermOptions,
+    term_options,
+)
 from ...errors import near_miss
 from ...kinds import distils
-from ..blocks.weight import is_off
-from ..components.signature import parameters_of
+from ..components import parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
 from ..resources import where_to_get
 
-__all__ = ["is_used", "needs_by_place", "tap_problems", "term_problems", "wants"]
+__all__ = ["is_used", "needs_by_place", "tap_problems", "term_problems"]
 
-_TAUGHT_TERMS = tuple(key for key in TERM_KEYS if key != "pixel_opt")
-_VQGAN_TERMS = ("contrastive_opt", "distribution_opt")
-_TERM_LOSSES = {"contrastive_opt": "ContrastiveLoss", "distribution_opt": "DistributionLoss"}
-_ENCODED = (Need.TAPS, Need.CODES)
+_FIRST_TEACHER = (Need.TEACHER, Need.CONSISTENCY)
+_ENCODER = (Need.TAPS, Need.CODES)
+# The losses that compare features, by the terms that take no others.
+_FEATURE_LOSSES: dict[type[Term], str] = {ContrastTerm: "ContrastiveLoss", DistributionTerm: "DistributionLoss"}
+
+Needs = Mapping[str, frozenset[Hashable] | None]
+
+
+def _terms(opt: Mapping[str, Any]) -> list[TermOptions]:
+    """The terms that are on; blocks that are none are reported elsewhere."""
+    train = block_of(opt, "train")
+    sane: dict[str, Any] = {key: block for key in TERM_KEYS if isinstance(block := train.get(key), Mapping)}
+    listed = train.get("losses")
+    blocks = listed if isinstance(listed, list | tuple) else ()
+    sane["losses"] = [block if isinstance(block, Mapping) else {} for block in blocks]
+    return [term for term in term_options(sane) if not term.is_off]
 
 
 def needs_by_place(opt: Mapping[str, Any]) -> dict[str, frozenset[Hashable] | None]:
-    """Return what each loss term that is on needs beside student and ground truth, by its place in the file.
+    """Return what each loss term that is on needs, by its place in the file: what the term itself says.
 
-    This is the one table of needs by key: what the terms themselves say can take its place. None stands for a term of
-    ``train.losses``, of which is not known yet what it needs: networks that the file has are then taken for used, and
-    none is missed.
-
-    A term whose weight is zero over the whole run is off, and needs nothing.
+    None stands for a term that cannot be asked, since its options are wrong: networks that the file has are then taken
+    for used, and none is missed.
     """
-    train = block_of(opt, "train")
-    found: dict[str, frozenset[Hashable] | None] = {}
-    for key in TERM_KEYS:
-        if train.get(key) and not is_off(block_of(train, key).get("loss_weight", 1.0)):
-            teacher = {Need.TEACHER} if key in _TAUGHT_TERMS or block_of(train, key).get("gate") else set()
-            found[f"train.{key}"] = frozenset(teacher | ({Need.TAPS} if key in _VQGAN_TERMS else set()))
-    terms = train.get("losses")
-    for i, block in enumerate(terms if isinstance(terms, list | tuple) else ()):
-        if isinstance(block, Mapping) and not is_off(block.get("weight", 1.0)):
-            found[f"train.losses[{i}]"] = None
-    return found
+    return {term.place: _needs(term) for term in _terms(opt)}
 
 
-def wants(opt: Mapping[str, Any], label: str) -> list[str]:
-    """Return the places of the terms that need the network: ``teacher`` (any of them) or ``vqgan``."""
-    return [
-        place
-        for place, needs in needs_by_place(opt).items()
-        if needs and (label != "vqgan" or any(need in needs for need in _ENCODED))
-    ]
+def _needs(options: TermOptions) -> frozenset[Hashable] | None:
+    """Build the term as it stands, but for its loss, which may read weights: needs do not depend on it."""
+    cls = TERMS.get(options.type)
+    if cls is None:
+        return None
+    try:
+        takes_loss = "loss" in inspect.signature(cls).parameters
+        arguments = {**options.arguments, **({"loss": nn.Identity()} if takes_loss else {})}
+        with torch.random.fork_rng(devices=()):  # layers of its own draw random numbers
+            return cls(**arguments).needs
+    except Exception:  # whatever a user's class raises; its options are checked elsewhere
+        return None
+
+
+def _asked(needs: frozenset[Hashable], first: str) -> set[str]:
+    """Return the teachers that a term asks for; ``first`` is meant by those that name none."""
+    named = {need.teacher for need in needs if isinstance(need, TeacherOutput)}
+    named |= {need.network for need in needs if isinstance(need, FeatureMap) and need.network != STUDENT}
+    if needs & set(_FIRST_TEACHER):
+        named.add("teacher")
+    return {first if name == "teacher" else name for name in named}
+
+
+def _first(opt: Mapping[str, Any]) -> str:
+    return next((teacher.label for teacher in teachers_of(opt)), "teacher")
+
+
+def _want_encoder(needs: Needs) -> list[str]:
+    return [place for place, asked in needs.items() if asked and asked & set(_ENCODER)]
 
 
 def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
@@ -63,85 +95,102 @@ def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
         return True
     if not is_train or label not in networks_of(opt):
         return False
-    return bool(wants(opt, "vqgan" if label == "vqgan" else "teacher")) or None in needs_by_place(opt).values()
+    needs = needs_by_place(opt)
+    if label == "vqgan":
+        return None in needs.values() or bool(_want_encoder(needs))
+    first = _first(opt)
+    return any(asked is None or label in _asked(asked, first) for asked in needs.values())
 
 
 def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     """Yield terms whose loss compares something else, and terms without the networks that they need."""
-    if "train" in opt and not needs_by_place(opt):
+    terms = _terms(opt)
+    if "train" in opt and not terms:
         if any(block_of(opt, "train").get(key) for key in (*TERM_KEYS, "losses")):
             yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
         else:
             yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}"
-    yield from _loss_problems(opt)
-    taught = wants(opt, "teacher")
+    for term in terms:
+        yield from _loss_problems(term)
+    needs = needs_by_place(opt)
+    first = _first(opt)
+    taught = {place: _asked(asked, first) for place, asked in needs.items() if asked and _asked(asked, first)}
     if taught and not distils(opt["model_type"]):
         model = opt["model_type"]
         yield f"model_type {model} has no teacher, which {', '.join(taught)} need; use model_type: DCKDModel"
         return
-    yield from _names(opt)
-    if taught:
-        yield from _teachers(opt, taught)
-    measured = wants(opt, "vqgan")
+    yield from _log_names(terms)
+    yield from _teachers(opt, taught)
+    measured = _want_encoder(needs)
     if measured:
         yield from _vqgan(opt, measured)
 
 
-def _loss_problems(opt: Mapping[str, Any]) -> Iterator[str]:
-    losses = dict(iter(LOSS_REGISTRY))
-    for term in TERM_KEYS:
-        loss = losses.get(type_of(block_of(opt, "train", term)))
-        wanted = losses.get(_TERM_LOSSES.get(term, ""))
-        others = [losses[name] for key, name in _TERM_LOSSES.items() if key != term and name in losses]
-        if not isinstance(loss, type):
-            continue
-        if wanted is not None and not issubclass(loss, wanted):
-            yield f"train.{term} compares features, which {loss.__name__} cannot; use type: {_TERM_LOSSES[term]}"
-        elif wanted is None and issubclass(loss, tuple(others)):
-            yield f"train.{term} compares images, which {loss.__name__} cannot; use for instance type: L1Loss"
+def _loss_block(term: TermOptions) -> tuple[str, Mapping[str, Any]]:
+    """The block of a term's loss, with its place: of a short name the block itself."""
+    place = f"{term.place}.loss" if term.place.endswith("]") else term.place
+    return place, block_of(term.arguments, "loss")
 
 
-def _names(opt: Mapping[str, Any]) -> Iterator[str]:
-    """Teachers that are named and not there, and terms of one name in the log."""
-    known = [teacher.label for teacher in teachers_of(opt)]
-    for term in TERM_KEYS:
-        name = block_of(opt, "train", term).get("taught_by")
-        if isinstance(name, str) and known and name not in known:
-            hint = near_miss(name, known) or f"; there are: {', '.join(known)}"
-            yield f"train.{term}.taught_by names '{name}', which is none of the teachers{hint}"
-    terms = block_of(opt, "train").get("losses")
-    first: dict[str, int] = {}
-    for i, block in enumerate(terms if isinstance(terms, list | tuple) else ()):
-        name = block.get("name") if isinstance(block, Mapping) else None
-        if isinstance(name, str) and first.setdefault(name, i) != i:
-            yield f"train.losses[{first[name]}] and train.losses[{i}] are both named '{name}' in the log; rename one"
+def _loss_problems(term: TermOptions) -> Iterator[str]:
+    losses, cls = dict(iter(LOSS_REGISTRY)), TERMS.get(term.type)
+    place, block = _loss_block(term)
+    loss = losses.get(type_of(block))
+    if cls is None or not isinstance(loss, type):
+        return
+    wanted = next((name for kind, name in _FEATURE_LOSSES.items() if issubclass(cls, kind)), None)
+    of_features = [losses[name] for name in _FEATURE_LOSSES.values() if name in losses]
+    if wanted is not None and wanted in losses and not issubclass(loss, losses[wanted]):
+        yield f"{place} compares features, which {loss.__name__} cannot; use type: {wanted}"
+    elif issubclass(cls, OutputTerm) and issubclass(loss, tuple(of_features)):
+        yield f"{place} compares images, which {loss.__name__} cannot; use for instance type: L1Loss"
 
 
-def _teachers(opt: Mapping[str, Any], taught: list[str]) -> Iterator[str]:
-    if opt.get(TEACHERS):
-        for teacher in teachers_of(opt):
+def _log_names(terms: list[TermOptions]) -> Iterator[str]:
+    """Terms that the log could not tell apart."""
+    places: dict[str, str] = {}
+    for term in terms:
+        cls = TERMS.get(term.type)
+        name = term.name if term.name is not None else cls.log_name if cls is not None else None
+        if not isinstance(name, str):
+            continue  # reported elsewhere
+        if not name or "." in name:
+            yield f"'name' in {term.place} must be a plain word, for the log, got {show(name)}"
+        elif name in places:
+            yield f"{places[name]} and {term.place} are both called '{name}' in the log; give one a name of its own"
+        places.setdefault(name, term.place)
+
+
+def _teachers(opt: Mapping[str, Any], taught: Mapping[str, set[str]]) -> Iterator[str]:
+    teachers = teachers_of(opt)
+    if taught and not teachers and opt.get(TEACHERS) is None:
+        network = "network_teacher"
+        if opt.get(network) is None:
+            yield f"missing key '{network}', which {', '.join(taught)} need; add it, or remove these terms"
+        return
+    known = [teacher.label for teacher in teachers]
+    for place, labels in taught.items():
+        for label in sorted(labels.difference(known)):
+            hint = near_miss(label, known) or f"; there are: {', '.join(known)}"
+            yield f"{place} asks for the teacher '{label}', and none is called so{hint}"
+    wanted = set().union(*taught.values())
+    for teacher in teachers:
+        if teacher.label in wanted:
             yield from _weightless(opt, teacher.label, teacher.place, teacher.block)
-    else:
-        yield from _needed(opt, "teacher", taught)
 
 
 def _vqgan(opt: Mapping[str, Any], measured: list[str]) -> Iterator[str]:
-    yield from _needed(opt, "vqgan", measured)
-    block = block_of(opt, "network_vqgan")
+    block, network = block_of(opt, "network_vqgan"), "network_vqgan"
+    if opt.get(network) is None:
+        yield f"missing key '{network}', which {', '.join(measured)} need; add it, or remove these terms"
+    else:
+        yield from _weightless(opt, "vqgan", network, block)
     name = block.get("type", "VQGAN")  # a missing type is reported elsewhere
     if name != "VQGAN":
         yield f"network_vqgan must have type: VQGAN, got {show(name)}"
     elif block.keys() - {"type"}:  # else its layout is in its weights
         layout = block_of(block, "ddconfig").get("ch_mult", DDConfig.ch_mult)
         yield from tap_problems(opt, len(layout)) if isinstance(layout, list | tuple) else ()
-
-
-def _needed(opt: Mapping[str, Any], label: str, terms: list[str]) -> Iterator[str]:
-    network = f"network_{label}"
-    if opt.get(network) is None:
-        yield f"missing key '{network}', which {', '.join(terms)} need; add it, or remove these terms"
-    else:
-        yield from _weightless(opt, label, network, block_of(opt, network))
 
 
 def _weightless(opt: Mapping[str, Any], label: str, place: str, block: Mapping[str, Any]) -> Iterator[str]:
@@ -152,19 +201,21 @@ def _weightless(opt: Mapping[str, Any], label: str, place: str, block: Mapping[s
 
 
 def tap_problems(opt: Mapping[str, Any], levels: int) -> Iterator[str]:
-    """Yield where the contrast has not one weight for each of the VQGAN's ``levels``; left-out weights count too."""
-    if "train.contrastive_opt" not in needs_by_place(opt):
-        return
-    block = block_of(opt, "train", "contrastive_opt")
-    if "weights" in block:
-        weights, what = block["weights"], "train.contrastive_opt.weights has"
-    else:
-        loss = dict(iter(LOSS_REGISTRY)).get(type_of(block))
-        weights = parameters_of(loss).defaults.get("weights") if loss is not None else None
-        what = f"train.contrastive_opt has no weights, and those of {type_of(block)} by default have"
-    if isinstance(weights, list | tuple) and len(weights) != levels:
-        halved = [1.0 if last == 0 else 2.0 ** -(last + 1) for last in reversed(range(levels))]  # as the paper's five
-        yield (
-            f"{what} {len(weights)} entries, but the VQGAN has {levels} levels; give one weight for each, shallow to "
-            f"deep, for instance weights: {halved}"
-        )
+    """Yield where a contrast has not one weight for each of the VQGAN's ``levels``; left-out weights count too."""
+    for term in _terms(opt):
+        if not issubclass(TERMS.get(term.type, Term), ContrastTerm):
+            continue
+        place, block = _loss_block(term)
+        if "weights" in block:
+            weights, what = block["weights"], f"{place}.weights has"
+        else:
+            name = type_of(block) if block else "ContrastiveLoss"  # the term's own
+            loss = dict(iter(LOSS_REGISTRY)).get(name)
+            weights = parameters_of(loss).defaults.get("weights") if loss is not None else None
+            what = f"{place} has no weights, and those of {name} by default have"
+        if isinstance(weights, list | tuple) and len(weights) != levels:
+            halved = [1.0 if last == 0 else 2.0 ** -(last + 1) for last in reversed(range(levels))]  # as the paper's
+            yield (
+                f"{what} {len(weights)} entries, but the VQGAN has {levels} levels; give one weight for each, shallow "
+                f"to deep, for instance weights: {halved}"
+            )

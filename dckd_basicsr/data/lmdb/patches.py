@@ -13,9 +13,9 @@ import lmdb
 import numpy as np
 
 from ...errors import DatasetError
-from ...install import shared_environment
 from ..photos.images import Image
 from ..reflect import at_least
+from .environments import shared_environment
 from .payload import RAW, raw_view
 from .reader import REPAIR, check_open, read_meta
 

@@ -1,5 +1,29 @@
 """The loss terms, one a file; importing them registers them."""
 
 from .base import TERMS, Term, register_term
+from .build import SHORT_NAMES, TERM_KEYS, TermOptions, WeightedTerm, build_terms, term_options
+from .consistency import ConsistencyTerm
+from .contrast import ContrastTerm
+from .distribution import DistributionTerm
+from .logits import LogitsTerm
+from .output import OutputTerm, where_teacher_is_better
+from .pixel import PixelTerm
 
-__all__ = ["TERMS", "Term", "register_term"]
+__all__ = [
+    "SHORT_NAMES",
+    "TERMS",
+    "TERM_KEYS",
+    "ConsistencyTerm",
+    "ContrastTerm",
+    "DistributionTerm",
+    "LogitsTerm",
+    "OutputTerm",
+    "PixelTerm",
+    "Term",
+    "TermOptions",
+    "WeightedTerm",
+    "build_terms",
+    "register_term",
+    "term_options",
+    "where_teacher_is_better",
+]

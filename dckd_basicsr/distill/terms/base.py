@@ -31,6 +31,10 @@ class Term(nn.Module):
 
     registered: ClassVar[str] = ""
     """Its name in the registry."""
+    log_name: ClassVar[str] = ""
+    """What the log calls it; ``l_`` and its name in the registry by default."""
+    label: str = ""
+    """What the log calls this one; a run may have several of a kind."""
 
     @property
     def needs(self) -> frozenset[Hashable]:
@@ -61,6 +65,8 @@ def register_term(name: str) -> Callable[[C], C]:
         if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"there is a loss term '{name}' already: {held.__module__}.{held.__qualname__}")
         cls.registered = name
+        cls.log_name = cls.log_name or f"l_{name}"
+        cls.label = cls.log_name
         TERMS[name] = cls
         return cls
 

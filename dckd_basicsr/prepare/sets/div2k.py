@@ -9,10 +9,9 @@ from ...data.lmdb.payload import Payload
 from ...errors import DatasetError
 from ..databases import PackSet, PrepareSummary, pack_databases, take
 from ..packing import PhotoJob, pack_settings
+from .pages import DIV2K_PAGE
 
-__all__ = ["DIV2K_PAGE", "prepare_div2k"]
-
-DIV2K_PAGE = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
+__all__ = ["prepare_div2k"]
 
 _PHOTOS = 800
 _SHOWN = 5

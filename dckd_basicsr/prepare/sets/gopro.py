@@ -8,12 +8,11 @@ from typing import Literal
 from ...data.lmdb.payload import Payload
 from ...errors import DatasetError
 from ..packing import PhotoJob
+from .pages import GOPRO_PAGE
 from .pairing import pair_photos
 from .published import PreparedParts, PublishedPart, pack_parts
 
-__all__ = ["GOPRO_COUNTS", "GOPRO_PAGE", "prepare_gopro"]
-
-GOPRO_PAGE = "https://seungjunnah.github.io/Datasets/gopro"
+__all__ = ["GOPRO_COUNTS", "prepare_gopro"]
 
 #: Pairs in the training and in the test set.
 GOPRO_COUNTS = {"train": 2103, "test": 1111}

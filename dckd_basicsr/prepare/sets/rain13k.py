@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.lmdb.payload import Payload
+from .pages import RAIN13K_PAGE
 from .pairing import pair_photos
 from .published import PreparedParts, PublishedPart, pack_parts
 
-__all__ = ["RAIN13K_COUNTS", "RAIN13K_PAGE", "prepare_rain13k"]
-
-RAIN13K_PAGE = "https://github.com/swz30/MPRNet"
+__all__ = ["RAIN13K_COUNTS", "prepare_rain13k"]
 
 #: Pairs in each set, in the papers and in the download where they differ: of the training set one damaged pair was
 #: withdrawn (swz30/MPRNet#74), and Test100 comes with 98 pairs, as MSPFN tested on (swz30/MPRNet#23).

@@ -1,0 +1,166 @@
+"""Options and weights to a network on a device, with its facts: the one builder.
+
+Training, the check, tests, export and whatever else needs a network call :func:`build`, or :func:`outline` where names,
+shapes and facts are enough.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from basicsr.archs import build_network
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..weight_files import load_into, load_weights
+from .facts import ArchFacts, facts_of
+from .outline import network_class, without_parameters
+from .vqgan_arch import VQGAN
+from .vqgan_layout import vqgan_options_from_state
+
+__all__ = ["Built", "WeightSource", "build", "build_encoder", "encoder_block", "encoder_part", "outline"]
+
+_LOG = logging.getLogger("basicsr")
+
+# BasicSR loads net_g from the entry 'params' unless told otherwise; the others are searched for one.
+_PARAM_KEYS = {"g": "params"}
+_BESIDE_THE_ENCODER = ("decoder.", "post_quant_conv.", "loss.")
+
+
+class Built(NamedTuple):
+    """A network and what must be known about it to run it."""
+
+    net: nn.Module
+    facts: ArchFacts
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Where a network's weights are.
+
+    Attributes:
+        path: the file; ``builtin:`` names are resolved before, by the option file's reader.
+        param_key: its entry, see :func:`.weight_files.load_weights`.
+        strict: refuse what does not fit; otherwise what fits is loaded, and the rest is logged.
+    """
+
+    path: Path | str
+    param_key: str | None = None
+    strict: bool = True
+
+    @classmethod
+    def named(cls, paths: Mapping[str, Any], label: str) -> WeightSource | None:
+        """Return what the block ``path`` of an option file says of ``network_LABEL``; None if it names no file."""
+        file = paths.get(f"pretrain_network_{label}")
+        if file is None:
+            return None
+        key = paths.get(f"param_key_{label}", _PARAM_KEYS.get(label))
+        return cls(file, key, bool(paths.get(f"strict_load_{label}", True)))
+
+
+def build(
+    options: Mapping[str, Any],
+    *,
+    weights: WeightSource | None = None,
+    scale: int | None = None,
+    device: torch.device | str = "cpu",
+    frozen: bool = False,
+    where: str = "network_g",
+) -> Built:
+    """Build a registered network and load its weights.
+
+    Args:
+        options: constructor arguments and ``type``; not changed. A VQGAN without any has the layout of its weights.
+        weights: None leaves the network as its constructor made it: drawn at random, or with weights of its own.
+        scale: output size / input size that it must have; None takes any.
+        device: where to put it.
+        frozen: return it in evaluation mode, with parameters that need no gradients.
+        where: the block that ``options`` are, for messages.
+
+    Raises:
+        CheckpointError: the weights cannot be read, or do not fit.
+        ConfigError: the network has another scale.
+        Exception: whatever the constructor raises for these arguments; the check of option files finds it before.
+    """
+    state = load_weights(weights.path, weights.param_key).state if weights is not None else None
+    options = _with_layout(options, state)
+    net = build_network(options)
+    if weights is not None and state is not None:
+        load_into(net, _part_for(net, state), weights.path, strict=weights.strict)
+        _LOG.info("Loaded %s from %s", type(net).__name__, weights.path)
+    facts = facts_of(net, options, scale or 1)
+    if scale is not None and facts.scale != scale:
+        raise ConfigError(
+            f"{where} ({options['type']}) upscales by {facts.scale}, but scale is {scale}; make the two equal"
+        )
+    net = net.to(device)
+    return Built(net.eval().requires_grad_(False) if frozen else net, facts)
+
+
+def build_encoder(options: Mapping[str, Any], weights: WeightSource, *, device: torch.device | str = "cpu") -> VQGAN:
+    """Build a VQGAN without its decoder, frozen; its weights have to fit, whatever ``weights.strict`` says.
+
+    Args:
+        options: the block ``network_vqgan``; ``type`` alone is enough.
+        weights: of the whole VQGAN or of its encoder.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: the weights cannot be read, are not a VQGAN's, or do not fit.
+    """
+    net = build(encoder_block(options), weights=replace(weights, strict=True), device=device, frozen=True).net
+    assert isinstance(net, VQGAN)
+    return net
+
+
+def encoder_block(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a VQGAN of which the encoder alone is wanted."""
+    return {**options, "type": "VQGAN", "decoder": False}
+
+
+def encoder_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a VQGAN without decoder takes from the weights of a whole one."""
+    return {key: value for key, value in state.items() if not key.startswith(_BESIDE_THE_ENCODER)}
+
+
+def outline(
+    options: Mapping[str, Any], *, state: Mapping[str, Tensor] | None = None, scale: int | None = None
+) -> Built:
+    """Build a network without memory or time for its parameters: it has names, shapes and facts, and cannot run.
+
+    Args:
+        options: as for :func:`build`; nothing is logged.
+        state: weights, of which the layout of a VQGAN without options is read; they are not loaded.
+        scale: the run's, which a network is taken to have whose scale nobody knows.
+
+    Raises:
+        KeyError: no network of that name is registered.
+        CheckpointError: ``state`` is not a VQGAN's.
+        Exception: whatever the constructor raises for these arguments.
+    """
+    options = _with_layout(options, state)
+    arguments = {key: value for key, value in options.items() if key != "type"}
+    with without_parameters():
+        net = network_class(options["type"])(**arguments)
+    return Built(net, facts_of(net, options, scale or 1))
+
+
+def _with_layout(options: Mapping[str, Any], state: Mapping[str, Tensor] | None) -> dict[str, Any]:
+    """Return the options, those of a VQGAN that has none completed by what its weights say."""
+    if state is None or options.keys() - {"type", "decoder"} or not _is_vqgan(options["type"]):
+        return dict(options)
+    return {**vqgan_options_from_state(state), **options}
+
+
+def _is_vqgan(name: str) -> bool:
+    found = network_class(name)
+    return isinstance(found, type) and issubclass(found, VQGAN)
+
+
+def _part_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return encoder_part(state) if isinstance(net, VQGAN) and not hasattr(net, "decoder") else state

@@ -1,0 +1,247 @@
+"""The method as one module: student, frozen networks and terms inside, named values out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, near_miss
+from .features import FeatureMaps
+from .loss_weight import FadingWeight, SteppedWeight, loss_weight
+from .needs import STUDENT, FeatureMap, Need, TeacherOutput
+from .sources import Drawn, Sources
+from .step import DistillStep
+from .terms import Term, WeightedTerm
+
+__all__ = ["TOTAL", "Distiller"]
+
+TOTAL = "l_total"
+"""The name of what is minimised, among a step's values."""
+
+
+class Distiller(nn.Module):
+    """Student and terms: ``distiller(lq, gt)["l_total"].backward()`` is a training step.
+
+    Only the student and the layers of terms are parts of its ``state_dict`` and parameters; teachers, history model
+    and encoder move with it and stay in evaluation mode.
+
+    Args:
+        student: the network that trains, bare.
+        terms: with their weights; see :func:`.build_terms`. Plain terms have weight 1.
+        sources: frozen networks and settings. Teachers are frozen in place.
+        total_iter: length of the run, which weights that are schedules refer to.
+        student_region: makes the context in which the student runs, for instance of mixed precision.
+        example: an image batch (B, C, h, w) that student and teachers take; run once if a term needs feature maps.
+
+    Raises:
+        ConfigError: a term needs a network that is missing or a module that is not there, or a schedule no length.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        terms: Sequence[WeightedTerm | Term],
+        sources: Sources | None = None,
+        *,
+        total_iter: int | None = None,
+        student_region: Callable[[], AbstractContextManager] = nullcontext,
+        example: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        weighted = [each if isinstance(each, WeightedTerm) else WeightedTerm(each, loss_weight(1)) for each in terms]
+        self.student = student
+        self.terms = nn.ModuleDict({each.name: each.term for each in weighted})
+        self.weights = {each.name: each.weight for each in weighted}
+        self.total_iter = total_iter
+        self.student_region = student_region
+        self._sources = [sources or Sources()]  # in a list: what is in there is none of this module's parts
+        for name, teacher in self.sources.teachers.items():
+            self.sources.teachers[name] = teacher.eval().requires_grad_(False)
+        self._scheduled = {n: w for n, w in self.weights.items() if isinstance(w, FadingWeight | SteppedWeight)}
+        if self._scheduled and total_iter is None:
+            raise ConfigError(f"the weight of {next(iter(self._scheduled))} is a schedule and needs total_iter")
+        self._factors: dict[str, Tensor] = {}
+        self.active: tuple[str, ...] = ()
+        self._maps = self._hooked()
+        if self._maps or self.sources.maps:
+            self._set_up(example)
+        self.begin(1)
+
+    @property
+    def sources(self) -> Sources:
+        """Frozen networks and settings."""
+        return self._sources[0]
+
+    # --- what terms ask for -----------------------------------------------------------------------------------------
+
+    def needs_of(self, names: Iterable[str]) -> frozenset[Hashable]:
+        """Return all that these terms ask of a step."""
+        return frozenset[Hashable]().union(*(self._term(name).needs for name in names))
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """All that the terms active at present ask of a step."""
+        return self.needs_of(self.active)
+
+    def begin(self, iteration: int) -> None:
+        """Set the weights for an iteration, counted from 1; call it before the step, where weights are schedules.
+
+        Raises:
+            ConfigError: no term has a weight.
+        """
+        for name, weight in self._scheduled.items():
+            value = weight.at(self._share(iteration))
+            if name not in self._factors:
+                self._factors[name] = torch.zeros((), device=next(self.student.parameters()).device)
+            self._factors[name].fill_(value)  # in place: a recorded step reads it there
+        self.active = tuple(name for name, weight in self.weights.items() if weight.at(self._share(iteration)) != 0)
+        if not self.active:
+            raise ConfigError(f"no loss term has a weight in iteration {iteration}; give one that lasts to the end")
+
+    def follow(self, iteration: int, source: nn.Module | None = None) -> bool:
+        """Update the history model after an iteration if it is due and still used; return whether it was.
+
+        Args:
+            iteration: counted from 1.
+            source: what it follows; the student by default.
+        """
+        history, share = self.sources.history, self._share(iteration)
+        if history is None or not history.is_due(iteration):
+            return False
+        lasting = (name for name, weight in self.weights.items() if not weight.is_over(share))
+        if Need.TAPS not in self.needs_of(lasting):
+            return False
+        history.update(self.student if source is None else source)
+        return True
+
+    # --- a step -----------------------------------------------------------------------------------------------------
+
+    def forward(self, lq: Tensor, gt: Tensor, *drawn: Tensor) -> dict[str, Tensor]:
+        """Compute the terms of one batch.
+
+        Args:
+            lq: (B, C, h, w) in [0, 1].
+            gt: (B, C, scale * h, scale * w) in [0, 1].
+            drawn: the tensors of ``sources.draw(lq, needs)``, if they were drawn beforehand.
+
+        Returns:
+            Scalars on the device by name: each active term, weighted; :data:`TOTAL`, their sum; then what is measured,
+            detached.
+        """
+        needs = self.needs
+        maps: Mapping[str, Tensor] = {}
+        with self.student_region():
+            if self._maps is not None and any(isinstance(n, FeatureMap) and n.network == STUDENT for n in needs):
+                with self._maps.taking() as maps:
+                    output = self.student(lq)
+            else:
+                output = self.student(lq)
+        step = DistillStep(self.sources, lq, gt, output.float(), needs, Drawn(*drawn) if drawn else None, maps)
+        losses = {name: self._weighted(name, self._term(name)(step)) for name in self.active}
+        return {**losses, TOTAL: sum(losses.values()), **step.measures}  # type: ignore[dict-item]
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the terms that know how; networks are compiled block by block, see ``training/compiling.py``."""
+        for term in self.terms.values():
+            if type(term).compile is not nn.Module.compile:
+                term.compile(*args, **options)
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def training_state(self) -> dict[str, Any]:
+        """What a resumed run needs beside student and random streams: history model and layers of terms, on the CPU."""
+        state: dict[str, Any] = {}
+        if self.sources.history is not None:
+            state["history"] = self.sources.history.training_state()
+        layers = {key: value.detach().cpu() for key, value in self.terms.state_dict().items()}
+        return state | ({"terms": layers} if layers else {})
+
+    def load_training_state(self, state: Mapping[str, Any]) -> list[str]:
+        """Restore what :meth:`training_state` gave; return what this run has and the state has not, in words."""
+        missing = []
+        if self.sources.history is not None and "history" in state:
+            self.sources.history.load_training_state(state["history"])
+        elif self.sources.history is not None:
+            missing.append("history model: it starts as a copy of the resumed student")
+        own, saved = self.terms.state_dict(), state.get("terms", {})
+        fitting = {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape}
+        self.terms.load_state_dict(fitting, strict=False)
+        if own.keys() - fitting.keys():
+            terms = sorted({key.split(".")[0] for key in own.keys() - fitting.keys()})
+            missing.append(f"layers of {', '.join(terms)}: they start afresh")
+        return missing
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
+        """Move or convert the frozen networks too."""
+        for net in self.sources.networks():
+            net._apply(fn, recurse)
+        self._factors = {name: fn(factor) for name, factor in self._factors.items()}
+        return super()._apply(fn, recurse)
+
+    def _term(self, name: str) -> Term:
+        return self.terms[name]  # type: ignore[return-value]
+
+    def _share(self, iteration: int) -> float:
+        return (iteration - 1) / self.total_iter if self.total_iter else 0.0
+
+    def _weighted(self, name: str, value: Tensor) -> Tensor:
+        if name in self._factors:
+            return self._factors[name] * value
+        weight = self.weights[name].at(0.0)
+        return value if weight == 1 else weight * value
+
+    def _hooked(self) -> FeatureMaps | None:
+        """Check that all that terms need is there, and put hooks where they want feature maps."""
+        sources, paths = self.sources, dict[str, list[str]]()
+        for name in self.weights:
+            for need in self._term(name).needs:
+                if isinstance(need, FeatureMap):
+                    paths.setdefault(self._network(need.network, name), []).append(need.path)
+                elif isinstance(need, TeacherOutput):
+                    self._network(need.teacher, name)
+                elif need in (Need.TEACHER, Need.CONSISTENCY):
+                    self._network("teacher", name)
+                elif (need == Need.TAPS and sources.history is None) or sources.encoder is None:
+                    what = "encoder" if sources.encoder is None else "history model"
+                    raise ConfigError(f"the term {name} needs the {what}, which is not there")
+        own = paths.pop(STUDENT, None)
+        for teacher, found in paths.items():
+            sources.maps[teacher] = FeatureMaps(sources.teachers[teacher], found, f"teacher '{teacher}'")
+        return FeatureMaps(self.student, own, STUDENT) if own else None
+
+    def _network(self, name: str, term: str) -> str:
+        """Return the name under which a network is there; raise ConfigError where it is not."""
+        known = self.sources.teachers
+        if name == STUDENT or name in known:
+            return name
+        if name == "teacher" and known:
+            return self.sources.first_teacher
+        there = f"; there are: {', '.join(known)}" if known else ""
+        which = "teacher" if name == "teacher" else f"teacher '{name}'"
+        raise ConfigError(f"the term {term} needs the {which}, which is not there{near_miss(name, known) or there}")
+
+    @torch.no_grad()
+    def _set_up(self, example: Tensor | None) -> None:
+        """Let terms see the shapes of their feature maps, before they are asked for their parameters."""
+        if example is None:
+            raise ConfigError("terms that need feature maps need an example of LQ, to see their shapes")
+        found = {}
+        for name, maps in [(STUDENT, self._maps), *self.sources.maps.items()]:
+            net = self.student if name == STUDENT else self.sources.teachers[name]
+            if maps is None:
+                continue
+            training = net.training
+            with maps.taking() as taken:
+                net.eval()(example)
+            net.train(training)
+            found[name] = {path: output.shape for path, output in taken.items()}
+        for name in self.weights:
+            term = self._term(name)
+            wanted = [need for need in term.needs if isinstance(need, FeatureMap)]
+            if wanted:
+                term.setup({need: found[self._network(need.network, name)][need.path] for need in wanted})
+                term.to(example.device)

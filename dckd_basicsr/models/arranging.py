@@ -1,0 +1,96 @@
+"""How a model's networks are arranged for speed, once all of them are built and loaded."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..archs.facts import facts_of
+from ..archs.tf32 import tf32_allowed
+from ..distill import Need, teacher_blocks
+from ..distill.chunking import widest_layer
+from ..training.compiling import compile_blocks, recompute
+from ..training.runtime import arrange, arrange_encoder, set_float32
+from ..training.step_runner import Record, RecordedStep, record_cuda_graph
+
+if TYPE_CHECKING:
+    from .restoration_model import RestorationModel
+
+__all__ = ["arrange_model", "draws_on_the_host", "recorded_step"]
+
+_LOG = logging.getLogger("basicsr")
+
+
+def arrange_model(model: RestorationModel) -> None:
+    """Lay out, round and compile the networks of a model as ``model.runtime`` says, and log what was chosen.
+
+    Called after everything that copies the student has done so; names in state dicts stay.
+    """
+    settings, sources = model.runtime, model.sources
+    precision = settings.precision
+    set_float32(precision)
+    _LOG.info(
+        "Runtime: student in %s, frozen networks in %s, losses in fp32; %s",
+        *(_named(each, model.device) for each in (precision.student, precision.frozen)),
+        "step as a CUDA graph" if settings.cuda_graph else "step launched operation by operation",
+    )
+    _measure_widths(model)
+    if settings.recompute:
+        _LOG.info("Runtime: activations of %d blocks of the student are computed again", recompute(model.net_g))
+    history = None if sources.history is None else sources.history.net
+    blocks = teacher_blocks(model.opt)
+    teachers = {_title(name): (net, blocks[name]) for name, net in sources.teachers.items()}
+    student = model.opt["network_g"]
+    for name, (net, options) in {
+        "student": (model.net_g, student),
+        "history model": (history, student),
+        **teachers,
+    }.items():
+        if net is not None:
+            _LOG.info("Runtime: %s %s", name, arrange(net, settings, facts_of(net, options, model.scale)))
+    if sources.encoder is not None:
+        _LOG.info("Runtime: encoder %s", arrange_encoder(sources.encoder, settings))
+    if settings.compile:
+        compile_blocks(model.distiller)
+
+
+def recorded_step(model: RestorationModel, record: Record = record_cuda_graph) -> RecordedStep:
+    """Return the step of a model for replaying; random numbers that decide about shapes are drawn outside of it."""
+
+    def prepare(lq: Tensor, gt: Tensor) -> tuple[Tensor, ...]:
+        if not draws_on_the_host(model):
+            return lq, gt
+        drawn = model.sources.draw(lq, model.distiller.needs)
+        return (lq, gt, *(each for each in drawn if each is not None))
+
+    return RecordedStep(model.compute, model.distiller, model.generators, model.device, record, prepare)
+
+
+def draws_on_the_host(model: RestorationModel) -> bool:
+    """Whether the active terms need negatives with random numbers that decide about shapes."""
+    return Need.TAPS in model.distiller.needs and model.sources.decides_shapes()
+
+
+def _title(teacher: str) -> str:
+    return "teacher" if teacher == "teacher" else f"teacher '{teacher}'"
+
+
+def _named(one: str | None, device: torch.device) -> str:
+    """Name a precision for the log; null is float32 as the process has it at present."""
+    if one is not None:
+        return one
+    rounded = [name for name, allowed in zip(("products", "convolutions"), tf32_allowed(), strict=True) if allowed]
+    return f"fp32 ({' and '.join(rounded)} in TF32)" if rounded and device.type != "cpu" else "fp32"
+
+
+def _measure_widths(model: RestorationModel) -> None:
+    """Tell the step how much of a CPU's cache an image takes in the frozen networks."""
+    if model.device.type != "cpu":
+        return
+    sources, side = model.sources, model.lq_side()
+    sources.widths = {name: widest_layer(net, side) for name, net in sources.teachers.items()}
+    if sources.history is not None:
+        sources.history_width = widest_layer(sources.history.net, side)
