@@ -106,9 +106,7 @@ def run_demo(out: Path) -> int:
     strip = out / "comparison.png"
     write_png(_strips(out, methods), strip)
     (out / "results.md").write_text(table + "\n", encoding="utf-8")
-    print(
-        f"\nHeld-out photos, Y channel, {_SCALE} pixels cropped at the border; time per million pixels written, here:"
-    )
+    print(f"\nHeld-out photos, Y channel, {_SCALE} pixels cropped at the border; time per megapixel of output:")
     print(f"\n{table}\n\nComparison strip: {strip}\nDistilled student: {out / str(methods[2].weights)}")
     print(f"Done in {time.monotonic() - started:.0f} s. Next: docs/your_own_data.md")
     return 0
