@@ -1,15 +1,15 @@
 """Networks this package adds to BasicSR's registry, and the facts the rest needs to know about any network."""
 
-from .bicubic_arch import Bicubic
 from .build import Built, WeightSource, build, build_encoder, encoder_block, encoder_part, outline
 from .facts import ArchFacts, facts_from_options, facts_of
-from .nafnet_arch import NAFNet
+from .networks.bicubic_arch import Bicubic
+from .networks.nafnet_arch import NAFNet
+from .networks.pretrained_arch import PretrainedNet, detected_name
+from .networks.restormer_arch import Restormer
+from .networks.vqgan_arch import VQGAN, Encoding
+from .networks.vqgan_layout import vqgan_options_from_state
 from .outline import network_class
-from .pretrained_arch import PretrainedNet, detected_name
 from .recognize import Recognized, recognize
-from .restormer_arch import Restormer
-from .vqgan_arch import VQGAN, Encoding
-from .vqgan_layout import vqgan_options_from_state
 
 __all__ = [
     "VQGAN",

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..weight_files import load_into, load_weights
 from .facts import ArchFacts, facts_of
+from .networks.vqgan_arch import VQGAN
+from .networks.vqgan_layout import vqgan_options_from_state
 from .outline import network_class, without_parameters
-from .vqgan_arch import VQGAN
-from .vqgan_layout import vqgan_options_from_state
 
 __all__ = ["Built", "WeightSource", "build", "build_encoder", "encoder_block", "encoder_part", "outline"]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .vqgan_layout import vqgan_options_from_state
+from .networks.vqgan_layout import vqgan_options_from_state
 
 __all__ = ["Recognized", "recognize"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from basicsr.utils import registry
 
-from ..archs.vqgan_layout import DDConfig
+from ..archs.networks.vqgan_layout import DDConfig
 from ..distill.terms import TERM_KEYS
 from ..kinds import own_models
 from .blocks import (

@@ -69,6 +69,8 @@ class Distiller(nn.Module):
         self._maps = self._hooked()
         if self._maps or self.sources.maps:
             self._set_up(example)
+        self.trained = {name: [p for p in self._term(name).parameters() if p.requires_grad] for name in self.weights}
+        """What trains of each term, active or not."""
         self.begin(1)
 
     @property
@@ -157,7 +159,7 @@ class Distiller(nn.Module):
         state: dict[str, Any] = {}
         if self.sources.history is not None:
             state["history"] = self.sources.history.training_state()
-        layers = {key: value.detach().cpu() for key, value in self.terms.state_dict().items()}
+        layers = {key: value.detach().cpu() for key, value in self._layers().items()}
         return state | ({"terms": layers} if layers else {})
 
     def load_training_state(self, state: Mapping[str, Any]) -> list[str]:
@@ -167,13 +169,19 @@ class Distiller(nn.Module):
             self.sources.history.load_training_state(state["history"])
         elif self.sources.history is not None:
             missing.append("history model: it starts as a copy of the resumed student")
-        own, saved = self.terms.state_dict(), state.get("terms", {})
+        own, saved = self._layers(), state.get("terms", {})
         fitting = {key: value for key, value in saved.items() if key in own and own[key].shape == value.shape}
         self.terms.load_state_dict(fitting, strict=False)
         if own.keys() - fitting.keys():
             terms = sorted({key.split(".")[0] for key in own.keys() - fitting.keys()})
             missing.append(f"layers of {', '.join(terms)}: they start afresh")
         return missing
+
+    def _layers(self) -> dict[str, Tensor]:
+        """Return the terms' state, but for what is frozen in their losses."""
+        trained = {parameter for found in self.trained.values() for parameter in found}
+        frozen = {key for key, parameter in self.terms.named_parameters() if parameter not in trained}
+        return {key: value for key, value in self.terms.state_dict().items() if key not in frozen}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         """Move or convert the frozen networks too."""
@@ -234,10 +242,11 @@ class Distiller(nn.Module):
             net = self.student if name == STUDENT else self.sources.teachers[name]
             if maps is None:
                 continue
-            training = net.training
+            modes = {module: module.training for module in net.modules()}
             with maps.taking() as taken:
                 net.eval()(example)
-            net.train(training)
+            for module, mode in modes.items():
+                module.training = mode
             found[name] = {path: output.shape for path, output in taken.items()}
         for name in self.weights:
             term = self._term(name)

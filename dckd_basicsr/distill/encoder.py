@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..archs.vqgan_arch import VQGAN, Encoding
+from ..archs.networks.vqgan_arch import VQGAN, Encoding
 from .chunking import images_at_once
 from .settings import EncoderSettings
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -21,7 +22,8 @@ class FeatureMaps:
     """Hooks on modules of a network, which keep their outputs inside ``with maps.taking() as taken:``.
 
     They stay for the network's life, also in its state of being compiled, recorded or wrapped: hooks that come later
-    than compiled code are not seen by it. Copies of the network have hooks of their own, which keep nothing.
+    than compiled code are not seen by it. Copies of the network have hooks of their own, which keep nothing. What is
+    kept is a copy, since many networks write over what a module gave (``ReLU(inplace=True)`` after it).
 
     Args:
         net: the bare network.
@@ -67,7 +69,7 @@ class FeatureMaps:
             if not isinstance(found[path], Tensor):
                 given = type(found[path]).__name__
                 raise ConfigError(f"{self.name}: the module '{path}' gives a {given}, no feature map; name another one")
-            taken[path] = found[path].float()
+            taken[path] = found[path]
 
 
 class _Kept:
@@ -83,7 +85,7 @@ class _Kept:
 
 def _keep(kept: _Kept, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
     if kept.open:
-        kept.maps[path] = output
+        kept.maps[path] = output.to(torch.float32, copy=True) if isinstance(output, Tensor) else output
 
 
 def _near(path: str, known: list[str]) -> str:

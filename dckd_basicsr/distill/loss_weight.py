@@ -97,11 +97,10 @@ def loss_weight(options: float | Mapping[str, Any]) -> LossWeight:
     """Return the weight that an option stands for.
 
     Raises:
-        ValueError: an unknown type or key, or a value out of range.
-        TypeError: a key is missing.
+        ValueError: an unknown type or key, a missing one, or a value out of range.
     """
     if not isinstance(options, Mapping):
-        return _Constant(float(options))
+        return _Constant(_number("a weight", options))
     values = dict(options)
     kind = values.pop("type", None)
     names = _KEYS.get(kind) if isinstance(kind, str) else None
@@ -110,5 +109,21 @@ def loss_weight(options: float | Mapping[str, Any]) -> LossWeight:
     unknown = [key for key in values if key not in names]
     if unknown:
         raise ValueError(f"unknown key '{unknown[0]}' in a weight of type {kind}; known are: {', '.join(names)}")
-    given: dict[str, Any] = {names[k]: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return SteppedWeight(kind, **given) if kind == "steps" else FadingWeight(kind, **given)
+    missing = [key for key in (names if kind == "steps" else ("from",)) if key not in values]
+    if missing:
+        raise ValueError(f"a weight of type {kind} needs {' and '.join(missing)}")
+    if kind == "steps":
+        return SteppedWeight(kind, **{names[key]: _numbers(key, value) for key, value in values.items()})
+    return FadingWeight(kind, **{names[key]: _number(key, value) for key, value in values.items()})
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name} must be a list of numbers, got {value!r}")
+    return tuple(_number(f"{name}[{i}]", each) for i, each in enumerate(value))
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return float(value)

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..archs.vqgan_arch import Encoding
+from ..archs.networks.vqgan_arch import Encoding
 from .chunking import images_at_once
 from .consistency import Transform
 from .encoder import FrozenEncoder
@@ -161,7 +161,8 @@ class DistillStep:
         both = torch.cat([self.lq, transform(self.lq)])
         with self.sources.frozen_region():
             plain, transformed = self._in_pieces(teacher, both, width, maps=maps, taken=taken).chunk(2)
-        own = {path: output[: len(self.lq)] for path, output in taken.items()}
+        # the first half: a module may have put windows of its images into the batch
+        own = {path: output.chunk(2)[0] for path, output in taken.items()}
         return _Taught(plain, transform.inverse(transformed), own)
 
     def _in_pieces(

@@ -6,6 +6,7 @@ discriminator has ``labels = ("g", "d")`` and an ``optimize_parameters`` of its 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from basicsr.models.base_model import BaseModel
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.buffers import follow
 from ..archs.build import Built, WeightSource, build
@@ -30,6 +32,7 @@ from ..training.run_folder import goes_on_from_checkpoint, goes_on_in_place
 from ..training.runtime import RuntimeSettings, lay_out, may_fuse, settled
 from ..training.schedules import build_schedule, schedule_state
 from ..training.state import initial_rates, with_present_options
+from ..training.step_runner import on_recording_stream
 
 __all__ = ["TrainedModel"]
 
@@ -121,6 +124,27 @@ class TrainedModel(OwnModel, BaseModel):
     def kept_buffers(self, net: nn.Module) -> KeptBuffers | None:
         """Return a network's buffers before a step, for :meth:`take_step`; None where nothing is checked."""
         return KeptBuffers(net) if self.guard.settings.check else None
+
+    def data_parallel(self, module: nn.Module) -> nn.Module:
+        """Return what runs a module: itself, or where there are several processes what averages its gradients too.
+
+        Call it after the layout, since DistributedDataParallel lays out its buckets as it finds the parameters, and
+        again where other parameters train. Buffers stay each process's own until :func:`.take_from_first`. Where the
+        step is to be recorded, the wrapping takes place on the stream of the recordings, to which else the hooks in
+        its gradients were foreign.
+
+        Args:
+            module: holds parameters that train, all of which get a gradient in each backward pass.
+        """
+        if not self.opt["dist"]:
+            return module
+        with on_recording_stream() if self.runtime.cuda_graph else contextlib.nullcontext():
+            return DistributedDataParallel(
+                module,
+                device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
+                find_unused_parameters=bool(self.opt.get("find_unused_parameters", False)),
+                broadcast_buffers=False,  # which would be before a step; optimize_parameters shares them after it
+            )
 
     def take_step(
         self,

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.facts import ArchFacts
 from ..config.rules import loaded_channel_problems
@@ -22,7 +21,7 @@ from ..install import register
 from ..training.processes import gather, take_from_first
 from ..training.runtime import backward_region, region
 from ..training.state import of_this_process
-from ..training.step_runner import StepRunner, on_recording_stream
+from ..training.step_runner import StepRunner
 from .arranging import arrange_model, recorded_step
 from .base import TrainedModel
 
@@ -39,6 +38,8 @@ class RestorationModel(TrainedModel):
     """
 
     distiller: Distiller
+    wrapped: nn.Module
+    """What runs the distiller in this process, see :meth:`TrainedModel.data_parallel`."""
 
     @property
     def sources(self) -> Sources:
@@ -91,7 +92,7 @@ class RestorationModel(TrainedModel):
             example=self._example(),
         ).to(self.device)
         arrange_model(self)
-        self._wrap()
+        self.wrapped = self.data_parallel(self.distiller)
         recorded = recorded_step(self) if self.runtime.cuda_graph else None
         alone = self._without_exchange if self.opt["dist"] else contextlib.nullcontext
         self.runner = StepRunner(self._compute, recorded, shared=bool(self.opt["dist"]), alone=alone)
@@ -120,8 +121,8 @@ class RestorationModel(TrainedModel):
         return torch.zeros(1, self.facts.input_channels or 3, side, side, device=self.device)
 
     def parameters_of(self, label: str) -> Iterable[nn.Parameter]:
-        """Return the student's parameters and those of the terms' own layers."""
-        return self.distiller.parameters()
+        """Return the student's parameters and what trains of the terms' own layers, also of those not active yet."""
+        return [*self.net_g.parameters(), *(p for found in self.distiller.trained.values() for p in found)]
 
     # --- an iteration ----------------------------------------------------------------------------------------------
 
@@ -136,13 +137,13 @@ class RestorationModel(TrainedModel):
             _LOG.info("From iteration %d: batches of %d LQ patches of %dx%d px", current_iter, batch, width, height)
         self._begin(current_iter)
         self.optimizer_g.zero_grad(set_to_none=True)
-        kept = self.kept_buffers(self.net_g)
+        kept = self.kept_buffers(self.distiller)
         self.values = self._forward_backward()
         losses = {name: self.values[name] for name in self.distiller.active}
         self.take_step("g", current_iter, losses, {"lq": self.lq, "gt": self.gt}, kept)
         if self.scaler:
             self.scaler.update()
-        take_from_first(self.net_g.buffers())
+        take_from_first(self.distiller.buffers())
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         if self.distiller.follow(current_iter, self.followed()):
@@ -159,20 +160,18 @@ class RestorationModel(TrainedModel):
         before = self.distiller.active
         self.distiller.begin(iteration)
         now = self.distiller.active
-        if before == now:
-            return
-        for verb, names in (("ends", set(before) - set(now)), ("starts", set(now) - set(before))):
+        for verb, names in (("without", set(before) - set(now)), ("with", set(now) - set(before))):
             if names:
-                _LOG.info("Iteration %d: %s %s, as its weight says", iteration, ", ".join(sorted(names)), verb)
-        if self._leave_out_layers():
-            self._wrap()
+                _LOG.info("From iteration %d: %s %s, as the weights say", iteration, verb, ", ".join(sorted(names)))
+        if self._leave_out_layers():  # in the first iteration too: some may start later
+            self.wrapped = self.data_parallel(self.distiller)
 
     def _leave_out_layers(self) -> bool:
         """Let only the layers of active terms train; tell whether any were switched."""
         switched = False
-        for name, term in self.distiller.terms.items():
-            for parameter in term.parameters():
-                wanted = name in self.distiller.active
+        for name, parameters in self.distiller.trained.items():
+            wanted = name in self.distiller.active
+            for parameter in parameters:
                 switched |= parameter.requires_grad != wanted
                 parameter.requires_grad_(wanted)
         return switched
@@ -209,25 +208,6 @@ class RestorationModel(TrainedModel):
         with backward_region(self.runtime.precision, encoder=self.sources.encoder is not None):
             (self.scaler.scale(total) if self.scaler else total).backward(direction)
         return values
-
-    # --- processes -------------------------------------------------------------------------------------------------
-
-    def _wrap(self) -> None:
-        """Let processes average gradients, where there are several.
-
-        After the layout, since DistributedDataParallel lays out its buckets as it finds the parameters; and where the
-        step is to be recorded on the stream of the recordings, to which else the hooks in its gradients were foreign.
-        """
-        self.wrapped: nn.Module = self.distiller
-        if not self.opt["dist"]:
-            return
-        with on_recording_stream() if self.runtime.cuda_graph else contextlib.nullcontext():
-            self.wrapped = DistributedDataParallel(
-                self.distiller,
-                device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
-                find_unused_parameters=bool(self.opt.get("find_unused_parameters", False)),
-                broadcast_buffers=False,  # which would be before a step; optimize_parameters shares them after it
-            )
 
     def _without_exchange(self) -> contextlib.AbstractContextManager:
         return self.wrapped.no_sync()  # type: ignore[operator]

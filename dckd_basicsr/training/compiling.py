@@ -36,9 +36,22 @@ def compile_blocks(net: nn.Module) -> list[nn.Module]:
     _prepare()
     knows = type(net).compile is not nn.Module.compile
     blocks = [net] if knows else repeated_blocks(net)
+    if any(module._forward_hooks for block in blocks for module in block.modules()):
+        _see_hooks()
     for block in blocks:
         block.compile(dynamic=False)
     return blocks
+
+
+def _see_hooks() -> None:
+    """Let blocks that are equal but for hooks inside have code of their own.
+
+    By default PyTorch takes hooks for equal everywhere, so that a block with a feature map in it would run the code of
+    one without.
+    """
+    config: Any = torch._dynamo.config
+    if hasattr(config, "skip_nnmodule_hook_guards"):
+        config.skip_nnmodule_hook_guards = False
 
 
 def _prepare() -> None:

@@ -181,9 +181,13 @@ def test_basicsrs_own_loop_trains_this_packages_model(tmp_path):
 
 def test_torchrun_with_two_processes(tmp_path):
     write_job(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from basicsr.losses.basic_loss import L1Loss\nfrom basicsr.utils.registry import LOSS_REGISTRY\n\n"
+        "@LOSS_REGISTRY.register()\nclass MyLoss(L1Loss):\n    pass\n"
+    )
     done = run(
         tmp_path, "--standalone", "--nproc_per_node=2", "-m", "dckd_basicsr", "train", "-opt", "job.yml",
-        "--launcher", "pytorch", "--force_yml", "train:total_iter=3",
+        "--launcher", "pytorch", "--import", "mine", "--force_yml", "train:total_iter=3", "train:pixel_opt:type=MyLoss",
         module="torch.distributed.run",
     )  # fmt: skip
     output = done.stdout + done.stderr

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from dckd_basicsr.archs import ArchFacts, NAFNet, facts_from_options, facts_of
-from dckd_basicsr.archs.channel_norm import BiasFreeNorm2d, LayerNorm2d
-from dckd_basicsr.archs.nafnet_blocks import NAFBlock, PixelMean, local_mean
+from dckd_basicsr.archs.networks.channel_norm import BiasFreeNorm2d, LayerNorm2d
+from dckd_basicsr.archs.networks.nafnet_blocks import NAFBlock, PixelMean, local_mean
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.weight_files import load_into, load_weights
 

@@ -9,7 +9,7 @@ import torch
 from basicsr.archs import build_network
 
 from dckd_basicsr.archs import ArchFacts, Restormer, facts_from_options, facts_of
-from dckd_basicsr.archs.restormer_blocks import ChannelAttention, GatedFeedForward, cosines
+from dckd_basicsr.archs.networks.restormer_blocks import ChannelAttention, GatedFeedForward, cosines
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.inference.padding import run_padded
 

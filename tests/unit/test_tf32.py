@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import torch
 
+from dckd_basicsr.archs.networks.vqgan_arch import Codebook
 from dckd_basicsr.archs.tf32 import tf32, tf32_allowed
-from dckd_basicsr.archs.vqgan_arch import Codebook
 from dckd_basicsr.commands.train import train_pipeline
 from dckd_basicsr.models.arranging import _named
 from dckd_basicsr.training.runtime import PrecisionSettings, backward_region, region, set_float32

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from basicsr.utils import registry
 
-from ...archs.vqgan_layout import DDConfig
+from ...archs.networks.vqgan_layout import DDConfig
 from ...distill.terms import TERM_KEYS
 from ...kinds import distils, is_own
 from ..blocks.judging import misfit, settings_problems

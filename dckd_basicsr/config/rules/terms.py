@@ -12,7 +12,7 @@ import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
-from ...archs.vqgan_layout import DDConfig
+from ...archs.networks.vqgan_layout import DDConfig
 from ...distill.needs import STUDENT, FeatureMap, Need, TeacherOutput
 from ...distill.terms import (
     TERM_KEYS,

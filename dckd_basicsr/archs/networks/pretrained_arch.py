@@ -10,11 +10,11 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
-from ..install import register
-from ..weight_files import load_weights
-from .facts import ArchFacts
-from .recognize import recognize
+from ...errors import CheckpointError
+from ...install import register
+from ...weight_files import load_weights
+from ..facts import ArchFacts
+from ..recognize import recognize
 
 __all__ = ["PretrainedNet", "detected_name"]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError, near_miss
+from ...errors import ConfigError, near_miss
 from .channel_norm import BiasFreeNorm2d, LayerNorm2d
 
 __all__ = ["ChannelAttention", "GatedFeedForward", "TransformerBlock", "channel_norm", "cosines", "named"]

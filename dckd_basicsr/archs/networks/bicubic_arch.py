@@ -6,9 +6,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..bicubic import bicubic_matrix
-from ..install import register
-from .facts import ArchFacts
+from ...bicubic import bicubic_matrix
+from ...install import register
+from ..facts import ArchFacts
 
 __all__ = ["Bicubic"]
 

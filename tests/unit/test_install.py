@@ -1,4 +1,4 @@
-"""Each work-around for BasicSR 1.4.2 on today's libraries."""
+"""Each change to BasicSR 1.4.2, and that all of them are made by whichever way the package comes in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, Registry
 
 import dckd_basicsr
-from dckd_basicsr import install as compat
+from dckd_basicsr import install
 from dckd_basicsr.errors import DatasetError
 
 
@@ -49,7 +49,7 @@ def test_a_present_functional_tensor_is_left_alone():
 
 def test_importing_twice_is_harmless():
     before = {name: obj for name, obj in ARCH_REGISTRY if name == "VQGAN"}
-    module = importlib.import_module("dckd_basicsr.archs.vqgan_arch")
+    module = importlib.import_module("dckd_basicsr.archs.networks.vqgan_arch")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -73,7 +73,7 @@ def test_a_name_held_by_another_plugin_stays_theirs():
     Theirs.__name__ = Ours.__name__ = "Net"
     registry.register(Theirs)
     with pytest.warns(UserWarning, match="'Net' is already registered by another.plugin"):
-        compat.register(registry)(Ours)
+        install.register(registry)(Ours)
     assert registry.get("Net") is Theirs
     assert registry.get("Net_dckd") is Ours
 
@@ -107,7 +107,7 @@ def test_what_is_replaced_is_replaced_under_every_name():
     assert basicsr.train_pipeline is basicsr.train.train_pipeline is dckd_basicsr.commands.train.train_pipeline
     assert basicsr.test_pipeline is basicsr.test.test_pipeline
     assert basicsr.parse_options is basicsr.utils.options.parse_options is dckd_basicsr.config.parse_options
-    assert basicsr.make_exp_dirs is basicsr.utils.make_exp_dirs is compat.make_exp_dirs
+    assert basicsr.make_exp_dirs is basicsr.utils.make_exp_dirs is install.make_exp_dirs
 
 
 def test_the_stock_loop_outlives_another_import(tmp_path):
@@ -130,12 +130,89 @@ def test_the_stock_loop_outlives_another_import(tmp_path):
     assert out.strip() == f"the stock loop, in {tmp_path}"
 
 
+REGISTERED = """
+    from basicsr.utils import registry
+    import basicsr.train
+    from basicsr.models.base_model import BaseModel
+    names = {
+        "model": ["DCKDModel", "RestorationModel"],
+        "arch": ["Bicubic", "NAFNet", "PretrainedNet", "Restormer", "VQGAN"],
+        "loss": ["ContrastiveLoss", "DistributionLoss", "PSNRLoss"],
+        "dataset": ["PairedLMDBDataset", "PairedPatchDataset"],
+        "metric": ["calculate_psnr_y_rounded", "calculate_ssim_3d", "calculate_ssim_y_rounded"],
+    }
+    for kind, expected in names.items():
+        held = getattr(registry, f"{kind.upper()}_REGISTRY")
+        ours = {name for name, obj in held if obj.__module__.startswith("dckd_basicsr.")}
+        assert ours == set(expected), (kind, ours)
+    assert basicsr.train.train_pipeline.__module__ == "dckd_basicsr.commands.train"
+    assert BaseModel.save_network.__module__ == "dckd_basicsr.training.stock"
+    assert dckd_basicsr.models.DCKDModel is registry.MODEL_REGISTRY.get("DCKDModel")
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import dckd_basicsr, dckd_command",
+        """
+    import sys
+    import dckd_command
+    import dckd_basicsr
+    assert "torch" not in sys.modules and not dckd_basicsr.install.is_done()
+    dckd_basicsr.install.everything()
+    """,
+    ],
+    ids=["by import", "by a command"],
+)
+def test_everything_is_registered(start):
+    python(textwrap.dedent(start) + textwrap.dedent(REGISTERED))
+
+
+def test_a_process_of_multiprocessing_registers_everything(monkeypatch):
+    """A spawned worker of a data loader imports the command's script, but then reads data sets of BasicSR."""
+    monkeypatch.setitem(sys.modules, "dckd_command", object())
+    assert not install.belongs_to_the_import()
+    monkeypatch.setattr(install, "parent_process", lambda: object())
+    assert install.belongs_to_the_import()
+
+
+@pytest.mark.parametrize(
+    ("argv", "line", "by_import"),
+    [
+        (["-m", "train"], ["python", "-X", "dev", "-m", "dckd_basicsr", "train"], False),
+        (["-m"], ["python", "-mdckd_basicsr"], False),
+        (["-m", "dckd_basicsr"], ["python", "-m", "other", "dckd_basicsr"], True),
+        (["script.py", "-m"], ["python", "script.py", "-m"], True),
+        ([], ["python"], True),
+    ],
+)
+def test_the_command_is_told_by_its_command_line(monkeypatch, argv, line, by_import):
+    monkeypatch.delitem(sys.modules, "dckd_command", raising=False)
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", line)
+    assert install.belongs_to_the_import() is by_import
+
+
+def test_names_of_version_0_1_say_where_they_are_now():
+    with pytest.raises(ImportError, match=r"'load_weights' is looked for in dckd_basicsr\.weight_files"):
+        from dckd_basicsr.checkpoint import load_weights  # noqa: F401
+    with pytest.raises(ImportError, match=r"dckd_basicsr\.install"):
+        _ = dckd_basicsr.compat.register
+    with pytest.raises(ImportError, match=r"dckd_basicsr\.training .*dckd_basicsr\.inference"):
+        from dckd_basicsr.runtime import tiling  # noqa: F401
+    with pytest.raises(ImportError, match=r"from basicsr\.train import train_pipeline"):
+        from dckd_basicsr.training import train_pipeline  # noqa: F401
+    assert not hasattr(dckd_basicsr.compat, "__wrapped__")  # asked of all modules by tools
+    assert not hasattr(dckd_basicsr.training, "anything_else")
+
+
 def test_only_run_folders_are_made(tmp_path):
     root = tmp_path / "run"
     paths = {"experiments_root": str(root), "models": str(root / "models"), "teacher_file": str(root / "teacher.pth")}
-    compat.make_exp_dirs({"is_train": True, "path": paths})
+    install.make_exp_dirs({"is_train": True, "path": paths})
     assert [p.name for p in root.iterdir()] == ["models"]
-    compat.make_exp_dirs({"is_train": True, "path": paths})
+    install.make_exp_dirs({"is_train": True, "path": paths})
     assert len(list(tmp_path.glob("run_archived_*"))) == 1
 
 

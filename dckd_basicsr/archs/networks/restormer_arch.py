@@ -12,9 +12,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from ..install import register
-from .facts import ArchFacts
+from ...errors import ConfigError
+from ...install import register
+from ..facts import ArchFacts
 from .restormer_blocks import TransformerBlock, named
 
 __all__ = ["Restormer"]

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..install import register
-from .tf32 import tf32
+from ...install import register
+from ..tf32 import tf32
 from .vqgan_blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm, swish
 from .vqgan_layout import DDConfig
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import CheckpointError, ConfigError, near_miss
+from ...errors import CheckpointError, ConfigError, near_miss
 
 __all__ = ["DDConfig", "vqgan_options_from_state"]
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from ..install import register
-from .facts import ArchFacts
+from ...errors import ConfigError
+from ...install import register
+from ..facts import ArchFacts
 from .nafnet_blocks import NAFBlock
 
 __all__ = ["NAFNet"]
