@@ -74,7 +74,8 @@ def _key_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     own = is_own(model)
     blocks = blocks_for(model)
     if own and issubclass(blocks["path"], DistillingPath):
-        blocks["path"] = with_keys(blocks["path"], weight_keys(teacher.label for teacher in teachers_of(opt)))
+        named = (teacher.label for teacher in teachers_of(opt) if teacher.place != "network_teacher")
+        blocks["path"] = with_keys(blocks["path"], weight_keys(named))
 
     def unknown(key: str, where: str) -> str | None:
         return _ignored(key, where, model)

@@ -163,6 +163,8 @@ def _arguments(kind: Kind, name: str) -> Schema:
         default = found.defaults.get(key, MISSING)
         properties[key] = type_schema(annotation) | ({"default": _json(default)} if _is_json(default) else {})
         properties[key] |= {"description": texts[key]} if texts.get(key) else {}
+    for key in [key for key in kind.inner if key in properties]:
+        properties[key] = _or_null(_loss("")) if found.defaults.get(key, ...) is None else _loss("")
     properties |= _extra(kind, properties)
     if name == "VQGAN" and kind in (NETWORK, TEACHER):
         properties["ddconfig"] = _or_null(_blocks(settings_block(DDConfig), "")[0])
@@ -177,8 +179,8 @@ def _arguments(kind: Kind, name: str) -> Schema:
 
 
 def _extra(kind: Kind, properties: Schema) -> Schema:
-    """Keys beside the arguments, and arguments that are blocks of another kind."""
-    extra: Schema = {key: {"allOf": [_loss("")]} for key in kind.inner if key in properties}
+    """Keys beside the arguments, and the weight, which may be a block."""
+    extra: Schema = {}
     described = {LOSS.noun: LossBlock, TERM.noun: TermBlock, TEACHER.noun: TeacherBlock}.get(kind.noun)
     for key, schema in shown_schema(described)["properties"].items() if described else ():
         if key in ("loss_weight", "weight") and (kind is TERM or key in properties):

@@ -47,12 +47,10 @@ def networks_of(opt: Mapping[str, Any]) -> dict[str, Network]:
 
 
 def teachers_of(opt: Mapping[str, Any]) -> list[Network]:
-    """Return the teachers: one, or those of the list in their order."""
-    return [
-        each
-        for each in networks_of(opt).values()
-        if each.place == "network_teacher" or each.place.startswith(f"{TEACHERS}[")
-    ]
+    """Return the teachers: those of the list in their order, or else the one."""
+    networks = networks_of(opt).values()
+    listed = [network for network in networks if network.place.startswith(f"{TEACHERS}[")]
+    return listed or [network for network in networks if network.place == "network_teacher"]
 
 
 def network_at(opt: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Hashable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -59,17 +61,20 @@ def needs_by_place(opt: Mapping[str, Any]) -> dict[str, frozenset[Hashable] | No
 
 
 def _needs(options: TermOptions) -> frozenset[Hashable] | None:
-    """Build the term as it stands, but for its loss, which may read weights: needs do not depend on it."""
-    cls = TERMS.get(options.type)
-    if cls is None:
-        return None
+    cls: Any = TERMS.get(options.type)
+    own = {key: value for key, value in options.arguments.items() if key != "loss"}
     try:
-        takes_loss = "loss" in inspect.signature(cls).parameters
-        arguments = {**options.arguments, **({"loss": nn.Identity()} if takes_loss else {})}
-        with torch.random.fork_rng(devices=()):  # layers of its own draw random numbers
-            return cls(**arguments).needs
+        return None if cls is None else _needs_of(cls, json.dumps(own))
     except Exception:  # whatever a user's class raises; its options are checked elsewhere
         return None
+
+
+@lru_cache(maxsize=100)
+def _needs_of(cls: Any, arguments: str) -> frozenset[Hashable]:
+    """Build a term without its loss, which may read weights, and on which needs do not depend."""
+    loss = {"loss": nn.Identity()} if "loss" in inspect.signature(cls).parameters else {}
+    with torch.random.fork_rng(devices=()):  # layers of its own draw random numbers
+        return cls(**json.loads(arguments), **loss).needs
 
 
 def _asked(needs: frozenset[Hashable], first: str) -> set[str]:
@@ -106,10 +111,11 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     """Yield terms whose loss compares something else, and terms without the networks that they need."""
     terms = _terms(opt)
     if "train" in opt and not terms:
-        if any(block_of(opt, "train").get(key) for key in (*TERM_KEYS, "losses")):
-            yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
-        else:
+        given = [block for key in (*TERM_KEYS, "losses") if (block := block_of(opt, "train").get(key))]
+        if not given:
             yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}"
+        elif all(isinstance(block, Mapping | list | tuple) for block in given):  # else reported elsewhere
+            yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
     for term in terms:
         yield from _loss_problems(term)
     needs = needs_by_place(opt)
