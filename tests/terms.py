@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from dckd_basicsr.distill import STUDENT, TERMS, FeatureMap, Term, register_term
 
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2, "upscale": 2}
 WIDE = {**EDSR, "num_feat": 12, "num_block": 3}
+
+
+def network(options: dict[str, Any]) -> nn.Module:
+    """Build a network with weights of chance."""
+    from basicsr.archs import build_network
+
+    return build_network(options)
 
 
 @register_term("regressed")

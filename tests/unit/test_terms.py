@@ -188,7 +188,7 @@ def test_terms_need_their_networks(missing):
 
 def test_a_weight_of_zero_builds_nothing(build):
     off = [{"type": name, "weight": 0} for name in ("logits", "contrast", "distribution", "consistency")]
-    short = {key: None for key in ALL_TERMS}
+    short = dict.fromkeys(ALL_TERMS)
     model = build(train={**short, "pixel_opt": {"type": "L1Loss"}, "losses": off})
     assert (model.sources.teachers, model.sources.history, model.sources.encoder) == ({}, None, None)
     assert set(train(model, [1])[0]) == {"l_pix", "l_total"}
