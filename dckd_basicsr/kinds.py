@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from basicsr.utils.registry import MODEL_REGISTRY
 
-__all__ = ["Distilling", "OwnModel", "distils", "extra_keys", "is_own", "own_models"]
+__all__ = ["Distilling", "OwnModel", "TakingTerms", "distils", "extra_keys", "is_own", "own_models", "takes_terms"]
 
 
 class OwnModel:
@@ -26,7 +26,11 @@ class OwnModel:
     extra_keys: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
 
-class Distilling(OwnModel):
+class TakingTerms(OwnModel):
+    """Base of those that train on the loss terms of the option file."""
+
+
+class Distilling(TakingTerms):
     """Base of those that can have a teacher."""
 
 
@@ -38,6 +42,11 @@ def is_own(model_type: Any) -> bool:
 def distils(model_type: Any) -> bool:
     """Tell whether it is one that can have a teacher."""
     return _is(model_type, Distilling)
+
+
+def takes_terms(model_type: Any) -> bool:
+    """Tell whether it is one that trains on the loss terms of the option file."""
+    return _is(model_type, TakingTerms)
 
 
 def own_models(*, distilling: bool | None = None) -> list[str]:

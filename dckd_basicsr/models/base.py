@@ -179,6 +179,21 @@ class TrainedModel(OwnModel, BaseModel):
         else:
             optimizer.step()
 
+    def after_step(self) -> None:
+        """Share running means, move the average and the loss scale, once all optimizers have had their steps.
+
+        Running means are those of rank 0 afterwards, on every process: what follows a network copies them.
+        """
+        if self.scaler:
+            self.scaler.update()
+        take_from_first(buffer for module in self.shared_modules() for buffer in module.buffers())
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def shared_modules(self) -> Iterable[nn.Module]:
+        """Return the modules whose buffers all processes are to have alike."""
+        return self.networks().values()
+
     def model_ema(self, decay: float = 0.999) -> None:
         """Move the average towards the first network; buffers are copied."""
         follow(self.net_g_ema, self.net_g, 1.0 - decay)
