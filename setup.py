@@ -1,4 +1,7 @@
-"""Install dckd_basicsr. The option files and preparation scripts at the top of the tree travel inside the package."""
+"""Install dckd_basicsr. The option files and preparation scripts at the top of the tree travel inside the package.
+
+The command starts in a module beside the package, which says why.
+"""
 
 from pathlib import Path
 
@@ -25,6 +28,7 @@ setup(
         "dckd_basicsr.options",
         "dckd_basicsr.datasets_prep",
     ],
+    py_modules=["dckd_command"],
     package_dir={"dckd_basicsr.options": "options", "dckd_basicsr.datasets_prep": "datasets_prep"},
     package_data={
         "dckd_basicsr": ["weights/*.safetensors", "weights/README.md", "py.typed"],
@@ -51,5 +55,5 @@ setup(
         "dev": [*TEST, "mypy==2.4.*", "pre-commit", "ruff==0.17.*", "types-PyYAML"],
         "test": TEST,
     },
-    entry_points={"console_scripts": ["basicsr=dckd_basicsr.cli:main"]},
+    entry_points={"console_scripts": ["basicsr=dckd_command:main"]},
 )

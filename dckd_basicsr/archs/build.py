@@ -87,10 +87,12 @@ def build(
         ConfigError: the network has another scale.
         Exception: whatever the constructor raises for these arguments; the check of option files finds it before.
     """
-    state = load_weights(weights.path, weights.param_key).state if weights is not None else None
-    options = _with_layout(options, state)
-    net = build_network(options)
-    if weights is not None and state is not None:
+    if weights is None:
+        net = build_network(options)
+    else:
+        state = load_weights(weights.path, weights.param_key).state
+        options = _with_layout(options, state)
+        net = build_network(options)
         load_into(net, _part_for(net, state), weights.path, strict=weights.strict)
         _LOG.info("Loaded %s from %s", type(net).__name__, weights.path)
     facts = facts_of(net, options, scale or 1)

@@ -47,11 +47,11 @@ def add_config_parser(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     install.everything()
     from ..config.check import check_options
-    from ..config.json_schema import json_schema
+    from ..config.editor import json_schema
     from ..config.problems import block_of
     from ..config.resolve import resolve_options
     from ..config.resources import find_options
-    from ..config.schedules import option_notes
+    from ..config.rules import option_notes
 
     import_plugins()
     import_modules(options.imports)
@@ -81,8 +81,7 @@ def resolved_yaml(opt: Mapping[str, Any], is_train: bool = True) -> str:
     What a run draws or finds out on its machine (seed, number of GPUs, its folders) stays as the file has it, and so
     do paths.
     """
-    from ..config.defaults import fill_defaults
-    from ..config.dump import dump_yaml
+    from ..config.resolve import dump_yaml, fill_defaults
 
     complete = deepcopy(dict(opt))
     fill_defaults(complete, is_train)

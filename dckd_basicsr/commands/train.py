@@ -16,7 +16,7 @@ from basicsr.train import init_tb_loggers
 
 from ..archs.tf32 import kept_tf32
 from ..config import option_notes, parse_options
-from ..config.dump import dump_yaml
+from ..config.resolve import dump_yaml
 from ..data.loaders import create_loaders
 from ..distill import settings_from
 from ..training.loop import TrainingLoop

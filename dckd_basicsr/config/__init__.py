@@ -6,7 +6,7 @@ from .load import load_yaml
 from .overrides import apply_overrides
 from .parse import parse_options
 from .resources import builtin_weights, find_options, packaged_options, resolve_weights, where_to_get
-from .schedules import option_notes
+from .rules import option_notes
 
 __all__ = [
     "apply_overrides",

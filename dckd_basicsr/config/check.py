@@ -8,25 +8,52 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..kinds import is_own
-from .channels import channel_problems
+from .blocks import (
+    FILE,
+    DistillingPath,
+    DistillingTop,
+    EveryFile,
+    PathBlock,
+    TopBlock,
+    block_problems,
+    blocks_for,
+    fields_of,
+    missing_keys,
+    needed_keys,
+    weight_keys,
+    with_keys,
+)
 from .components import component_problems
 from .files import file_problems
 from .inherit import REPLACE, Source
-from .names import name_problems
-from .numbers import number_problems
+from .networks import teachers_of
 from .problems import block_of, report, show, type_of
-from .rules import device_problems, rule_problems
-from .schedules import schedule_problems
-from .schema import schema_problems
+from .rules import (
+    channel_problems,
+    dataset_problems,
+    device_problems,
+    name_problems,
+    number_problems,
+    rule_problems,
+    schedule_problems,
+)
 
 __all__ = ["check_options", "option_problems"]
+
+_DISTILLED = "DCKDModel"
+"""The model that messages advise."""
+_TAUGHT = {
+    FILE: fields_of(DistillingTop).keys() - fields_of(TopBlock).keys(),
+    "path": fields_of(DistillingPath).keys() - fields_of(PathBlock).keys(),
+}
+"""Keys that only models with a teacher read."""
 
 
 def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
     """Return what is wrong with the options themselves, without a look at files or devices."""
     own = is_own(opt.get("model_type"))
     found = [
-        *schema_problems(opt, is_train),
+        *_key_problems(opt, is_train),
         *name_problems(opt, own),
         *number_problems(opt, own),
         *component_problems(opt, is_train),
@@ -35,6 +62,43 @@ def option_problems(opt: Mapping[str, Any], is_train: bool = True) -> list[str]:
         *(schedule_problems(opt) if own and is_train else ()),
     ]
     return list(dict.fromkeys(found))
+
+
+def _key_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
+    """Return unknown and missing keys, and values of the wrong kind, in every block of a file.
+
+    This package's models read only the keys of :mod:`.blocks` and those they name themselves (``extra_keys``), so
+    anything else in their files is a mistake. Of other models' files only what every BasicSR run needs is asked.
+    """
+    model = opt.get("model_type")
+    own = is_own(model)
+    blocks = blocks_for(model)
+    if own and issubclass(blocks["path"], DistillingPath):
+        named = (teacher.label for teacher in teachers_of(opt) if teacher.place != "network_teacher")
+        blocks["path"] = with_keys(blocks["path"], weight_keys(named))
+
+    def unknown(key: str, where: str) -> str | None:
+        return _ignored(key, where, model)
+
+    problems = []
+    for name, cls in blocks.items():
+        where, block = (FILE, opt) if name == "top" else (name, opt.get(name))
+        if not isinstance(block, Mapping):
+            continue
+        needed = needed_keys(cls, own, is_train)
+        problems += block_problems(cls, block, where, needed, unknown) if own else missing_keys(block, where, needed)
+        if name == "top" and not own:
+            problems += block_problems(EveryFile, {k: v for k, v in opt.items() if v is not None}, where)
+    return problems + dataset_problems(block_of(opt, "datasets"), own, is_train)
+
+
+def _ignored(key: str, where: str, model: Any) -> str | None:
+    """Word a key that another model than this file's reads."""
+    if (where, key) == ("train", "perceptual_opt"):
+        return "'perceptual_opt' in train is a term of BasicSR's SRModel and would be ignored here; remove it"
+    if key in _TAUGHT.get(where, ()):
+        return f"'{key}' in {where} would be ignored by model_type {model}; remove it, or use model_type: {_DISTILLED}"
+    return None
 
 
 def check_options(

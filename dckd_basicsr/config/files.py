@@ -13,10 +13,10 @@ from ..data.photos.file_lists import list_problems, read_list
 from ..data.preflight import paired_folder_problems, paired_list_problems, paired_lmdb_problems
 from ..errors import DatasetError
 from ..kinds import is_own
-from .evaluation import is_evaluated, single_problems, size_problems
-from .keys import LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
+from .blocks.dataset import LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
 from .problems import block_of
 from .resources import as_path, is_there, missing_file
+from .rules import is_evaluated, single_problems, size_problems
 from .weights import resume_problems, weight_problems
 
 __all__ = ["file_problems", "is_lmdb"]

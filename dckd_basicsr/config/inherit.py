@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, near_miss
-from .keys import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES
+from .blocks.dataset import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES
 from .load import load_yaml
 from .problems import block_of, show
 from .resources import as_path, is_there, packaged_file, packaged_options

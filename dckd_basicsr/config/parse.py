@@ -16,9 +16,8 @@ from ..kinds import is_own
 from ..training import processes
 from ..user_modules import import_modules, import_plugins
 from .check import check_options
-from .defaults import fill_defaults
-from .problems import block_of
-from .resolve import resolve_options
+from .networks import TEACHERS
+from .resolve import fill_defaults, resolve_options
 from .resources import find_options, resolve_weights
 
 __all__ = ["parse_options"]
@@ -142,9 +141,9 @@ def _resolve_paths(opt: dict[str, Any]) -> None:
         if value is not None and ("pretrain_network" in key or "resume_state" in key):
             paths[key] = str(resolve_weights(value))
     networks = [key for key in opt if key.startswith("network_")]
-    for network in networks:
-        if block_of(opt, network).get("type") == "PretrainedNet":
-            opt[network]["path"] = str(resolve_weights(opt[network]["path"]))
+    for block in (*(opt[network] for network in networks if network != TEACHERS), *(opt.get(TEACHERS) or ())):
+        if isinstance(block, dict) and block.get("type") == "PretrainedNet":
+            block["path"] = str(resolve_weights(block["path"]))
     trained = ("network_g",) if is_own(opt["model_type"]) else ("network_g", "network_d")
     frozen = [n for n in networks if n not in trained]
     kept = [*(paths.get("ignore_resume_networks") or []), *frozen]

@@ -25,16 +25,13 @@ from ..archs import (
 from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
 from ..weight_files import load_training_state, load_weights, misfits
-from .channels import loaded_channel_problems
 from .components import network_problems
-from .keys import TAUGHT_TERMS, VQGAN_TERMS
+from .networks import Network, networks_of
 from .problems import block_of, type_of
 from .resources import as_path, is_there, missing_file, resolve_weights
-from .rules import facts_problems, tap_problems
+from .rules import facts_problems, is_used, loaded_channel_problems, tap_problems
 
 __all__ = ["resume_problems", "weight_problems"]
-
-_NEEDED_BY = {"network_teacher": TAUGHT_TERMS, "network_vqgan": VQGAN_TERMS}
 
 
 def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> Iterator[str]:
@@ -50,22 +47,22 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
     own = is_own(opt.get("model_type"))
     paths = block_of(opt, "path")
     outlines: dict[str, Built] = {}
-    for name, block in opt.items():
-        is_network = str(name).startswith("network_") and isinstance(block, Mapping)
-        if is_network and (not own or _is_used(opt, name, is_train)):
-            yield from _outline(opt, name, is_train, outlines, told)
+    networks = networks_of(opt)
+    for network in networks.values():
+        if not own or is_used(opt, network.label, is_train):
+            yield from _outline(opt, network, is_train, outlines, told)
     for key, value in paths.items():
         label = str(key).removeprefix("pretrain_network_")
-        name = f"network_{label}"
-        if label == key or not isinstance(value, str) or (own and not _is_used(opt, name, is_train)):
+        if label == key or not isinstance(value, str) or (own and not is_used(opt, label, is_train)):
             continue
-        kind = type_of(block_of(opt, name)) if label == "teacher" else ""
-        path = _existing(f"path.{key}", value, told, kind, _needless(opt, name))
+        network = networks.get(label) or Network(label, f"network_{label}", {})
+        kind = type_of(network.block) if network.place.startswith("network_teacher") else ""
+        path = _existing(f"path.{key}", value, told, kind, _needless(network))
         if isinstance(path, str):
             yield path
         elif own:
-            built = outlines.get(name)
-            yield from _weight_file(opt, label, value, path, built.net if built else None)
+            built = outlines.get(label)
+            yield from _weight_file(opt, network, value, path, built.net if built else None)
 
 
 def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -88,13 +85,6 @@ def resume_problems(opt: Mapping[str, Any]) -> Iterator[str]:
             yield f"path.resume_state: {error}"
 
 
-def _is_used(opt: Mapping[str, Any], network: Any, is_train: bool) -> bool:
-    if network == "network_g":
-        return True
-    terms = _NEEDED_BY.get(network, ())  # an ablation that switches these terms off needs no such file
-    return is_train and network in opt and any(block_of(opt, "train").get(term) for term in terms)
-
-
 def _existing(key: str, value: str, told: set[str], kind: str = "", needless: str = "") -> Path | str:
     """Return the file that an option names, or what is wrong with the name; ``needless`` says why none is needed."""
     try:
@@ -106,20 +96,20 @@ def _existing(key: str, value: str, told: set[str], kind: str = "", needless: st
     return f"{key}: '{value}' does not exist, and {needless}" if needless else missing_file(key, value, told, kind)
 
 
-def _needless(opt: Mapping[str, Any], network: str) -> str:
+def _needless(network: Network) -> str:
     """Say why a network needs no weights under ``path``, and what to do; empty where it does."""
-    kind = type_of(block_of(opt, network))
-    reasons = {"PretrainedNet": f"loads the file of its own {network}.path", "Bicubic": "has no weights"}
+    kind, key = type_of(network.block), f"path.pretrain_network_{network.label}"
+    reasons = {"PretrainedNet": f"loads the file of its own {network.place}.path", "Bicubic": "has no weights"}
     if kind not in reasons:
         return ""
-    return f"{network} ({kind}) {reasons[kind]}; remove path.pretrain_{network}, or set it to ~ where a base has it"
+    return f"{network.place} ({kind}) {reasons[kind]}; remove {key}, or set it to ~ where a base has it"
 
 
 def _outline(
-    opt: Mapping[str, Any], name: str, is_train: bool, outlines: dict[str, Built], told: set[str]
+    opt: Mapping[str, Any], network: Network, is_train: bool, outlines: dict[str, Built], told: set[str]
 ) -> Iterator[str]:
     """Build the network's outline into ``outlines`` and judge the facts that only the built network tells."""
-    options = dict(block_of(opt, name))
+    name, options = network.place, dict(network.block)
     if type_of(options) == "PretrainedNet" and isinstance(options.get("path"), str):
         path = _existing(f"{name}.path", options["path"], told)
         if isinstance(path, str):
@@ -130,14 +120,14 @@ def _outline(
         return  # not ours to judge; or its layout may be in the weights
     try:
         scale = opt.get("scale")
-        built = outlines[name] = outline(options, scale=scale if isinstance(scale, int) else None)
+        built = outlines[network.label] = outline(options, scale=scale if isinstance(scale, int) else None)
         known = facts_from_options(options) is not None
     except DCKDError as error:
         yield f"{name} ({type_of(options)}): {error}"
         return
     except Exception:
         # A constructor that needs real tensors; or arguments that it cannot take, reported where their kind is wrong.
-        if not network_problems(name, block_of(opt, name)):
+        if not network_problems(name, network.block):
             yield from _refusal(name, options)
         return
     if not known:
@@ -156,14 +146,17 @@ def _refusal(name: str, options: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} ({type_of(options)}) cannot be built with these options: {type(error).__name__}: {reason}"
 
 
-def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net: nn.Module | None) -> Iterator[str]:
+def _weight_file(
+    opt: Mapping[str, Any], network: Network, value: str, path: Path, net: nn.Module | None
+) -> Iterator[str]:
+    label = network.label
     key = f"path.pretrain_network_{label}"
     source = WeightSource.named(block_of(opt, "path"), label)
     assert source is not None
     try:
         state = load_weights(path, source.param_key if isinstance(source.param_key, str) else None).state
         if label == "vqgan":
-            block = block_of(opt, "network_vqgan")
+            block = network.block
             net = _encoder(block, state)
             state = encoder_part(state)
             if isinstance(net, VQGAN) and not block.keys() - {"type"}:  # with options it is one of the rules
@@ -173,8 +166,7 @@ def _weight_file(opt: Mapping[str, Any], label: str, value: str, path: Path, net
         return
     wrong = misfits(net, state) if net is not None else []
     if wrong and (label == "vqgan" or source.strict):
-        network = f"network_{label}"
-        advice = _needless(opt, network) or _likeness(state, network)
+        advice = _needless(network) or _likeness(state, network.place)
         yield f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}; {advice}"
 
 
@@ -187,12 +179,12 @@ def _encoder(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module
         return None
 
 
-def _likeness(state: Mapping[str, Tensor], network: str) -> str:
+def _likeness(state: Mapping[str, Tensor], place: str) -> str:
     """Say what architecture ``state`` looks like, and what to do."""
     found = recognize(state)
     if found is not None:
-        return f"the file looks like {found}; change {network}, or give the file of this network"
+        return f"the file looks like {found}; change {place}, or give the file of this network"
     name = detected_name(state)
     if name is not None:
-        return f"to spandrel it looks like {name}; `{network}: {{type: PretrainedNet, path: FILE}}` loads it"
-    return f"change {network} (widths, blocks, scale), or give the file of this network"
+        return f"to spandrel it looks like {name}; `{place}: {{type: PretrainedNet, path: FILE}}` loads it"
+    return f"change {place} (widths, blocks, scale), or give the file of this network"

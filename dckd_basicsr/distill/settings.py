@@ -39,7 +39,13 @@ def _check_range(name: str, value: tuple[float, float], low: float) -> None:
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """Gaussian noise: sigma in 8-bit grey levels drawn per sample, one channel for all (gray) with ``gray_prob``."""
+    """Gaussian noise, drawn per sample.
+
+    Attributes:
+        prob: probability of noise.
+        sigma: from the lower to the higher, in 8-bit grey levels.
+        gray_prob: probability of the same noise in all channels.
+    """
 
     prob: float = 1.0
     sigma: tuple[float, float] = (1.0, 30.0)
@@ -53,7 +59,13 @@ class NoiseSettings:
 
 @dataclass(frozen=True)
 class BlurSettings:
-    """Gaussian blur: odd kernel size and sigma in pixels, drawn per axis and per negative."""
+    """Gaussian blur, drawn per axis and per negative.
+
+    Attributes:
+        prob: probability of blur.
+        kernel: least and largest size of the kernel in pixels, odd.
+        sigma: from the lower to the higher, in pixels.
+    """
 
     prob: float = 0.0
     kernel: tuple[int, int] = (3, 11)
@@ -69,7 +81,14 @@ class BlurSettings:
 
 @dataclass(frozen=True)
 class ResizeSettings:
-    """Resize by a random factor (up with ``up_prob``, else down) and back at the end, each with a random mode."""
+    """Resize by a random factor and back at the end, each with a random mode.
+
+    Attributes:
+        prob: probability of a resize.
+        up_prob: probability that it is to a larger size, else to a smaller one.
+        up: least and largest factor to a larger size.
+        down: least and largest factor to a smaller size.
+    """
 
     prob: float = 0.0
     up_prob: float = 0.25
@@ -85,7 +104,13 @@ class ResizeSettings:
 
 @dataclass(frozen=True)
 class DegradationSettings:
-    """The degradations D_j of the negatives, applied in the order blur, resize, noise."""
+    """The degradations D_j of the negatives, applied in the order blur, resize, noise.
+
+    Attributes:
+        blur: Gaussian blur.
+        resize: a smaller or larger size, and back.
+        noise: Gaussian noise.
+    """
 
     blur: BlurSettings = field(default_factory=BlurSettings)
     resize: ResizeSettings = field(default_factory=ResizeSettings)
@@ -94,10 +119,14 @@ class DegradationSettings:
 
 @dataclass(frozen=True)
 class NegativesSettings:
-    """Negatives of the contrast: ``num`` in total; the clean LQ is one of them if ``include_clean``.
+    """Negatives of the contrast.
 
-    ``chunk`` bounds memory: at most that many images pass the history model at once (None: all on a GPU, on a CPU what
-    its cache holds).
+    Attributes:
+        num: how many there are in total.
+        include_clean: one of them is the clean LQ.
+        chunk: bounds memory: at most that many images pass the history model at once; null for all on a GPU, and on a
+            CPU for what its cache holds.
+        degradation: how the others are made of the LQ.
     """
 
     num: int = 5
@@ -141,11 +170,13 @@ class HistorySettings:
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Frozen VQGAN encoder: images in [0, 1] are mapped to ``input_range`` before it.
+    """Frozen VQGAN encoder.
 
-    The published code feeds ``[0, 1]`` although the VQGAN was trained on ``[-1, 1]``. ``chunk`` bounds memory: at
-    most that many gradient-free images pass the encoder at once (None: all on a GPU, on a CPU what its cache
-    holds).
+    Attributes:
+        input_range: images in [0, 1] are mapped to it before the encoder. The published code feeds ``[0, 1]`` although
+            the VQGAN was trained on ``[-1, 1]``.
+        chunk: bounds memory: at most that many gradient-free images pass the encoder at once; null for all on a GPU,
+            and on a CPU for what its cache holds.
     """
 
     input_range: tuple[float, float] = (-1.0, 1.0)
@@ -160,7 +191,11 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """Label consistency of DCKD*: each of invert, vflip, hflip, transpose happens per sample with ``prob``."""
+    """Label consistency of DCKD*.
+
+    Attributes:
+        prob: probability, per sample, of each of invert, vflip, hflip, transpose.
+    """
 
     prob: float = 0.5
 

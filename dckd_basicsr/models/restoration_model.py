@@ -13,7 +13,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts
-from ..config.channels import loaded_channel_problems
+from ..config.rules import loaded_channel_problems
 from ..data.loaders import accumulation, patch_stages
 from ..distill import STUDENT, TOTAL, Distiller, FeatureMap, Generators, Sources, build_terms
 from ..errors import ConfigError

@@ -1,5 +1,6 @@
-"""What people look at after a run: tables and pictures."""
+"""What people look at after a run: tables, pictures, and what a network costs."""
 
+from .cost import milliseconds_per_megapixel, parameter_count
 from .strip import Box, Panel, comparison_strip, stack_strips, write_png
 from .table import markdown_table
 
@@ -8,6 +9,8 @@ __all__ = [
     "Panel",
     "comparison_strip",
     "markdown_table",
+    "milliseconds_per_megapixel",
+    "parameter_count",
     "stack_strips",
     "write_png",
 ]

@@ -182,7 +182,7 @@ def test_basicsrs_own_loop_trains_this_packages_model(tmp_path):
 def test_torchrun_with_two_processes(tmp_path):
     write_job(tmp_path)
     (tmp_path / "mine.py").write_text(
-        "from basicsr.losses import L1Loss\nfrom basicsr.utils.registry import LOSS_REGISTRY\n\n"
+        "from basicsr.losses.basic_loss import L1Loss\nfrom basicsr.utils.registry import LOSS_REGISTRY\n\n"
         "@LOSS_REGISTRY.register()\nclass MyLoss(L1Loss):\n    pass\n"
     )
     done = run(

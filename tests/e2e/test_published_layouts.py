@@ -12,7 +12,7 @@ import cv2
 import pytest
 from basicsr.metrics import calculate_metric
 
-from dckd_basicsr.config import find_options, load_yaml
+from dckd_basicsr.config import find_options, load_options
 from dckd_basicsr.prepare.sets.gopro import GOPRO_COUNTS
 from dckd_basicsr.prepare.sets.rain13k import RAIN13K_COUNTS
 from tests.e2e.layouts import (
@@ -130,7 +130,7 @@ CASES = {
 def case(request: pytest.FixtureRequest) -> tuple[Job, Sets, dict[str, Any], list[str]]:
     job: Job = request.getfixturevalue(request.param)
     sets, file, validated = CASES[request.param]
-    return job, sets(job), load_yaml(find_options(file))["val"]["metrics"], validated
+    return job, sets(job), load_options(find_options(file))[0]["val"]["metrics"], validated
 
 
 def measure(picture: Path, gt: Path, metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from basicsr.archs import build_network
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.config import find_options, load_yaml
+from dckd_basicsr.config import find_options, load_options
 from dckd_basicsr.prepare.sets.paired import prepare_paired
 from tests.tiny import LAYOUT, run, write_photos
 
@@ -52,7 +52,7 @@ def data(part: str) -> list[str]:
 )
 def test_trains_and_tests(tmp_path, name, sizes, patches):
     write_pairs(tmp_path)
-    teacher = load_yaml(find_options(name))["network_teacher"]
+    teacher = load_options(find_options(name))[0]["network_teacher"]
     for option in small_network(name, "x"):
         key, value = option.removeprefix("x:").split("=")
         teacher[key] = json.loads(value)
@@ -74,7 +74,7 @@ def test_trains_and_tests(tmp_path, name, sizes, patches):
         assert output.count(f"{term}: ") == 2
 
     test = name.replace("dckd", "test")
-    sets = load_yaml(find_options(test))["datasets"]
+    sets = load_options(find_options(test))[0]["datasets"]
     others = [f"datasets:{key}=~" for key in sets if key != "test_1"]
     done = run(
         tmp_path, "test", "-opt", test, "--force_yml", "name=small", "num_gpu=0", *data("test_1"), *others,

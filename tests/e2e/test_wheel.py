@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("dckd_basicsr", "options", "datasets_prep", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+PARTS = (
+    "dckd_basicsr",
+    "dckd_command.py",
+    "options",
+    "datasets_prep",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,9 @@ def test_contents(wheel):
     assert {f"dckd_basicsr/datasets_prep/{p.name}" for p in (ROOT / "datasets_prep").iterdir() if p.is_file()} <= names
     assert "dckd_basicsr/weights/edsr_x4_f64b16.safetensors" in names
     assert "dckd_basicsr/weights/vqgan_f16_ch32_n1024.safetensors" in names
-    assert "dckd_basicsr/py.typed" in names
+    assert {"dckd_basicsr/py.typed", "dckd_command.py"} <= names
+    (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+    assert "basicsr = dckd_command:main" in zipfile.ZipFile(wheel).read(entry_points).decode()
     assert not any(name.startswith(("tests/", "basicsr/")) for name in names)
 
 

@@ -86,12 +86,14 @@ def test_a_stranger_has_the_scale_of_the_run() -> None:
             super().__init__(3, 3, 1)
 
     ARCH_REGISTRY._obj_map["Stranger"] = Stranger
+    ARCH_REGISTRY._obj_map["make_stranger"] = lambda: Stranger()
     try:
+        assert isinstance(outline({"type": "make_stranger"}, state={}).net, Stranger)
         assert build({"type": "Stranger"}, scale=3).facts == ArchFacts(scale=3)
         assert outline({"type": "Stranger"}, scale=3).facts == ArchFacts(scale=3)
         assert build({"type": "Stranger"}).facts == ArchFacts(scale=1)
     finally:
-        del ARCH_REGISTRY._obj_map["Stranger"]
+        del ARCH_REGISTRY._obj_map["Stranger"], ARCH_REGISTRY._obj_map["make_stranger"]
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image as Pillow
 
 from dckd_basicsr.config import option_problems
-from dckd_basicsr.config.defaults import fill_defaults
 from dckd_basicsr.config.files import file_problems
+from dckd_basicsr.config.resolve import fill_defaults
 from dckd_basicsr.prepare.sets.sr import prepare_sr
 from tests.tiny import METRICS, STUDENT, write_photos
 

@@ -10,8 +10,8 @@ import pytest
 from basicsr.data import build_dataset
 
 from dckd_basicsr.config import option_problems
-from dckd_basicsr.config.defaults import fill_defaults
 from dckd_basicsr.config.files import file_problems
+from dckd_basicsr.config.resolve import fill_defaults
 from dckd_basicsr.data.paired_lmdb_dataset import PairedLMDBDataset
 from dckd_basicsr.data.photos.images import encode_png
 from dckd_basicsr.errors import DatasetError

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dckd_basicsr.cli import main
 from dckd_basicsr.config import load_options, load_yaml, option_problems, packaged_options
-from dckd_basicsr.config.dump import dump_yaml
 from dckd_basicsr.config.load import parse_yaml
+from dckd_basicsr.config.resolve import dump_yaml
 from tests.tiny import run, write_job
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.from_regex(

@@ -23,7 +23,10 @@ WHOLE |= {"demo_x4_edsr.yml", "demo_test_x4.yml"}
 """The files that hold everything and explain it; all others say what differs from one of them."""
 
 GONE = object()
-CHANGED: dict[str, dict[str, Any]] = {}
+CHANGED: dict[str, dict[str, Any]] = {
+    # A run of 640 iterations loses by the paper's 0.1.
+    "demo_x4_edsr.yml": {"train.contrastive_opt.loss_weight": 0.01},
+}
 """What was changed on purpose: by file and key the value today, GONE where the key is left out."""
 
 

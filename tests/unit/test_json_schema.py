@@ -15,10 +15,10 @@ from jsonschema import Draft7Validator
 from torch import nn
 
 from dckd_basicsr.config import load_options, load_yaml, option_problems, packaged_options
+from dckd_basicsr.config.blocks import BLOCKS, fields_of
+from dckd_basicsr.config.blocks.values import fits, type_schema
 from dckd_basicsr.config.components import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER
-from dckd_basicsr.config.json_schema import json_schema
-from dckd_basicsr.config.key_docs import BLOCKS
-from dckd_basicsr.config.typecheck import fits, type_schema
+from dckd_basicsr.config.editor import json_schema
 from tests import tiny
 
 FILES = packaged_options()
@@ -221,7 +221,7 @@ def test_descriptions_reach_the_editor() -> None:
 
 
 ANNOTATIONS = [
-    *(annotation for keys in BLOCKS.values() for annotation in keys.values()),
+    *(field.annotation for block in BLOCKS.values() for field in fields_of(block).values()),
     *(
         annotation
         for kind in (NETWORK, LOSS, OPTIMIZER, SCHEDULER, METRIC)

@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 
 from dckd_basicsr.config import parse
 from dckd_basicsr.config.check import option_problems
-from dckd_basicsr.config.json_schema import json_schema
+from dckd_basicsr.config.editor import json_schema
 from dckd_basicsr.config.rules import device_problems
 from dckd_basicsr.data.loaders import accumulation, patch_stages
 from dckd_basicsr.kinds import distils, is_own, own_models

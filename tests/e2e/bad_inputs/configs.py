@@ -199,6 +199,51 @@ _KEYS = (
         "'perceptual_opt' in train is a term of BasicSR's SRModel",
         "remove it",
     ),
+    forced(
+        "term misspelt",
+        "'train:losses=[{type: logit}]'",
+        "unknown term 'logit' in train.losses[0]; did you mean 'logits'?",
+    ),
+    forced(
+        "option of a term misspelt",
+        "'train:losses=[{type: pixel, weigth: 0.5, name: second}]'",
+        "unknown key 'weigth' in train.losses[0] (pixel); did you mean 'weight'?",
+    ),
+    forced(
+        "loss of a term misspelt",
+        "'train:losses=[{type: pixel, loss: {type: CharbonierLoss}, name: second}]'",
+        "unknown loss 'CharbonierLoss' in train.losses[0].loss; did you mean 'CharbonnierLoss'?",
+    ),
+    forced(
+        "one term instead of a list of terms",
+        "'train:losses={type: pixel}'",
+        "'losses' in train must be a list of blocks of 'key: value' lines or null, got {'type': 'pixel'}",
+    ),
+    forced(
+        "two terms of one name in the log",
+        "'train:losses=[{type: pixel}]'",
+        "train.pixel_opt and train.losses[0] are both called 'l_pix' in the log",
+    ),
+    forced(
+        "weight that ends at an iteration",
+        "'train:pixel_opt:loss_weight={type: cosine, from: 1, until: 5000}'",
+        "'until' in train.pixel_opt.loss_weight (cosine) must be at most 1, got 5000",
+    ),
+    forced(
+        "unknown course of a weight",
+        "'train:losses=[{type: pixel, name: second, weight: {type: step, at: [0.5], values: [1, 0]}}]'",
+        "unknown schedule 'step' in train.losses[0].weight; did you mean 'steps'?",
+    ),
+    forced(
+        "a teacher that is not there",
+        "train:logits_opt:taught_by=swinir",
+        "train.logits_opt asks for the teacher 'swinir', and none is called so; there are: teacher",
+    ),
+    forced(
+        "every term of weight 0",
+        " ".join([*(f"train:{term}=~" for term in _TERMS[1:]), "train:pixel_opt:loss_weight=0"]),
+        "every loss term of train has weight 0",
+    ),
     forced("required key missing at the top", "scale=~", "missing key 'scale' in the option file"),
     forced("required key missing in train", "train:total_iter=~", "missing key 'total_iter' in train"),
     forced(

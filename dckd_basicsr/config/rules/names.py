@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .problems import block_of, show
-from .resources import as_path
+from ..problems import block_of, show
+from ..resources import as_path
 
 __all__ = ["name_problems"]
 

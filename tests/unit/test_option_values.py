@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from dckd_basicsr.config.typecheck import describe, fits, implied
+from dckd_basicsr.config.blocks.values import describe, fits, implied
 
 CASES = [
     (1, float, True),

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..distill.settings import HistorySettings
-from ..kinds import distils
-from .keys import PATCH_TYPES
+from ...distill.needs import Need
+from ...distill.settings import HistorySettings
+from ...kinds import distils
+from ..blocks.dataset import PATCH_TYPES
+from ..problems import block_of, type_of
 from .numbers import is_number
-from .problems import block_of, type_of
+from .terms import needs_by_place
 
 __all__ = ["option_notes", "schedule_problems"]
 
@@ -53,7 +55,7 @@ def option_notes(opt: Mapping[str, Any]) -> list[str]:
             f"train.warmup_iter {warm:.15g} is not over at total_iter {total}: the full learning rate never comes"
         )
     if distils(opt.get("model_type")):
-        notes += _history(train, total)
+        notes += _history(opt, total)
     return [*notes, *_patches(block_of(opt, "datasets", "train"), total)]
 
 
@@ -92,10 +94,11 @@ def _milestones(milestones: Sequence[float], total: int) -> Iterator[str]:
     )
 
 
-def _history(train: Mapping[str, Any], total: int) -> Iterator[str]:
-    """The contrast's negatives come from the student as it started until the history model is updated."""
-    rows = block_of(train, "history").get("schedule", HistorySettings.schedule)
-    if not train.get("contrastive_opt") or not isinstance(rows, list | tuple) or not rows:
+def _history(opt: Mapping[str, Any], total: int) -> Iterator[str]:
+    """Negatives come from the student as it started until the history model is updated."""
+    rows = block_of(opt, "train", "history").get("schedule", HistorySettings.schedule)
+    negatives = any(needs and Need.TAPS in needs for needs in needs_by_place(opt).values())
+    if not negatives or not isinstance(rows, list | tuple) or not rows:
         return
     first = _first_update(rows)
     if first is not None and first >= total:

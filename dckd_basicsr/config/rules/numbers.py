@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from .keys import PAIRED_TYPES
-from .problems import block_of, show
+from ..blocks.dataset import PAIRED_TYPES
+from ..problems import block_of, show
 
 __all__ = ["is_number", "number_problems"]
 
@@ -52,8 +52,8 @@ def _endless(value: Any, where: str) -> Iterator[str]:
         yield f"'{key}' in {block or 'the option file'} must be a finite number, got {show(value)}"
     for key, inner in value.items() if isinstance(value, Mapping) else ():
         yield from _endless(inner, f"{where}.{key}" if where else str(key))
-    for inner in value if isinstance(value, list | tuple) else ():
-        yield from _endless(inner, where)
+    for i, inner in enumerate(value if isinstance(value, list | tuple) else ()):
+        yield from _endless(inner, f"{where}[{i}]" if isinstance(inner, Mapping) else where)
 
 
 def _normalization(where: str, dataset: Mapping[str, Any]) -> Iterator[str]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import cv2
 
-from ..data.lmdb.reader import read_meta_info
-from ..data.photos.headers import image_sizes
-from ..errors import DatasetError
-from ..metrics.sizes import least_side, wants_larger
-from .keys import PAIRED_TYPES, SINGLE_TYPE
-from .problems import block_of
+from ...data.lmdb.reader import read_meta_info
+from ...data.photos.headers import image_sizes
+from ...errors import DatasetError
+from ...metrics.sizes import least_side, wants_larger
+from ..blocks.dataset import PAIRED_TYPES, SINGLE_TYPE
+from ..problems import block_of
 
 __all__ = ["evaluation_rules", "is_evaluated", "single_problems", "size_problems"]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..archs.facts import ArchFacts
-from .components import NETWORK
-from .keys import PAIRED_TYPES, PATCH_TYPES, TAUGHT_TERMS
-from .problems import block_of, type_of
+from ...archs.facts import ArchFacts
+from ..blocks.dataset import PAIRED_TYPES, PATCH_TYPES
+from ..components import NETWORK
+from ..networks import network_at, networks_of, teachers_of
+from ..problems import block_of, type_of
+from .terms import is_used
 
 __all__ = ["channel_problems", "loaded_channel_problems"]
 
@@ -21,13 +23,20 @@ _OUTPUT = ("num_out_ch", "out_channels")
 
 def channel_problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
     """Yield networks whose options state other channels than a data set has: 3, or 1 with ``color: y``."""
-    taught = is_train and any(block_of(opt, "train").get(term) for term in TAUGHT_TERMS)
-    names = ("network_g", *(["network_teacher"] if taught else []))
-    yield from _problems(opt, {name: _stated(block_of(opt, name)) for name in names})
+    student = networks_of(opt).get("g")
+    used = [teacher for teacher in teachers_of(opt) if is_used(opt, teacher.label, is_train)]
+    networks = [*([student] if student else []), *used]
+    yield from _problems(opt, {network.place: _stated(network.block) for network in networks})
 
 
 def loaded_channel_problems(opt: Mapping[str, Any], name: str, facts: ArchFacts) -> Iterator[str]:
-    """Yield where the network ``name``, whose channels only its weight file tells, contradicts a data set."""
+    """Yield where a network whose channels only its weight file tells contradicts a data set.
+
+    Args:
+        opt: options as loaded.
+        name: the network's place, such as ``network_teacher`` or ``network_teachers[0]``.
+        facts: what it is like.
+    """
     counts = {"input_channels": facts.input_channels, "output_channels": facts.output_channels}
     yield from _problems(opt, {name: {key: count for key, count in counts.items() if count is not None}})
 
@@ -39,7 +48,7 @@ def _problems(opt: Mapping[str, Any], networks: Mapping[str, Mapping[str, int]])
         for key, count in counts.items():
             place = next((place for place, images in sets.items() if images != count), None)  # the first of them
             if place is not None:
-                found.setdefault(place, []).append(f"{name} ({type_of(block_of(opt, name))}) has {key}: {count}")
+                found.setdefault(place, []).append(f"{name} ({type_of(network_at(opt, name))}) has {key}: {count}")
     for place, differing in found.items():
         if sets[place] == 1:
             yield (

@@ -1,0 +1,66 @@
+"""One typed class for each block of an option file.
+
+Its fields are the keys, with what they mean, their bounds, and who needs them. The check, the schema for editors and
+the reference in docs/options.md are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...kinds import distils, extra_keys
+from .base import Block, fields_of, inner_block, with_keys
+from .dataset import PairedBlock
+from .judging import FILE, block_problems, missing_keys, needed_keys, settings_problems
+from .path import DistillingPath, PathBlock, weight_keys
+from .run import LoggerBlock, ValBlock
+from .top import DistillingTop, EveryFile, TopBlock
+from .train import TrainBlock
+
+__all__ = [
+    "BLOCKS",
+    "FILE",
+    "Block",
+    "DistillingPath",
+    "DistillingTop",
+    "EveryFile",
+    "LoggerBlock",
+    "PairedBlock",
+    "PathBlock",
+    "TopBlock",
+    "TrainBlock",
+    "ValBlock",
+    "block_problems",
+    "blocks_for",
+    "fields_of",
+    "inner_block",
+    "missing_keys",
+    "needed_keys",
+    "settings_problems",
+    "weight_keys",
+    "with_keys",
+]
+
+
+BLOCKS: Mapping[str, type[Block]] = {
+    "top": DistillingTop,
+    "path": DistillingPath,
+    "datasets.NAME": PairedBlock,
+    "train": TrainBlock,
+    "val": ValBlock,
+    "logger": LoggerBlock,
+}
+"""The blocks of a file that has everything, by their places."""
+
+
+def blocks_for(model_type: Any) -> dict[str, type[Block]]:
+    """Return the blocks of a file of one of this package's models, with what the model adds to them, by name.
+
+    Args:
+        model_type: None for what any of them may have.
+    """
+    blocks = {name: cls for name, cls in BLOCKS.items() if cls is not PairedBlock}
+    if model_type is not None and not distils(model_type):
+        blocks |= {"top": TopBlock, "path": PathBlock}
+    return {name: with_keys(cls, extra_keys(name, model_type)) for name, cls in blocks.items()}

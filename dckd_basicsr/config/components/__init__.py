@@ -1,0 +1,22 @@
+"""What option files name by ``type``: networks, losses, terms, metrics, optimizers, schedules."""
+
+from .binding import component_problems, network_problems
+from .kind import KINDS, LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, TEACHER, TERM, Kind, lookup, short_name
+from .signature import parameters_of
+
+__all__ = [
+    "KINDS",
+    "LOSS",
+    "METRIC",
+    "NETWORK",
+    "OPTIMIZER",
+    "SCHEDULER",
+    "TEACHER",
+    "TERM",
+    "Kind",
+    "component_problems",
+    "lookup",
+    "network_problems",
+    "parameters_of",
+    "short_name",
+]

@@ -1,0 +1,227 @@
+"""Which loss terms are on, what they say that they need, and whether it is there."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Hashable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import nn
+
+from ...archs.networks.vqgan_layout import DDConfig
+from ...distill.needs import STUDENT, FeatureMap, Need, TeacherOutput
+from ...distill.terms import (
+    TERM_KEYS,
+    TERMS,
+    ContrastTerm,
+    DistributionTerm,
+    OutputTerm,
+    Term,
+    TermOptions,
+    term_options,
+)
+from ...errors import near_miss
+from ...kinds import distils
+from ..components import parameters_of
+from ..networks import TEACHERS, networks_of, teachers_of
+from ..problems import block_of, show, type_of
+from ..resources import where_to_get
+
+__all__ = ["is_used", "needs_by_place", "tap_problems", "term_problems"]
+
+_FIRST_TEACHER = (Need.TEACHER, Need.CONSISTENCY)
+_ENCODER = (Need.TAPS, Need.CODES)
+# The losses that compare features, by the terms that take no others.
+_FEATURE_LOSSES: dict[type[Term], str] = {ContrastTerm: "ContrastiveLoss", DistributionTerm: "DistributionLoss"}
+
+Needs = Mapping[str, frozenset[Hashable] | None]
+
+
+def _terms(opt: Mapping[str, Any]) -> list[TermOptions]:
+    """The terms that are on; blocks that are none are reported elsewhere."""
+    train = block_of(opt, "train")
+    sane: dict[str, Any] = {key: block for key in TERM_KEYS if isinstance(block := train.get(key), Mapping)}
+    listed = train.get("losses")
+    blocks = listed if isinstance(listed, list | tuple) else ()
+    sane["losses"] = [block if isinstance(block, Mapping) else {} for block in blocks]
+    return [term for term in term_options(sane) if not term.is_off]
+
+
+def needs_by_place(opt: Mapping[str, Any]) -> dict[str, frozenset[Hashable] | None]:
+    """Return what each loss term that is on needs, by its place in the file: what the term itself says.
+
+    None stands for a term that cannot be asked, since its options are wrong: networks that the file has are then taken
+    for used, and none is missed.
+    """
+    return {term.place: _needs(term) for term in _terms(opt)}
+
+
+def _needs(options: TermOptions) -> frozenset[Hashable] | None:
+    cls: Any = TERMS.get(options.type)
+    own = {key: value for key, value in options.arguments.items() if key != "loss"}
+    try:
+        return None if cls is None else _needs_of(cls, json.dumps(own))
+    except Exception:  # whatever a user's class raises; its options are checked elsewhere
+        return None
+
+
+@lru_cache(maxsize=100)
+def _needs_of(cls: Any, arguments: str) -> frozenset[Hashable]:
+    """Build a term without its loss, which may read weights, and on which needs do not depend."""
+    loss = {"loss": nn.Identity()} if "loss" in inspect.signature(cls).parameters else {}
+    with torch.random.fork_rng(devices=()):  # layers of its own draw random numbers
+        return cls(**json.loads(arguments), **loss).needs
+
+
+def _asked(needs: frozenset[Hashable], first: str) -> set[str]:
+    """Return the teachers that a term asks for; ``first`` is meant by those that name none."""
+    named = {need.teacher for need in needs if isinstance(need, TeacherOutput)}
+    named |= {need.network for need in needs if isinstance(need, FeatureMap) and need.network != STUDENT}
+    if needs & set(_FIRST_TEACHER):
+        named.add("teacher")
+    return {first if name == "teacher" else name for name in named}
+
+
+def _first(opt: Mapping[str, Any]) -> str:
+    return next((teacher.label for teacher in teachers_of(opt)), "teacher")
+
+
+def _want_encoder(needs: Needs) -> list[str]:
+    return [place for place, asked in needs.items() if asked and asked & set(_ENCODER)]
+
+
+def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
+    """Tell whether a run builds this network of the file: an ablation that switches terms off needs no teacher."""
+    if label == "g":
+        return True
+    if not is_train or label not in networks_of(opt):
+        return False
+    needs = needs_by_place(opt)
+    if label == "vqgan":
+        return None in needs.values() or bool(_want_encoder(needs))
+    first = _first(opt)
+    return any(asked is None or label in _asked(asked, first) for asked in needs.values())
+
+
+def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Yield terms whose loss compares something else, and terms without the networks that they need."""
+    terms = _terms(opt)
+    if "train" in opt and not terms:
+        given = [block for key in (*TERM_KEYS, "losses") if (block := block_of(opt, "train").get(key))]
+        if not given:
+            yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}"
+        elif all(isinstance(block, Mapping | list | tuple) for block in given):  # else reported elsewhere
+            yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
+    for term in terms:
+        yield from _loss_problems(term)
+    needs = needs_by_place(opt)
+    first = _first(opt)
+    taught = {place: _asked(asked, first) for place, asked in needs.items() if asked and _asked(asked, first)}
+    if taught and not distils(opt["model_type"]):
+        model = opt["model_type"]
+        yield f"model_type {model} has no teacher, which {', '.join(taught)} need; use model_type: DCKDModel"
+        return
+    yield from _log_names(terms)
+    yield from _teachers(opt, taught)
+    measured = _want_encoder(needs)
+    if measured:
+        yield from _vqgan(opt, measured)
+
+
+def _loss_block(term: TermOptions) -> tuple[str, Mapping[str, Any]]:
+    """The block of a term's loss, with its place: of a short name the block itself."""
+    place = f"{term.place}.loss" if term.place.endswith("]") else term.place
+    return place, block_of(term.arguments, "loss")
+
+
+def _loss_problems(term: TermOptions) -> Iterator[str]:
+    losses, cls = dict(iter(LOSS_REGISTRY)), TERMS.get(term.type)
+    place, block = _loss_block(term)
+    loss = losses.get(type_of(block))
+    if cls is None or not isinstance(loss, type):
+        return
+    wanted = next((name for kind, name in _FEATURE_LOSSES.items() if issubclass(cls, kind)), None)
+    of_features = [losses[name] for name in _FEATURE_LOSSES.values() if name in losses]
+    if wanted is not None and wanted in losses and not issubclass(loss, losses[wanted]):
+        yield f"{place} compares features, which {loss.__name__} cannot; use type: {wanted}"
+    elif issubclass(cls, OutputTerm) and issubclass(loss, tuple(of_features)):
+        yield f"{place} compares images, which {loss.__name__} cannot; use for instance type: L1Loss"
+
+
+def _log_names(terms: list[TermOptions]) -> Iterator[str]:
+    """Terms that the log could not tell apart."""
+    places: dict[str, str] = {}
+    for term in terms:
+        cls = TERMS.get(term.type)
+        name = term.name if term.name is not None else cls.log_name if cls is not None else None
+        if not isinstance(name, str):
+            continue  # reported elsewhere
+        if not name or "." in name:
+            yield f"'name' in {term.place} must be a plain word, for the log, got {show(name)}"
+        elif name in places:
+            yield f"{places[name]} and {term.place} are both called '{name}' in the log; give one a name of its own"
+        places.setdefault(name, term.place)
+
+
+def _teachers(opt: Mapping[str, Any], taught: Mapping[str, set[str]]) -> Iterator[str]:
+    teachers = teachers_of(opt)
+    if taught and not teachers and opt.get(TEACHERS) is None:
+        network = "network_teacher"
+        if opt.get(network) is None:
+            yield f"missing key '{network}', which {', '.join(taught)} need; add it, or remove these terms"
+        return
+    known = [teacher.label for teacher in teachers]
+    for place, labels in taught.items():
+        for label in sorted(labels.difference(known)):
+            hint = near_miss(label, known) or f"; there are: {', '.join(known)}"
+            yield f"{place} asks for the teacher '{label}', and none is called so{hint}"
+    wanted = set().union(*taught.values())
+    for teacher in teachers:
+        if teacher.label in wanted:
+            yield from _weightless(opt, teacher.label, teacher.place, teacher.block)
+
+
+def _vqgan(opt: Mapping[str, Any], measured: list[str]) -> Iterator[str]:
+    block, network = block_of(opt, "network_vqgan"), "network_vqgan"
+    if opt.get(network) is None:
+        yield f"missing key '{network}', which {', '.join(measured)} need; add it, or remove these terms"
+    else:
+        yield from _weightless(opt, "vqgan", network, block)
+    name = block.get("type", "VQGAN")  # a missing type is reported elsewhere
+    if name != "VQGAN":
+        yield f"network_vqgan must have type: VQGAN, got {show(name)}"
+    elif block.keys() - {"type"}:  # else its layout is in its weights
+        layout = block_of(block, "ddconfig").get("ch_mult", DDConfig.ch_mult)
+        yield from tap_problems(opt, len(layout)) if isinstance(layout, list | tuple) else ()
+
+
+def _weightless(opt: Mapping[str, Any], label: str, place: str, block: Mapping[str, Any]) -> Iterator[str]:
+    key = f"pretrain_network_{label}"
+    # Networks that bring their weights along, or have none, need no file.
+    if type_of(block) not in ("PretrainedNet", "Bicubic") and block_of(opt, "path").get(key) is None:
+        yield f"missing key '{key}' in path: untrained, {place} teaches nothing; {where_to_get(key, type_of(block))}"
+
+
+def tap_problems(opt: Mapping[str, Any], levels: int) -> Iterator[str]:
+    """Yield where a contrast has not one weight for each of the VQGAN's ``levels``; left-out weights count too."""
+    for term in _terms(opt):
+        if not issubclass(TERMS.get(term.type, Term), ContrastTerm):
+            continue
+        place, block = _loss_block(term)
+        if "weights" in block:
+            weights, what = block["weights"], f"{place}.weights has"
+        else:
+            name = type_of(block) if block else "ContrastiveLoss"  # the term's own
+            loss = dict(iter(LOSS_REGISTRY)).get(name)
+            weights = parameters_of(loss).defaults.get("weights") if loss is not None else None
+            what = f"{place} has no weights, and those of {name} by default have"
+        if isinstance(weights, list | tuple) and len(weights) != levels:
+            halved = [1.0 if last == 0 else 2.0 ** -(last + 1) for last in reversed(range(levels))]  # as the paper's
+            yield (
+                f"{what} {len(weights)} entries, but the VQGAN has {levels} levels; give one weight for each, shallow "
+                f"to deep, for instance weights: {halved}"
+            )
