@@ -46,9 +46,7 @@ def straight(model_job, tmp_path_factory) -> Path:
 
 def test_both_networks_train_and_are_saved(straight):
     run_folder = straight / "experiments/tiny"
-    early, late = (
-        {label: load_state(run_folder / f"models/net_{label}_{i}.pth") for label in "gd"} for i in (3, 6)
-    )
+    early, late = ({label: load_state(run_folder / f"models/net_{label}_{i}.pth") for label in "gd"} for i in (3, 6))
     assert set(late["g"]) == {"params", "params_ema"}
     assert set(late["d"]) == {"params"}
     for label, key in (("g", "conv_first.weight"), ("d", "conv0.weight"), ("d", "conv1.weight_u")):

@@ -58,7 +58,7 @@ def test_teachers_that_are_not_there():
         two({"type": "logits", "taught_by": "smoth"})
     with pytest.raises(ConfigError, match=r"needs the teacher 'nobody', which is not there; there are: sharp, smooth"):
         two({"type": "logits", "taught_by": "nobody"})
-    with pytest.raises(ConfigError, match="l_logits needs the teacher, which is not there$"):
+    with pytest.raises(ConfigError, match=r"l_logits needs the teacher, which is not there$"):
         Distiller(Upscale(), build_terms({"losses": [{"type": "logits"}]}))
 
 
@@ -99,7 +99,10 @@ def test_maps_of_the_second_and_the_output_of_the_first(build, regressed, said):
     assert isinstance(term.regressor, nn.Conv2d)
     assert (term.regressor.in_channels, term.regressor.out_channels) == (8, 6)
     assert not any("body" in path for maps in model.sources.maps.values() for path in maps.paths if path == "body.0")
-    assert [sum(text.startswith(f"Runtime: teacher '{name}' ") for text in said) for name in ("sharp", "smooth")] == [1, 1]
+    assert [sum(text.startswith(f"Runtime: teacher '{name}' ") for text in said) for name in ("sharp", "smooth")] == [
+        1,
+        1,
+    ]
     values = model.distiller(BATCH["lq"], BATCH["gt"])
     with torch.no_grad():
         wanted = (model.net_g(BATCH["lq"]) - model.sources.teachers["sharp"](BATCH["lq"])).abs().mean()
