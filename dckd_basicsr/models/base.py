@@ -31,7 +31,7 @@ from ..training.processes import take_from_first
 from ..training.run_folder import goes_on_from_checkpoint, goes_on_in_place
 from ..training.runtime import RuntimeSettings, lay_out, may_fuse, settled
 from ..training.schedules import build_schedule, schedule_state
-from ..training.state import initial_rates, with_present_options
+from ..training.state import check_parameters, initial_rates, with_present_options
 from ..training.step_runner import on_recording_stream
 
 __all__ = ["TrainedModel"]
@@ -292,6 +292,8 @@ class TrainedModel(OwnModel, BaseModel):
         state, own = dict(resume_state), resume_state.get("dckd")
         train_opt = self.opt["train"]
         blocks = [train_opt[f"optim_{label}"] for label in self.labels]
+        for each in zip(state["optimizers"], self.optimizers, strict=True):
+            check_parameters(*each)
         saved = zip(state["optimizers"], self.optimizers, blocks, strict=True)
         state["optimizers"] = [with_present_options(*each) for each in saved]
         rates = zip(state["schedulers"], map(initial_rates, state["optimizers"]), strict=True)
