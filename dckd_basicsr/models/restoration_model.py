@@ -18,7 +18,8 @@ from ..data.loaders import accumulation, patch_stages
 from ..distill import STUDENT, TOTAL, Distiller, FeatureMap, Generators, Sources, build_terms
 from ..errors import ConfigError
 from ..install import register
-from ..training.processes import gather, take_from_first
+from ..kinds import TakingTerms
+from ..training.processes import gather
 from ..training.runtime import backward_region, region
 from ..training.state import of_this_process
 from ..training.step_runner import StepRunner
@@ -31,7 +32,7 @@ _LOG = logging.getLogger("basicsr")
 
 
 @register(MODEL_REGISTRY)
-class RestorationModel(TrainedModel):
+class RestorationModel(TrainedModel, TakingTerms):
     """Trains and tests one network on its own loss terms (``train.pixel_opt``); :class:`DCKDModel` adds the others.
 
     Everything that a step computes is in :attr:`distiller`; a subclass gives it networks in :meth:`build_sources`.
@@ -127,10 +128,7 @@ class RestorationModel(TrainedModel):
     # --- an iteration ----------------------------------------------------------------------------------------------
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One iteration: forward, terms, backward, optimizer, moving average, history model.
-
-        Running means are those of rank 0 afterwards, on every process: what follows the student copies them.
-        """
+        """One iteration: forward, terms, backward, optimizer, moving average, history model."""
         if self.lq.shape != self._batch_shape:
             self._batch_shape = self.lq.shape
             batch, _, height, width = self._batch_shape
@@ -141,15 +139,15 @@ class RestorationModel(TrainedModel):
         self.values = self._forward_backward()
         losses = {name: self.values[name] for name in self.distiller.active}
         self.take_step("g", current_iter, losses, {"lq": self.lq, "gt": self.gt}, kept)
-        if self.scaler:
-            self.scaler.update()
-        take_from_first(self.distiller.buffers())
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+        self.after_step()
         if self.distiller.follow(current_iter, self.followed()):
             assert self.sources.history is not None
             updates = self.sources.history.updates
             _LOG.info("History model updated at iteration %d (update %d)", current_iter, updates)
+
+    def shared_modules(self) -> Iterable[nn.Module]:
+        """Return the student with the terms' own layers."""
+        return [self.distiller]
 
     def followed(self) -> nn.Module:
         """Return the network that a history model follows."""

@@ -25,7 +25,7 @@ from ...distill.terms import (
     term_options,
 )
 from ...errors import near_miss
-from ...kinds import distils
+from ...kinds import distils, takes_terms, trained_labels
 from ..components import parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
@@ -96,7 +96,7 @@ def _want_encoder(needs: Needs) -> list[str]:
 
 def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
     """Tell whether a run builds this network of the file: an ablation that switches terms off needs no teacher."""
-    if label == "g":
+    if label == "g" or (is_train and label in trained_labels(opt.get("model_type"))):
         return True
     if not is_train or label not in networks_of(opt):
         return False
@@ -109,6 +109,8 @@ def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
 
 def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     """Yield terms whose loss compares something else, and terms without the networks that they need."""
+    if not takes_terms(opt["model_type"]):
+        return
     terms = _terms(opt)
     if "train" in opt and not terms:
         given = [block for key in (*TERM_KEYS, "losses") if (block := block_of(opt, "train").get(key))]
