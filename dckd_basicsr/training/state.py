@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..data.random_state import random_state, restore_random_state
-from ..errors import TrainingDiverged
+from ..errors import CheckpointError, TrainingDiverged
 from ..weight_files import atomic_write, save_state
 from .divergence import non_finite
 from .processes import gather
@@ -105,7 +105,19 @@ def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options
         state: as it was saved; stays as it is.
         optimizer: built by the options.
         options: the block ``train.optim_g``.
+
+    Raises:
+        CheckpointError: the optimizer moves other tensors than the saved one did.
     """
+    known, present = (
+        sum(len(g["params"]) for g in groups) for groups in (state["param_groups"], optimizer.param_groups)
+    )
+    if known != present:
+        raise CheckpointError(
+            f"the optimizer of the training state moves {known} tensors, that of this run's option file {present}: its "
+            "network or its terms with layers are other ones; resume with those of the saved run, or start a new run "
+            "from the weights (path.pretrain_network_g)"
+        )
     groups = []
     for saved, own in zip(state["param_groups"], optimizer.param_groups):
         group = {**saved, **{key: own[key] for key in _FLAGS if key in own}}

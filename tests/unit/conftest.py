@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from basicsr.models import build_model
 
 from dckd_basicsr.config import parse_options
+from dckd_basicsr.distill import TERMS
+from tests.terms import RegressedTerm
 from tests.tiny import write_job
 
 
@@ -18,6 +21,12 @@ def model_job(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_job(folder)
     return folder
+
+
+@pytest.fixture
+def regressed(monkeypatch) -> None:
+    """Register the feature term of the tests."""
+    monkeypatch.setitem(TERMS, "regressed", RegressedTerm)
 
 
 @pytest.fixture
@@ -40,14 +49,19 @@ def said() -> Iterator[list[str]]:
 
 @pytest.fixture
 def build(model_job, tmp_path, monkeypatch):
-    """Build the tiny model with overrides; its checkpoints go to a folder of the test."""
+    """Build the tiny model with overrides; its checkpoints go to a folder of the test.
+
+    ``train`` and ``top`` are options that go past the check of the file.
+    """
     monkeypatch.chdir(model_job)
 
-    def make(*overrides: str, device: int = 0):
+    def make(*overrides: str, device: int = 0, train: Mapping[str, Any] | None = None, **top: Any):
         arguments = ["-opt", "job.yml", "--force_yml", f"num_gpu={device}", *overrides]
         opt, _ = parse_options(tmp_path, argv=arguments)
         for key in ("models", "training_states"):
             Path(opt["path"][key]).mkdir(parents=True, exist_ok=True)
+        opt["train"].update(train or {})
+        opt.update(top)
         return build_model(opt)
 
     return make

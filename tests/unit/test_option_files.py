@@ -13,7 +13,8 @@ from basicsr.losses import build_loss
 from torch import nn
 
 from dckd_basicsr.config import load_options, load_yaml, option_problems, packaged_options
-from dckd_basicsr.distill.terms import TERM_KEYS
+from dckd_basicsr.distill import Distiller
+from dckd_basicsr.distill.terms import TERM_KEYS, PixelTerm
 from dckd_basicsr.models import DCKDModel
 from dckd_basicsr.training.runtime import RuntimeSettings
 
@@ -99,7 +100,7 @@ def test_losses_optimizer_and_schedule_are_built(name: str) -> None:
     assert all(isinstance(build_loss(train[term]), nn.Module) for term in TERM_KEYS if train.get(term))
     model = DCKDModel.__new__(DCKDModel)
     model.opt, model.net_g, model.optimizers, model.schedulers = {"train": train}, nn.Conv2d(1, 1, 1), [], []
-    model.distiller = model.net_g
+    model.distiller = Distiller(model.net_g, [PixelTerm()])
     model.device, model.runtime = torch.device("cpu"), RuntimeSettings()
     model.setup_optimizers()
     model.setup_schedulers()

@@ -48,6 +48,8 @@ class OutputTerm(Term):
 
     def __init__(self, loss: Mapping[str, Any] | nn.Module = L1, gate: Gate = None) -> None:
         super().__init__()
+        if gate not in (None, "teacher_better"):
+            raise ValueError(f"gate must be teacher_better, or null for none, got {gate!r}")
         self.loss = built_loss(loss)
         self.gate = gate
 
