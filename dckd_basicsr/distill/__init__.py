@@ -8,7 +8,7 @@ from .features import FeatureMaps
 from .generators import Generators
 from .history import HistoryModel
 from .loss_weight import LossWeight, loss_weight
-from .needs import STUDENT, FeatureMap, Need, TeacherOutput
+from .needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from .settings import (
     BlurSettings,
     ConsistencySettings,
@@ -26,6 +26,7 @@ from .teachers import teacher_blocks
 from .terms import TERMS, Term, WeightedTerm, build_terms, register_term
 
 __all__ = [
+    "OF_FIRST_TEACHER",
     "STUDENT",
     "TERMS",
     "TOTAL",
