@@ -1,5 +1,6 @@
 """The method without BasicSR: usable from a bare PyTorch loop (see README, "In your own training loop")."""
 
+from ..moved import names_of
 from .consistency import Transform, draw_transform
 from .degradation import Degradation
 from .distiller import TOTAL, Distiller
@@ -61,3 +62,5 @@ __all__ = [
     "settings_from",
     "teacher_blocks",
 ]
+
+__getattr__ = names_of(__name__)
