@@ -11,20 +11,18 @@ from typing import Any, ClassVar
 
 from basicsr.utils.registry import MODEL_REGISTRY
 
-__all__ = ["Distilling", "OwnModel", "distils", "extra_keys", "is_own", "own_models", "trained_networks"]
+__all__ = ["Distilling", "OwnModel", "distils", "extra_keys", "is_own", "own_models"]
 
 
 class OwnModel:
     """Base of this package's models.
 
     Attributes:
-        labels: of the networks that train: ``g`` is ``network_g``.
         extra_keys: option keys that a derived model reads beside those of the classes it derives from, by block
             (``train``, ``path``, ``val``, ``logger``, or ``top``) and name, with the kind of value each takes:
             ``{"train": {"warm_teacher": float}}``.
     """
 
-    labels: ClassVar[tuple[str, ...]] = ("g",)
     extra_keys: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
 
@@ -40,13 +38,6 @@ def is_own(model_type: Any) -> bool:
 def distils(model_type: Any) -> bool:
     """Tell whether it is one that can have a teacher."""
     return _is(model_type, Distilling)
-
-
-def trained_networks(model_type: Any) -> list[str]:
-    """Return the keys of the networks that train, and go on from a checkpoint; of BasicSR's own models g and d."""
-    found = _registered(model_type)
-    labels = found.labels if isinstance(found, type) and issubclass(found, OwnModel) else ("g", "d")
-    return [f"network_{label}" for label in labels]
 
 
 def own_models(*, distilling: bool | None = None) -> list[str]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.models.base_model import BaseModel
@@ -48,9 +48,11 @@ class TrainedModel(OwnModel, BaseModel):
     them in a process group is wrapped by :meth:`data_parallel`.
 
     Attributes:
-        labels: of the networks; the first one is ``g``.
+        labels: of the networks.
         facts: of the first network.
     """
+
+    labels: ClassVar[tuple[str, ...]] = ("g",)
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
