@@ -80,6 +80,11 @@ class Distiller(nn.Module):
         """Frozen networks and settings."""
         return self._sources[0]
 
+    @property
+    def has_schedules(self) -> bool:
+        """Whether a weight depends on the length of the run."""
+        return bool(self._scheduled)
+
     # --- what terms ask for -----------------------------------------------------------------------------------------
 
     def needs_of(self, names: Iterable[str]) -> frozenset[Hashable]:

@@ -218,6 +218,7 @@ class RestorationModel(TrainedModel, TakingTerms):
         state["dckd"] |= {
             "generators": gather(self.generators.training_state()),
             **self.distiller.training_state(),
+            "total_iter": self.distiller.total_iter,
         }
         return state
 
@@ -225,5 +226,12 @@ class RestorationModel(TrainedModel, TakingTerms):
         super().load_extra_training_state(state)
         if generators := of_this_process(state["generators"], self.opt):
             self.generators.load_training_state(generators, self.device)
+        before, now = state.get("total_iter"), self.distiller.total_iter
+        if self.distiller.has_schedules and before not in (None, now):
+            _LOG.warning(
+                "train.total_iter was %s when the run was saved and is %s now; schedules of weights go on as if the "
+                "run had had this length from the start",
+                *(before, now),
+            )
         for missing in self.distiller.load_training_state(state):
             _LOG.warning("the training state holds no %s", missing)

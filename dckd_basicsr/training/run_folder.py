@@ -12,7 +12,6 @@ from basicsr.utils import get_env_info, get_root_logger, get_time_str
 from basicsr.utils.options import dict2str
 
 from ..errors import CheckpointError
-from ..kinds import is_own
 from ..weight_files import load_training_state
 from .checkpoints import Checkpoints
 from .processes import gather, same_everywhere
@@ -83,7 +82,7 @@ def _take_weights(opt: Mapping[str, Any], iteration: int) -> None:
         if weights.is_file():
             paths[f"pretrain_{network}"] = str(weights)
             paths[f"param_key_{label}"] = "params"  # training goes on with the weights, not with their average
-        elif label == "g" or is_own(opt.get("model_type")):
+        elif label == "g":
             raise CheckpointError(
                 f"'{state}' goes on from '{weights}', which does not exist; copy it back, or resume from another state"
             )

@@ -257,3 +257,16 @@ def test_in_a_run_terms_end_aloud(build, said):
         parts = [value for name, value in log.items() if name.startswith("l_") and name != "l_total"]
         assert log["l_total"] == pytest.approx(sum(parts), rel=1e-5)
     assert isinstance(model.history, HistoryModel)
+
+
+def test_a_resumed_run_says_that_its_schedules_have_another_length(build, said):
+    faded = {"type": "L1Loss", "loss_weight": {"type": "linear", "from": 1.0}}
+    short = {**dict.fromkeys(ALL_TERMS), "pixel_opt": L1}
+    for logits, warned in ((faded, True), (L1, False)):
+        state = build(train={**short, "logits_opt": logits}).extra_training_state()["dckd"]
+        same, longer = (build(train={**short, "logits_opt": logits, "total_iter": total}) for total in (6, 12))
+        said.clear()
+        same.load_extra_training_state(state)
+        assert not said
+        longer.load_extra_training_state(state)
+        assert any("total_iter was 6 when the run was saved and is 12 now" in text for text in said) == warned
