@@ -27,7 +27,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/distiller.py": _unit("terms", "distiller", "features", "teachers", *_STEP),
     "distill/features.py": _unit("features", "distiller"),
     "distill/loss_weight.py": _unit("loss_weight"),
-    "distill/sources.py": _unit(*_STEP, "static_step"),
+    "distill/sources.py": _unit(*_STEP, "recorded_step"),
     "distill/teachers.py": _unit("teachers"),
     "distill/terms/build.py": _unit("terms", "loss_weight", "teachers", *_STEP),
     "distill/terms/contrast.py": _unit(*_STEP),
@@ -38,9 +38,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/step.py": _unit(*_STEP, "features", "teachers"),
     # the step
     "models/base.py": _unit(*_MODELS, "several_networks", "resumed_rates", "layout_before_wrapping"),
-    "models/restoration_model.py": _unit(*_MODELS, "static_step", "distiller", "terms"),
+    "models/restoration_model.py": _unit(*_MODELS, "recorded_step", "distiller", "terms"),
     "models/dckd_model.py": _unit(*_MODELS, "teachers"),
-    "training/step_runner.py": _unit("static_step_alone", "failed_recording", "static_step", "distiller"),
+    "training/step_runner.py": _unit("step_runner", "failed_recording", "recorded_step", "distiller"),
     "training/divergence.py": _unit("divergence", "divergence_deferred"),
     "training/schedules.py": _unit("schedules", "resumed_rates"),
     "data/augment.py": _unit("paired_lmdb"),
@@ -51,8 +51,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/loaders.py": _unit("loaders", "patches"),
     "data/samples.py": _unit("loaders", "image_names", "patches", "paired_lmdb"),
     # the checkpoints
-    "weight_files.py": _unit("checkpoint"),
-    "training/state.py": _unit("checkpointing", *_MODELS),
+    "weight_files.py": _unit("weight_files"),
+    "training/state.py": _unit("state", *_MODELS),
     "training/checkpoints.py": _unit("run_folder"),
     "data/random_state.py": _unit("random_state"),
     # the networks
