@@ -89,8 +89,12 @@ def prepare_import() -> None:
     """Make ``import basicsr`` work: provide the torchvision module that 0.17 removed (XPixelGroup/BasicSR#663).
 
     ``basicsr.data.degradations`` imports one function from it; the stand-in forwards to where it lives now. A module
-    that is really there (older torchvision) or another package's stand-in is left alone.
+    that is really there (older torchvision) or another package's stand-in is left alone. What an ``import basicsr``
+    that failed before has left in Python's list of modules goes: it would not become part of the package again.
     """
+    if "basicsr" not in sys.modules:
+        for left in [module for module in sys.modules if module.startswith("basicsr.")]:
+            del sys.modules[left]
     name = "torchvision.transforms.functional_tensor"
     if name in sys.modules or importlib.util.find_spec(name) is not None:
         return

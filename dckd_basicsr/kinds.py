@@ -11,22 +11,38 @@ from typing import Any, ClassVar
 
 from basicsr.utils.registry import MODEL_REGISTRY
 
-__all__ = ["Distilling", "OwnModel", "distils", "extra_keys", "is_own", "own_models"]
+__all__ = [
+    "Distilling",
+    "OwnModel",
+    "TakingTerms",
+    "distils",
+    "extra_keys",
+    "is_own",
+    "own_models",
+    "takes_terms",
+    "trained_labels",
+]
 
 
 class OwnModel:
     """Base of this package's models.
 
     Attributes:
+        labels: of the networks that train: ``g`` stands for ``network_g``. All are saved, and go on from a checkpoint.
         extra_keys: option keys that a derived model reads beside those of the classes it derives from, by block
             (``train``, ``path``, ``val``, ``logger``, or ``top``) and name, with the kind of value each takes:
             ``{"train": {"warm_teacher": float}}``.
     """
 
+    labels: ClassVar[tuple[str, ...]] = ("g",)
     extra_keys: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
 
-class Distilling(OwnModel):
+class TakingTerms(OwnModel):
+    """Base of those that train on the loss terms of the option file."""
+
+
+class Distilling(TakingTerms):
     """Base of those that can have a teacher."""
 
 
@@ -38,6 +54,17 @@ def is_own(model_type: Any) -> bool:
 def distils(model_type: Any) -> bool:
     """Tell whether it is one that can have a teacher."""
     return _is(model_type, Distilling)
+
+
+def trained_labels(model_type: Any) -> tuple[str, ...]:
+    """Return the labels of the networks that a model of ours trains; none of other models."""
+    found: tuple[str, ...] = _registered(model_type).labels if is_own(model_type) else ()
+    return found
+
+
+def takes_terms(model_type: Any) -> bool:
+    """Tell whether it is one that trains on the loss terms of the option file."""
+    return _is(model_type, TakingTerms)
 
 
 def own_models(*, distilling: bool | None = None) -> list[str]:

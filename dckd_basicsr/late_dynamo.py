@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import RLock
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 __all__ = ["run_dynamo_late"]
@@ -118,12 +119,13 @@ def _disable(function: Callable[..., Any] | None = None, recursive: bool = True,
     """Stand for ``torch._dynamo.disable`` until that is there: nothing compiles before."""
     import torch
 
-    if function is None:
+    if not isinstance(function, FunctionType):  # a decorator is asked for; or a module or class, and gets its like back
         _finder.run()
         late: Callable[..., Any] = torch._dynamo.disable(function, recursive, **options)
         return late
     disabled: Callable[..., Any] | None = None
 
+    @wraps(function)  # a registry goes by the name, the check of options by the signature
     def left_alone(*args: Any, **kwargs: Any) -> Any:
         nonlocal disabled
         if not _finder.has_run:

@@ -15,7 +15,8 @@ from ..version import __version__
 __all__ = ["Finding", "diagnose", "run_doctor"]
 
 _PACKAGES = (
-    "torch", "torchvision", "basicsr", "numpy", "scipy", "opencv-python", "lmdb", "pyyaml", "safetensors", "spandrel",
+    "torch", "torchvision", "basicsr", "numpy", "scipy", "opencv-python", "lmdb", "pydantic", "pyyaml", "safetensors",
+    "spandrel", "tqdm",
 )  # fmt: skip
 
 

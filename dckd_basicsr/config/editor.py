@@ -170,9 +170,11 @@ def _arguments(kind: Kind, name: str) -> Schema:
         properties["ddconfig"] = _or_null(_blocks(settings_block(DDConfig), "")[0])
     if kind is METRIC and "crop_border" in properties:
         properties["crop_border"] |= {"type": "integer", "minimum": 0}
+    if kind not in (TERM, TEACHER):  # blocks of lists, which are never merged
+        properties[REPLACE] = {"type": "boolean"}
     return {
         "type": "object",
-        "properties": {"type": {"const": name}, **properties, REPLACE: {"type": "boolean"}},
+        "properties": {"type": {"const": name}, **properties},
         "additionalProperties": False,
         "description": summary_of(target),
     }
@@ -266,7 +268,7 @@ def _file(suffix: str) -> Schema:
     off: list[Schema] = [{"type": "null"}, {"type": "object", "maxProperties": 0}]  # as good as left out
     for key in TERM_KEYS:
         _put(train, key, {"anyOf": [_loss(suffix, key), *off]})
-    _put(train, "losses", _or_null({"type": "array", "items": _ref(f"term{suffix}")}))
+    _put(train, "losses", _or_null({"type": "array", "items": _ref("term")}))
     for key, kind in (("optim_g", OPTIMIZER), ("scheduler", SCHEDULER)):
         _put(train, key, {"allOf": [_ref(f"{kind.noun}{suffix}")]})
     for key in [key for key in top if key.startswith("network_")]:

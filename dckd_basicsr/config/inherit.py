@@ -172,7 +172,7 @@ def _arrows(files: Sequence[Path]) -> str:
 
 
 def _check_places(block: Mapping[str, Any], file: Path, where: str) -> None:
-    """Refuse the two keys where they would do nothing: ``_base_`` inside a block, ``_replace_`` outside."""
+    """Refuse the two keys where they would do nothing: ``_base_`` in a block, ``_replace_`` outside or in a list."""
     for key, value in block.items():
         if key == BASE:
             raise ConfigError(f"option file '{file}': {BASE} belongs to the top of the file, not into {where}")
@@ -180,7 +180,18 @@ def _check_places(block: Mapping[str, Any], file: Path, where: str) -> None:
             raise ConfigError(
                 f"option file '{file}': {REPLACE} belongs into a block; a file that takes nothing over has no {BASE}"
             )
+        if key == REPLACE and "]" in where:
+            raise ConfigError(
+                f"option file '{file}': {REPLACE} in {where} means nothing, as the list replaces an inherited one "
+                "whole; remove it"
+            )
         if key == REPLACE and not isinstance(value, bool):
             raise ConfigError(f"option file '{file}': {REPLACE} in {where} must be true or false, got {show(value)}")
-        if isinstance(value, Mapping):
-            _check_places(value, file, f"{where}.{key}" if where else str(key))
+        place = f"{where}.{key}" if where else str(key)
+        inner = {
+            place: value,
+            **{f"{place}[{i}]": each for i, each in enumerate(value if isinstance(value, list) else ())},
+        }
+        for name, each in inner.items():
+            if isinstance(each, Mapping):
+                _check_places(each, file, name)

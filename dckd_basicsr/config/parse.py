@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..distill.settings import settings_from
-from ..kinds import is_own
+from ..kinds import is_own, trained_labels
 from ..training import processes
 from ..user_modules import import_modules, import_plugins
 from .check import check_options
@@ -144,8 +144,8 @@ def _resolve_paths(opt: dict[str, Any]) -> None:
     for block in (*(opt[network] for network in networks if network != TEACHERS), *(opt.get(TEACHERS) or ())):
         if isinstance(block, dict) and block.get("type") == "PretrainedNet":
             block["path"] = str(resolve_weights(block["path"]))
-    trained = ("network_g",) if is_own(opt["model_type"]) else ("network_g", "network_d")
-    frozen = [n for n in networks if n not in trained]
+    labels = trained_labels(opt["model_type"]) if is_own(opt["model_type"]) else ("g", "d")
+    frozen = [n for n in networks if n.removeprefix("network_") not in labels]
     kept = [*(paths.get("ignore_resume_networks") or []), *frozen]
     paths["ignore_resume_networks"] = list(dict.fromkeys(kept))
 

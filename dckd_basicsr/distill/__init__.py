@@ -1,5 +1,6 @@
 """The method without BasicSR: usable from a bare PyTorch loop (see README, "In your own training loop")."""
 
+from ..moved import names_of
 from .consistency import Transform, draw_transform
 from .degradation import Degradation
 from .distiller import TOTAL, Distiller
@@ -8,7 +9,7 @@ from .features import FeatureMaps
 from .generators import Generators
 from .history import HistoryModel
 from .loss_weight import LossWeight, loss_weight
-from .needs import STUDENT, FeatureMap, Need, TeacherOutput
+from .needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from .settings import (
     BlurSettings,
     ConsistencySettings,
@@ -26,6 +27,7 @@ from .teachers import teacher_blocks
 from .terms import TERMS, Term, WeightedTerm, build_terms, register_term
 
 __all__ = [
+    "OF_FIRST_TEACHER",
     "STUDENT",
     "TERMS",
     "TOTAL",
@@ -60,3 +62,5 @@ __all__ = [
     "settings_from",
     "teacher_blocks",
 ]
+
+__getattr__ = names_of(__name__)

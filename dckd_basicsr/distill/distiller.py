@@ -11,16 +11,13 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, near_miss
 from .features import FeatureMaps
-from .loss_weight import FadingWeight, SteppedWeight, loss_weight
-from .needs import STUDENT, FeatureMap, Need, TeacherOutput
+from .loss_weight import FadingWeight, SteppedWeight, first_without, loss_weight
+from .needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from .sources import Drawn, Sources
 from .step import DistillStep
-from .terms import Term, WeightedTerm
+from .terms import TOTAL, Term, WeightedTerm, name_fault
 
 __all__ = ["TOTAL", "Distiller"]
-
-TOTAL = "l_total"
-"""The name of what is minimised, among a step's values."""
 
 
 class Distiller(nn.Module):
@@ -38,7 +35,8 @@ class Distiller(nn.Module):
         example: an image batch (B, C, h, w) that student and teachers take; run once if a term needs feature maps.
 
     Raises:
-        ConfigError: a term needs a network that is missing or a module that is not there, or a schedule no length.
+        ConfigError: a term needs a network that is missing or a module that is not there, a schedule no length, two
+            terms have one name, or all weights are zero at some time.
     """
 
     def __init__(
@@ -53,6 +51,7 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         weighted = [each if isinstance(each, WeightedTerm) else WeightedTerm(each, loss_weight(1)) for each in terms]
+        _check_names([each.name for each in weighted])
         self.student = student
         self.terms = nn.ModuleDict({each.name: each.term for each in weighted})
         self.weights = {each.name: each.weight for each in weighted}
@@ -64,6 +63,9 @@ class Distiller(nn.Module):
         self._scheduled = {n: w for n, w in self.weights.items() if isinstance(w, FadingWeight | SteppedWeight)}
         if self._scheduled and total_iter is None:
             raise ConfigError(f"the weight of {next(iter(self._scheduled))} is a schedule and needs total_iter")
+        without = first_without(self.weights.values(), total_iter)
+        if without is not None:  # now, not when the run comes there
+            raise ConfigError(f"no loss term has a weight in iteration {without}; give one from start to end")
         self._factors: dict[str, Tensor] = {}
         self.active: tuple[str, ...] = ()
         self._maps = self._hooked()
@@ -78,6 +80,11 @@ class Distiller(nn.Module):
         """Frozen networks and settings."""
         return self._sources[0]
 
+    @property
+    def has_schedules(self) -> bool:
+        """Whether a weight depends on the length of the run."""
+        return bool(self._scheduled)
+
     # --- what terms ask for -----------------------------------------------------------------------------------------
 
     def needs_of(self, names: Iterable[str]) -> frozenset[Hashable]:
@@ -90,19 +97,13 @@ class Distiller(nn.Module):
         return self.needs_of(self.active)
 
     def begin(self, iteration: int) -> None:
-        """Set the weights for an iteration, counted from 1; call it before the step, where weights are schedules.
-
-        Raises:
-            ConfigError: no term has a weight.
-        """
+        """Set the weights for an iteration, counted from 1; call it before the step, where weights are schedules."""
         for name, weight in self._scheduled.items():
             value = weight.at(self._share(iteration))
             if name not in self._factors:
                 self._factors[name] = torch.zeros((), device=next(self.student.parameters()).device)
             self._factors[name].fill_(value)  # in place: a recorded step reads it there
         self.active = tuple(name for name, weight in self.weights.items() if weight.at(self._share(iteration)) != 0)
-        if not self.active:
-            raise ConfigError(f"no loss term has a weight in iteration {iteration}; give one that lasts to the end")
 
     def follow(self, iteration: int, source: nn.Module | None = None) -> bool:
         """Update the history model after an iteration if it is due and still used; return whether it was.
@@ -211,15 +212,23 @@ class Distiller(nn.Module):
                     paths.setdefault(self._network(need.network, name), []).append(need.path)
                 elif isinstance(need, TeacherOutput):
                     self._network(need.teacher, name)
-                elif need in (Need.TEACHER, Need.CONSISTENCY):
+                elif need not in OF_FIRST_TEACHER:
+                    raise ConfigError(f"the term {name} needs {need!r}, which no step offers; see distill/needs.py")
+                else:
                     self._network("teacher", name)
-                elif (need == Need.TAPS and sources.history is None) or sources.encoder is None:
-                    what = "encoder" if sources.encoder is None else "history model"
-                    raise ConfigError(f"the term {name} needs the {what}, which is not there")
+                    self._measured(need, name)
         own = paths.pop(STUDENT, None)
         for teacher, found in paths.items():
             sources.maps[teacher] = FeatureMaps(sources.teachers[teacher], found, f"teacher '{teacher}'")
         return FeatureMaps(self.student, own, STUDENT) if own else None
+
+    def _measured(self, need: Hashable, term: str) -> None:
+        """Raise ConfigError where what measures images, or makes negatives, is missing."""
+        missing = need in (Need.TAPS, Need.CODES) and self.sources.encoder is None
+        if missing or (need == Need.TAPS and self.sources.history is None):
+            raise ConfigError(
+                f"the term {term} needs the {'encoder' if missing else 'history model'}, which is not there"
+            )
 
     def _network(self, name: str, term: str) -> str:
         """Return the name under which a network is there; raise ConfigError where it is not."""
@@ -254,3 +263,11 @@ class Distiller(nn.Module):
             if wanted:
                 term.setup({need: found[self._network(need.network, name)][need.path] for need in wanted})
                 term.to(example.device)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if fault := name_fault(name):
+            raise ConfigError(f"a term's name, its `label`, {fault}, got '{name}'")
+        if name in names[:i]:
+            raise ConfigError(f"two terms are called '{name}'; give one a `label` of its own")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-__all__ = ["FadingWeight", "LossWeight", "SteppedWeight", "loss_weight"]
+__all__ = ["FadingWeight", "LossWeight", "SteppedWeight", "first_without", "loss_weight"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class FadingWeight:
         """Tell whether the weight is zero from here to the end."""
         return self.to == 0 and (share >= self.until or self.start == 0)
 
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """Shares of the run from which on the weight follows another rule."""
+        return (self.until,)
+
 
 @dataclass(frozen=True)
 class SteppedWeight:
@@ -75,10 +80,16 @@ class SteppedWeight:
         """Tell whether the weight is zero from here to the end."""
         return not any(self.values[bisect_right(self.at_shares, share) :])
 
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """Shares of the run from which on the weight follows another rule."""
+        return self.at_shares
+
 
 @dataclass(frozen=True)
 class _Constant:
     value: float = 1.0
+    breaks: ClassVar[tuple[float, ...]] = ()
 
     def at(self, share: float) -> float:
         return self.value
@@ -115,6 +126,22 @@ def loss_weight(options: float | Mapping[str, Any]) -> LossWeight:
     if kind == "steps":
         return SteppedWeight(kind, **{names[key]: _numbers(key, value) for key, value in values.items()})
     return FadingWeight(kind, **{names[key]: _number(key, value) for key, value in values.items()})
+
+
+def first_without(weights: Collection[LossWeight], total_iter: int | None) -> int | None:
+    """Return the first iteration, counted from 1, in which all weights are zero; None if there is none.
+
+    Args:
+        weights: of a run's terms.
+        total_iter: its length; None looks at the first iteration alone.
+    """
+    breaks = {0.0, *(share for weight in weights for share in weight.breaks)} if total_iter else {0.0}
+    for share in sorted(breaks):
+        iteration = math.ceil(share * (total_iter or 1) - 1e-9) + 1
+        done = (iteration - 1) / (total_iter or 1)
+        if done < 1 and not any(weight.at(done) for weight in weights):
+            return iteration
+    return None
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...]:

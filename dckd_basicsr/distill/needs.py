@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["STUDENT", "FeatureMap", "Need", "TeacherOutput"]
+__all__ = ["OF_FIRST_TEACHER", "STUDENT", "FeatureMap", "Need", "TeacherOutput"]
 
 STUDENT = "student"
 """What feature maps call the student; teachers go by their names."""
@@ -24,6 +24,10 @@ class Need:
     CONSISTENCY = "consistency"
     TAPS = "taps"
     CODES = "codes"
+
+
+OF_FIRST_TEACHER = frozenset({Need.TEACHER, Need.CONSISTENCY, Need.TAPS, Need.CODES})
+"""The needs that stand for an answer of the first teacher."""
 
 
 @dataclass(frozen=True)

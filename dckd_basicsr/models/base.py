@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from basicsr.models.base_model import BaseModel
@@ -31,7 +31,7 @@ from ..training.processes import take_from_first
 from ..training.run_folder import goes_on_from_checkpoint, goes_on_in_place
 from ..training.runtime import RuntimeSettings, lay_out, may_fuse, settled
 from ..training.schedules import build_schedule, schedule_state
-from ..training.state import initial_rates, with_present_options
+from ..training.state import check_parameters, initial_rates, with_present_options
 from ..training.step_runner import on_recording_stream
 
 __all__ = ["TrainedModel"]
@@ -48,11 +48,8 @@ class TrainedModel(OwnModel, BaseModel):
     them in a process group is wrapped by :meth:`data_parallel`.
 
     Attributes:
-        labels: of the networks.
         facts: of the first network.
     """
-
-    labels: ClassVar[tuple[str, ...]] = ("g",)
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
@@ -179,6 +176,21 @@ class TrainedModel(OwnModel, BaseModel):
         else:
             optimizer.step()
 
+    def after_step(self) -> None:
+        """Share running means, move the average and the loss scale, once all optimizers have had their steps.
+
+        Running means are those of rank 0 afterwards, on every process: what follows a network copies them.
+        """
+        if self.scaler:
+            self.scaler.update()
+        take_from_first(buffer for module in self.shared_modules() for buffer in module.buffers())
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def shared_modules(self) -> Iterable[nn.Module]:
+        """Return the modules whose buffers all processes are to have alike."""
+        return self.networks().values()
+
     def model_ema(self, decay: float = 0.999) -> None:
         """Move the average towards the first network; buffers are copied."""
         follow(self.net_g_ema, self.net_g, 1.0 - decay)
@@ -280,6 +292,8 @@ class TrainedModel(OwnModel, BaseModel):
         state, own = dict(resume_state), resume_state.get("dckd")
         train_opt = self.opt["train"]
         blocks = [train_opt[f"optim_{label}"] for label in self.labels]
+        for each in zip(state["optimizers"], self.optimizers, strict=True):
+            check_parameters(*each)
         saved = zip(state["optimizers"], self.optimizers, blocks, strict=True)
         state["optimizers"] = [with_present_options(*each) for each in saved]
         rates = zip(state["schedulers"], map(initial_rates, state["optimizers"]), strict=True)

@@ -11,6 +11,7 @@ from torch import nn
 from ..archs import VQGAN
 from ..archs.build import WeightSource, build, build_encoder
 from ..distill import (
+    OF_FIRST_TEACHER,
     STUDENT,
     ConsistencySettings,
     EncoderSettings,
@@ -84,7 +85,7 @@ class DCKDModel(RestorationModel, Distilling):
         named = {need.teacher for need in needs if isinstance(need, TeacherOutput)}
         named |= {need.network for need in needs if isinstance(need, FeatureMap) and need.network != STUDENT}
         first = next(iter(blocks), "teacher")
-        if needs & {Need.TEACHER, Need.CONSISTENCY} or "teacher" in named:
+        if needs & OF_FIRST_TEACHER or "teacher" in named:
             named.add(first)
         return {name: self._build_teacher(name, dict(block)) for name, block in blocks.items() if name in named}
 
@@ -105,6 +106,6 @@ class DCKDModel(RestorationModel, Distilling):
         weights = term.tap_weights
         if weights is not None and len(weights) != vqgan.num_taps:
             raise ConfigError(
-                f"train.contrastive_opt.weights has {len(weights)} entries, but the VQGAN has {vqgan.num_taps} levels; "
-                "give one weight for each, shallow to deep"
+                f"the contrast {term.label} has weights with {len(weights)} entries, but the VQGAN has "
+                f"{vqgan.num_taps} levels; give one weight for each, shallow to deep"
             )

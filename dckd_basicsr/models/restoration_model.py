@@ -18,7 +18,8 @@ from ..data.loaders import accumulation, patch_stages
 from ..distill import STUDENT, TOTAL, Distiller, FeatureMap, Generators, Sources, build_terms
 from ..errors import ConfigError
 from ..install import register
-from ..training.processes import gather, take_from_first
+from ..kinds import TakingTerms
+from ..training.processes import gather
 from ..training.runtime import backward_region, region
 from ..training.state import of_this_process
 from ..training.step_runner import StepRunner
@@ -31,7 +32,7 @@ _LOG = logging.getLogger("basicsr")
 
 
 @register(MODEL_REGISTRY)
-class RestorationModel(TrainedModel):
+class RestorationModel(TrainedModel, TakingTerms):
     """Trains and tests one network on its own loss terms (``train.pixel_opt``); :class:`DCKDModel` adds the others.
 
     Everything that a step computes is in :attr:`distiller`; a subclass gives it networks in :meth:`build_sources`.
@@ -127,10 +128,7 @@ class RestorationModel(TrainedModel):
     # --- an iteration ----------------------------------------------------------------------------------------------
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One iteration: forward, terms, backward, optimizer, moving average, history model.
-
-        Running means are those of rank 0 afterwards, on every process: what follows the student copies them.
-        """
+        """One iteration: forward, terms, backward, optimizer, moving average, history model."""
         if self.lq.shape != self._batch_shape:
             self._batch_shape = self.lq.shape
             batch, _, height, width = self._batch_shape
@@ -141,15 +139,15 @@ class RestorationModel(TrainedModel):
         self.values = self._forward_backward()
         losses = {name: self.values[name] for name in self.distiller.active}
         self.take_step("g", current_iter, losses, {"lq": self.lq, "gt": self.gt}, kept)
-        if self.scaler:
-            self.scaler.update()
-        take_from_first(self.distiller.buffers())
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+        self.after_step()
         if self.distiller.follow(current_iter, self.followed()):
             assert self.sources.history is not None
             updates = self.sources.history.updates
             _LOG.info("History model updated at iteration %d (update %d)", current_iter, updates)
+
+    def shared_modules(self) -> Iterable[nn.Module]:
+        """Return the student with the terms' own layers."""
+        return [self.distiller]
 
     def followed(self) -> nn.Module:
         """Return the network that a history model follows."""
@@ -220,6 +218,7 @@ class RestorationModel(TrainedModel):
         state["dckd"] |= {
             "generators": gather(self.generators.training_state()),
             **self.distiller.training_state(),
+            "total_iter": self.distiller.total_iter,
         }
         return state
 
@@ -227,5 +226,12 @@ class RestorationModel(TrainedModel):
         super().load_extra_training_state(state)
         if generators := of_this_process(state["generators"], self.opt):
             self.generators.load_training_state(generators, self.device)
+        before, now = state.get("total_iter"), self.distiller.total_iter
+        if self.distiller.has_schedules and before not in (None, now):
+            _LOG.warning(
+                "train.total_iter was %s when the run was saved and is %s now; schedules of weights go on as if the "
+                "run had had this length from the start",
+                *(before, now),
+            )
         for missing in self.distiller.load_training_state(state):
             _LOG.warning("the training state holds no %s", missing)

@@ -12,6 +12,7 @@ from basicsr.utils import get_env_info, get_root_logger, get_time_str
 from basicsr.utils.options import dict2str
 
 from ..errors import CheckpointError
+from ..kinds import trained_labels
 from ..weight_files import load_training_state
 from .checkpoints import Checkpoints
 from .processes import gather, same_everywhere
@@ -82,7 +83,7 @@ def _take_weights(opt: Mapping[str, Any], iteration: int) -> None:
         if weights.is_file():
             paths[f"pretrain_{network}"] = str(weights)
             paths[f"param_key_{label}"] = "params"  # training goes on with the weights, not with their average
-        elif label == "g":
+        elif label == "g" or label in trained_labels(opt.get("model_type")):
             raise CheckpointError(
                 f"'{state}' goes on from '{weights}', which does not exist; copy it back, or resume from another state"
             )

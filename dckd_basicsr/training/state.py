@@ -19,6 +19,7 @@ from .divergence import non_finite
 from .processes import gather
 
 __all__ = [
+    "check_parameters",
     "initial_rates",
     "of_this_process",
     "restore_streams",
@@ -95,19 +96,11 @@ def restore_streams(state: Mapping[str, Any], model: Any) -> None:
         restore_random_state(stream, model.device)
 
 
-def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an optimizer state whose groups have what the options of the resumed run say, and run as they do there.
-
-    What changed is logged: a lower rate is the cure of divergence. ``lr`` stays until the schedule, which starts from
-    ``initial_lr``, sets it in the next iteration.
-
-    Args:
-        state: as it was saved; stays as it is.
-        optimizer: built by the options.
-        options: the block ``train.optim_g``.
+def check_parameters(state: Mapping[str, Any], optimizer: Optimizer) -> None:
+    """Refuse an optimizer state of other parameters.
 
     Raises:
-        CheckpointError: the optimizer moves other tensors than the saved one did.
+        CheckpointError: the saved optimizer moved more of them, or fewer.
     """
     known, present = (
         sum(len(g["params"]) for g in groups) for groups in (state["param_groups"], optimizer.param_groups)
@@ -118,6 +111,19 @@ def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options
             "network or its terms with layers are other ones; resume with those of the saved run, or start a new run "
             "from the weights (path.pretrain_network_g)"
         )
+
+
+def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an optimizer state whose groups have what the options of the resumed run say, and run as they do there.
+
+    What changed is logged: a lower rate is the cure of divergence. ``lr`` stays until the schedule, which starts from
+    ``initial_lr``, sets it in the next iteration.
+
+    Args:
+        state: as it was saved; stays as it is.
+        optimizer: built by the options.
+        options: the block ``train.optim_g``.
+    """
     groups = []
     for saved, own in zip(state["param_groups"], optimizer.param_groups):
         group = {**saved, **{key: own[key] for key in _FLAGS if key in own}}

@@ -185,6 +185,17 @@ def test_names_in_the_log_are_kept_apart(options: dict[str, Any]) -> None:
     assert option_problems(with_losses(options, {"type": "pixel"}, {"type": "pixel", "weight": 0})) == []
 
 
+def test_a_run_has_a_weight_from_start_to_end(options: dict[str, Any]) -> None:
+    short = dict.fromkeys(("pixel_opt", "logits_opt", "contrastive_opt", "distribution_opt", "consistency_opt"))
+    ends = {"type": "logits", "weight": {"type": "cosine", "from": 1.0, "until": 0.5}}
+    starts = {"type": "pixel", "weight": {"type": "steps", "at": [0.5], "values": [0.0, 1.0]}}
+    options["train"] |= {**short, "total_iter": 6, "losses": [ends]}
+    (problem,) = option_problems(options)
+    assert problem.startswith("every loss term of train has weight 0 in iteration 4, as the schedules say")
+    options["train"]["losses"] = [ends, starts]
+    assert option_problems(options) == []
+
+
 def test_a_term_of_weight_zero_needs_nothing(options: dict[str, Any]) -> None:
     del options["network_teacher"], options["path"]["pretrain_network_teacher"]
     pixel = {"type": "pixel"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dckd_basicsr.distill import Generators
-from dckd_basicsr.training import step_runner as static_step
+from dckd_basicsr.training import step_runner
 from dckd_basicsr.training.step_runner import NotRecordable, RecordedStep, record_cuda_graph
 
 
@@ -68,7 +68,7 @@ def cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "default_generators", cuda.default_generators)
     monkeypatch.setattr(torch, "Generator", Generator)
-    monkeypatch.setattr(static_step, "recording_stream", lambda: "recording")
+    monkeypatch.setattr(step_runner, "recording_stream", lambda: "recording")
     return cuda
 
 
@@ -114,8 +114,8 @@ def test_the_last_warm_up_must_not_wait_for_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", mode.append)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(static_step, "recording_stream", Stream)
-    static_step._warm_up(lambda: modes.append(mode[-1]), torch.device("cuda"))
+    monkeypatch.setattr(step_runner, "recording_stream", Stream)
+    step_runner._warm_up(lambda: modes.append(mode[-1]), torch.device("cuda"))
     assert modes == [1, 1, "error"]
     assert mode[-1] == 1
 
@@ -124,7 +124,7 @@ def test_the_last_warm_up_must_not_wait_for_the_gpu(monkeypatch):
             raise RuntimeError("called a synchronizing CUDA operation")
 
     with pytest.raises(RuntimeError, match="synchronizing"):
-        static_step._warm_up(wait, torch.device("cuda"))
+        step_runner._warm_up(wait, torch.device("cuda"))
     assert mode[-1] == 1
 
 

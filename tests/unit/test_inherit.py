@@ -304,6 +304,12 @@ def test_missing_and_broken_bases_are_named(tmp_path: Path) -> None:
         ("train: {_base_: a.yml}", "_base_ belongs to the top of the file, not into train"),
         ("_replace_: true", "_replace_ belongs into a block"),
         ("train: {optim_g: {_replace_: 1}}", "_replace_ in train.optim_g must be true or false, got 1"),
+        ("train: {losses: [{type: pixel, _replace_: true}]}", "_replace_ in train.losses[0] means nothing"),
+        (
+            "train: {losses: [{type: pixel}, {loss: {_replace_: no}}]}",
+            "_replace_ in train.losses[1].loss means nothing",
+        ),
+        ("network_teachers: [{_base_: a.yml}]", "_base_ belongs to the top of the file, not into network_teachers[0]"),
         ("train: &a {b: *a}", "contains itself"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, Registry
 
 import dckd_basicsr
-from dckd_basicsr import install
+from dckd_basicsr import install, moved
 from dckd_basicsr.errors import DatasetError
 
 
@@ -45,6 +46,24 @@ def test_a_present_functional_tensor_is_left_alone():
         """
     )
     assert out.strip() == "theirs"
+
+
+def test_an_import_of_basicsr_that_failed_before_does_no_harm():
+    out = python(
+        """
+        try:
+            import basicsr
+        except ModuleNotFoundError as error:
+            print(error.name)
+        import dckd_basicsr, basicsr, basicsr.train
+        from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+        print("DCKDModel" in MODEL_REGISTRY, "RealESRGANDataset_basicsr" in DATASET_REGISTRY)
+        print(basicsr.train.train_pipeline is basicsr.train_pipeline, basicsr.train_pipeline.__module__)
+        """
+    )
+    *_, registered, pipeline = out.splitlines()
+    assert registered == "True True"
+    assert pipeline == "True dckd_basicsr.commands.train"
 
 
 def test_importing_twice_is_harmless():
@@ -240,3 +259,14 @@ def test_a_missing_image_is_named(tmp_path):
     client = FileClient("lmdb", db_paths=[lmdb_with(tmp_path / "b.lmdb", x=b"1")], client_keys=["gt"])
     with pytest.raises(DatasetError, match=r"b\.lmdb.*no image 'y'.*basicsr prepare verify"):
         client.get("y", "gt")
+
+
+@pytest.mark.parametrize("room", moved._WRITTEN)
+def test_the_error_of_a_name_of_an_earlier_version_says_what_to_write(room):
+    package = importlib.import_module(f"dckd_basicsr.{room}")
+    for name, statement in moved._WRITTEN[room].items():
+        exec(statement, {})  # what it advises works
+        with pytest.raises(ImportError, match=re.escape(f"write `{statement}`")):
+            getattr(package, name)
+    with pytest.raises(AttributeError, match="has no attribute 'never_there'"):
+        _ = package.never_there

@@ -181,6 +181,17 @@ def test_a_file_with_a_base_may_leave_anything_out_and_misspell_nothing() -> Non
     assert not accepts(part)
 
 
+def test_a_list_is_never_merged_so_its_blocks_are_whole_and_replace_nothing() -> None:
+    part = {"_base_": "dckd_x4_edsr.yml", "train": {"losses": [{"type": "logits", "loss": {"type": "L1Loss"}}]}}
+    assert accepts(part)
+    for change in ({"_replace_": True}, {"type": None}, {"typ": "logits"}):
+        assert not accepts({**part, "train": {"losses": [part["train"]["losses"][0] | change]}})
+    assert not accepts({**part, "train": {"losses": [{"weight": 0.1}]}})
+    teacher = {"name": "big", "type": "PretrainedNet", "path": "big.pth"}
+    assert accepts({**part, "network_teachers": [teacher]})
+    assert not accepts({**part, "network_teachers": [{**teacher, "_replace_": False}]})
+
+
 def test_files_of_other_models_are_left_alone() -> None:
     opt = {"model_type": "SRModel", "name": "a", "network_g": {"type": "Mine", "x": 1}, "my_key": 1}
     assert accepts(opt)

@@ -15,7 +15,7 @@ from dckd_basicsr.config.check import option_problems
 from dckd_basicsr.config.editor import json_schema
 from dckd_basicsr.config.rules import device_problems
 from dckd_basicsr.data.loaders import accumulation, patch_stages
-from dckd_basicsr.kinds import distils, is_own, own_models
+from dckd_basicsr.kinds import distils, is_own, own_models, trained_labels
 from dckd_basicsr.models import DCKDModel, RestorationModel
 from tests.models import BATCH
 from tests.tiny import job_options
@@ -33,7 +33,7 @@ class WarmerModel(WarmModel):
 
 
 class PlainModel(RestorationModel):
-    pass
+    labels = ("g", "d")
 
 
 class SomebodysModel:
@@ -129,3 +129,9 @@ def test_such_a_model_trains_in_parts(build):
     assert (type(model), model.accumulate) == (WarmModel, 2)
     model.feed_data(BATCH)
     model.optimize_parameters(1)
+
+
+def test_networks_that_go_on_from_a_checkpoint_are_those_that_the_class_trains():
+    assert trained_labels(DERIVED) == ("g",)
+    assert trained_labels("PlainModel") == ("g", "d")
+    assert trained_labels("SomebodysModel") == ()

@@ -58,3 +58,33 @@ def test_it_is_run_by_the_first_who_needs_it(first: str) -> None:
     code = CODE.replace("FIRST", first)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "as it would have been\n", done.stderr
+
+
+def test_what_it_leaves_alone_keeps_its_kind_name_and_signature() -> None:
+    code = """
+import inspect
+import dckd_command, dckd_basicsr
+import torch
+dckd_basicsr.install.everything()
+from basicsr.utils.registry import METRIC_REGISTRY
+
+@METRIC_REGISTRY.register()
+@torch.compiler.disable
+def calculate_mine(img, img2, crop_border: int = 0):
+    return crop_border
+
+assert "torch._dynamo.decorators" not in __import__("sys").modules
+assert METRIC_REGISTRY.get("calculate_mine")(0, 0, crop_border=3) == 3
+assert list(inspect.signature(calculate_mine).parameters) == ["img", "img2", "crop_border"]
+layer = torch.compiler.disable(torch.nn.Linear(2, 2))
+assert isinstance(layer, torch.nn.Module) and len(list(layer.parameters())) == 2
+
+@torch.compiler.disable
+class Net(torch.nn.Module):
+    pass
+
+assert isinstance(Net, type) and isinstance(Net(), torch.nn.Module)
+print("kept")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "kept\n", done.stderr

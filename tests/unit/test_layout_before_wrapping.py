@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from dckd_basicsr.models import base
-from dckd_basicsr.training import step_runner as static_step
+from dckd_basicsr.training import step_runner
 from dckd_basicsr.training.runtime import RuntimeSettings
 from tests.models import BATCH
 
@@ -62,7 +62,7 @@ def test_the_stream_of_recordings_is_for_recordings(build_in_a_group, monkeypatc
         yield
 
     monkeypatch.setattr(base, "settled", lambda *_: RuntimeSettings(cuda_graph=recorded))
-    monkeypatch.setattr(static_step, "recording_stream", lambda: "recording")
+    monkeypatch.setattr(step_runner, "recording_stream", lambda: "recording")
     monkeypatch.setattr(torch.cuda, "stream", stream)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     model = build_in_a_group()

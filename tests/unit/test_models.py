@@ -245,7 +245,7 @@ def test_weights_per_tap_are_checked_against_the_vqgan(build):
 
 def test_the_model_checks_the_weights_per_tap_itself(build, monkeypatch):
     monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)
-    with pytest.raises(ConfigError, match=r"weights has 5 entries, but the VQGAN has 3 levels; give one"):
+    with pytest.raises(ConfigError, match=r"weights with 5 entries, but the VQGAN has 3 levels; give one"):
         build("train:contrastive_opt={type: ContrastiveLoss}")
 
 

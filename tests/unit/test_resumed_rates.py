@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dckd_basicsr.training import state as checkpointing
+from dckd_basicsr.training import state
 from dckd_basicsr.weight_files import load_state, save_state
 
 SCHEDULES = {
@@ -49,7 +49,7 @@ def rates(model, iterations: range, warm_up: int) -> list[float]:
 
 
 def saved(model, at: int, path) -> dict:
-    save_state(checkpointing.training_state(model, 0, at), path)
+    save_state(state.training_state(model, 0, at), path)
     return load_state(path)
 
 

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from dckd_basicsr.distill import Distiller, HistorySettings, Need, Sources, WeightedTerm, build_terms, loss_weight
+from dckd_basicsr.distill import (
+    TERMS,
+    Distiller,
+    HistorySettings,
+    Need,
+    Sources,
+    WeightedTerm,
+    build_terms,
+    loss_weight,
+    register_term,
+)
 from dckd_basicsr.distill.history import HistoryModel
 from dckd_basicsr.distill.terms import LogitsTerm, where_teacher_is_better
 from dckd_basicsr.errors import ConfigError
@@ -164,12 +174,48 @@ def test_a_run_needs_a_term_to_its_end_and_schedules_a_length():
     with pytest.raises(ConfigError, match="the weight of l_pix is a schedule and needs total_iter"):
         Distiller(setup.student, weighted(pix=ENDS), setup.sources)
     (only,) = build_terms({"losses": [{"type": "pixel", "weight": ENDS}]})
-    found = Distiller(setup.student, [only], total_iter=4)
-    found.begin(2)
-    with pytest.raises(ConfigError, match="no loss term has a weight in iteration 3; give one that lasts to the end"):
-        found.begin(3)
-    with pytest.raises(ConfigError, match="no loss term has a weight in iteration 1;"):
-        Distiller(setup.student, [WeightedTerm(only.term, loss_weight(STARTS))], total_iter=4)
+    for weight, iteration in (
+        (ENDS, 3),
+        (STARTS, 1),
+        (0, 1),
+        ({"type": "steps", "at": [0.3, 0.6], "values": [1, 0, 1]}, 3),
+        ({"type": "linear", "from": 0.0, "to": 1.0}, 1),
+        ({"type": "cosine", "from": 1.0, "until": 0.75}, 4),
+    ):
+        with pytest.raises(ConfigError, match=f"no loss term has a weight in iteration {iteration}; give one from st"):
+            Distiller(setup.student, [WeightedTerm(only.term, loss_weight(weight))], total_iter=4)
+    for weight in ({"type": "cosine", "from": 1.0}, {"type": "steps", "at": [0.9], "values": [1, 0]}, 1):
+        Distiller(setup.student, [WeightedTerm(only.term, loss_weight(weight))], total_iter=4)
+
+
+def test_terms_have_names_of_their_own():
+    setup = Setup()
+    with pytest.raises(ConfigError, match="two terms are called 'l_logits'; give one a `label` of its own"):
+        Distiller(setup.student, [LogitsTerm(), LogitsTerm()], setup.sources)
+    for name in ("l_total", "items", "time", "a.b"):
+        with pytest.raises(ConfigError, match=r"train.losses\[0\]: name must be"):
+            build_terms({"losses": [{"type": "pixel", "name": name}]})
+    contrast = {"type": "contrast", "loss": ALL_TERMS["contrastive_opt"]}
+    values, _ = Setup(build_terms({"losses": [contrast, {**contrast, "name": "l_far"}]})).run()
+    assert {"d_teacher", "d_teacher_far", "d_negative", "d_negative_far"} <= set(values)
+
+
+def test_a_derived_term_has_a_name_of_its_own():
+    try:
+        cls = register_term("warm_logits")(type("WarmLogits", (LogitsTerm,), {}))
+        assert (cls.log_name, cls().label) == ("l_warm_logits", "l_warm_logits")
+    finally:
+        del TERMS["warm_logits"]
+
+
+def test_needs_that_no_step_offers_and_codes_without_a_teacher():
+    setup = Setup()
+    term = LogitsTerm()
+    for need, message in (("tap", "needs 'tap', which no step offers"), (Need.CODES, "needs the teacher, which")):
+        setup.sources.teachers.clear()
+        term.__class__ = type("Own", (LogitsTerm,), {"needs": frozenset({need})})
+        with pytest.raises(ConfigError, match=message):
+            Distiller(setup.student, [term], setup.sources)
 
 
 @pytest.mark.parametrize("missing", ["teacher", "history model", "encoder"])
@@ -211,3 +257,16 @@ def test_in_a_run_terms_end_aloud(build, said):
         parts = [value for name, value in log.items() if name.startswith("l_") and name != "l_total"]
         assert log["l_total"] == pytest.approx(sum(parts), rel=1e-5)
     assert isinstance(model.history, HistoryModel)
+
+
+def test_a_resumed_run_says_that_its_schedules_have_another_length(build, said):
+    faded = {"type": "L1Loss", "loss_weight": {"type": "linear", "from": 1.0}}
+    short = {**dict.fromkeys(ALL_TERMS), "pixel_opt": L1}
+    for logits, warned in ((faded, True), (L1, False)):
+        state = build(train={**short, "logits_opt": logits}).extra_training_state()["dckd"]
+        same, longer = (build(train={**short, "logits_opt": logits, "total_iter": total}) for total in (6, 12))
+        said.clear()
+        same.load_extra_training_state(state)
+        assert not said
+        longer.load_extra_training_state(state)
+        assert any("total_iter was 6 when the run was saved and is 12 now" in text for text in said) == warned

@@ -13,7 +13,8 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
 from ...archs.networks.vqgan_layout import DDConfig
-from ...distill.needs import STUDENT, FeatureMap, Need, TeacherOutput
+from ...distill.loss_weight import LossWeight, first_without, loss_weight
+from ...distill.needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from ...distill.terms import (
     TERM_KEYS,
     TERMS,
@@ -22,10 +23,11 @@ from ...distill.terms import (
     OutputTerm,
     Term,
     TermOptions,
+    name_fault,
     term_options,
 )
 from ...errors import near_miss
-from ...kinds import distils
+from ...kinds import distils, takes_terms, trained_labels
 from ..components import parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
@@ -33,7 +35,6 @@ from ..resources import where_to_get
 
 __all__ = ["is_used", "needs_by_place", "tap_problems", "term_problems"]
 
-_FIRST_TEACHER = (Need.TEACHER, Need.CONSISTENCY)
 _ENCODER = (Need.TAPS, Need.CODES)
 # The losses that compare features, by the terms that take no others.
 _FEATURE_LOSSES: dict[type[Term], str] = {ContrastTerm: "ContrastiveLoss", DistributionTerm: "DistributionLoss"}
@@ -81,7 +82,7 @@ def _asked(needs: frozenset[Hashable], first: str) -> set[str]:
     """Return the teachers that a term asks for; ``first`` is meant by those that name none."""
     named = {need.teacher for need in needs if isinstance(need, TeacherOutput)}
     named |= {need.network for need in needs if isinstance(need, FeatureMap) and need.network != STUDENT}
-    if needs & set(_FIRST_TEACHER):
+    if needs & OF_FIRST_TEACHER:
         named.add("teacher")
     return {first if name == "teacher" else name for name in named}
 
@@ -96,7 +97,7 @@ def _want_encoder(needs: Needs) -> list[str]:
 
 def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
     """Tell whether a run builds this network of the file: an ablation that switches terms off needs no teacher."""
-    if label == "g":
+    if label == "g" or (is_train and label in trained_labels(opt.get("model_type"))):
         return True
     if not is_train or label not in networks_of(opt):
         return False
@@ -109,6 +110,8 @@ def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
 
 def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     """Yield terms whose loss compares something else, and terms without the networks that they need."""
+    if not takes_terms(opt["model_type"]):
+        return
     terms = _terms(opt)
     if "train" in opt and not terms:
         given = [block for key in (*TERM_KEYS, "losses") if (block := block_of(opt, "train").get(key))]
@@ -118,6 +121,7 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
             yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
     for term in terms:
         yield from _loss_problems(term)
+    yield from _gaps(terms, block_of(opt, "train").get("total_iter"))
     needs = needs_by_place(opt)
     first = _first(opt)
     taught = {place: _asked(asked, first) for place, asked in needs.items() if asked and _asked(asked, first)}
@@ -130,6 +134,20 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     measured = _want_encoder(needs)
     if measured:
         yield from _vqgan(opt, measured)
+
+
+def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:
+    """Iterations in which all weights are zero, where the run would have nothing to minimise."""
+    try:
+        weights: list[LossWeight] = [loss_weight(term.weight) for term in terms]
+    except (TypeError, ValueError):
+        return  # reported elsewhere
+    without = first_without(weights, total) if weights and isinstance(total, int) and total > 0 else None
+    if without is not None:
+        yield (
+            f"every loss term of train has weight 0 in iteration {without}, as the schedules say, which leaves nothing "
+            "to minimise; give one a weight from start to end"
+        )
 
 
 def _loss_block(term: TermOptions) -> tuple[str, Mapping[str, Any]]:
@@ -160,8 +178,8 @@ def _log_names(terms: list[TermOptions]) -> Iterator[str]:
         name = term.name if term.name is not None else cls.log_name if cls is not None else None
         if not isinstance(name, str):
             continue  # reported elsewhere
-        if not name or "." in name:
-            yield f"'name' in {term.place} must be a plain word, for the log, got {show(name)}"
+        if fault := name_fault(name):
+            yield f"'name' in {term.place} {fault}, got {show(name)}"
         elif name in places:
             yield f"{places[name]} and {term.place} are both called '{name}' in the log; give one a name of its own"
         places.setdefault(name, term.place)

@@ -1,7 +1,16 @@
 """The loss terms, one a file; importing them registers them."""
 
 from .base import TERMS, Term, register_term
-from .build import SHORT_NAMES, TERM_KEYS, TermOptions, WeightedTerm, build_terms, term_options
+from .build import (
+    SHORT_NAMES,
+    TERM_KEYS,
+    TOTAL,
+    TermOptions,
+    WeightedTerm,
+    build_terms,
+    name_fault,
+    term_options,
+)
 from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
@@ -13,6 +22,7 @@ __all__ = [
     "SHORT_NAMES",
     "TERMS",
     "TERM_KEYS",
+    "TOTAL",
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
@@ -23,6 +33,7 @@ __all__ = [
     "TermOptions",
     "WeightedTerm",
     "build_terms",
+    "name_fault",
     "register_term",
     "term_options",
     "where_teacher_is_better",

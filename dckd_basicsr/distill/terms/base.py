@@ -65,7 +65,7 @@ def register_term(name: str) -> Callable[[C], C]:
         if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"there is a loss term '{name}' already: {held.__module__}.{held.__qualname__}")
         cls.registered = name
-        cls.log_name = cls.log_name or f"l_{name}"
+        cls.log_name = vars(cls).get("log_name") or f"l_{name}"  # not that of a class it derives from
         cls.label = cls.log_name
         TERMS[name] = cls
         return cls

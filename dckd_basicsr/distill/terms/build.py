@@ -7,11 +7,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from torch import nn
+
 from ...errors import ConfigError, near_miss
 from ..loss_weight import LossWeight, loss_weight
 from .base import TERMS, Term
 
-__all__ = ["SHORT_NAMES", "TERM_KEYS", "TermOptions", "WeightedTerm", "build_terms", "term_options"]
+__all__ = [
+    "SHORT_NAMES",
+    "TERM_KEYS",
+    "TOTAL",
+    "TermOptions",
+    "WeightedTerm",
+    "build_terms",
+    "name_fault",
+    "term_options",
+]
+
+TOTAL = "l_total"
+"""The name of what is minimised, among a step's values."""
+
 
 SHORT_NAMES = {
     "pixel_opt": "pixel",
@@ -125,12 +140,22 @@ def build_terms(train: Mapping[str, Any]) -> list[WeightedTerm]:
     places: dict[str, str] = {}
     for each in options:
         name = each.built.name
-        if "." in name or not name:
-            raise ConfigError(f"{each.place}: name must be a plain word, got '{name}'")
+        if fault := name_fault(name):
+            raise ConfigError(f"{each.place}: name {fault}, got '{name}'")
         if name in places:
             raise ConfigError(f"{places[name]} and {each.place} are both called '{name}' in the log; give one a `name`")
         places[name] = each.place
     return [each.built for each in options]
+
+
+def name_fault(name: str) -> str:
+    """Say what keeps a term from being called so in the log; empty for a good name."""
+    if not name or "." in name:
+        return "must be a plain word, for the log"
+    # Beside the terms the log has these; a module has the attributes of its class.
+    if name in (TOTAL, "epoch", "iter", "lrs", "time", "data_time") or hasattr(nn.ModuleDict(), name):
+        return "must be none that is taken, for instance l_mine"
+    return ""
 
 
 def _short(place: str, name: str, block: Any) -> TermOptions:

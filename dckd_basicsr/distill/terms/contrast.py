@@ -53,6 +53,7 @@ class ContrastTerm(Term):
         if not isinstance(self.loss, ContrastiveLoss):
             return self.loss(step.student_taps, teacher, negatives)
         terms = self.loss.terms(step.student_taps, teacher, negatives)
-        step.measure("d_teacher", terms.positive)
-        step.measure("d_negative", terms.negative)
+        own = "" if self.label == self.log_name else f"_{self.label.removeprefix('l_')}"  # of several contrasts
+        step.measure(f"d_teacher{own}", terms.positive)
+        step.measure(f"d_negative{own}", terms.negative)
         return terms.loss

@@ -13,7 +13,7 @@ from dckd_basicsr.archs import VQGAN, ArchFacts
 from dckd_basicsr.distill import FrozenEncoder
 from dckd_basicsr.distill.chunking import widest_layer
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.training import runtime as acceleration
+from dckd_basicsr.training import runtime
 from dckd_basicsr.training.compiling import can_compile, recompute, repeated_blocks
 from dckd_basicsr.training.runtime import (
     PrecisionSettings,
@@ -149,8 +149,8 @@ def test_a_compiled_encoder_gives_the_same_taps_logits_and_gradients():
 def test_auto_is_decided_for_the_machine(monkeypatch):
     cpu, auto = torch.device("cpu"), RuntimeSettings(preset="auto")
     for has_bf16, compiler, wanted in ((True, True, "bf16"), (False, True, None), (True, False, None)):
-        monkeypatch.setattr(acceleration, "can_compile", lambda device, compiler=compiler: compiler)
-        monkeypatch.setattr(acceleration, "_cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
+        monkeypatch.setattr(runtime, "can_compile", lambda device, compiler=compiler: compiler)
+        monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
         found = settled(auto, cpu)
         assert found == RuntimeSettings(
             precision=PrecisionSettings(wanted, wanted), channels_last="auto", compile=compiler, cuda_graph=False
@@ -165,8 +165,8 @@ def test_auto_is_decided_for_the_machine(monkeypatch):
 
 
 def test_what_is_given_wins_over_the_preset(monkeypatch):
-    monkeypatch.setattr(acceleration, "can_compile", lambda device: True)
-    monkeypatch.setattr(acceleration, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(runtime, "can_compile", lambda device: True)
+    monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda: True)
     asked = RuntimeSettings(preset="auto", precision=PrecisionSettings(student="fp32"), compile=False)
     found = settled(asked, torch.device("cpu"))
     assert (found.precision, found.compile, found.channels_last) == (PrecisionSettings("fp32", None), False, "auto")

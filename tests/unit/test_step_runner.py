@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dckd_basicsr.distill import Generators
-from dckd_basicsr.training import step_runner as static_step
+from dckd_basicsr.training import step_runner
 from dckd_basicsr.training.step_runner import NotRecordable, RecordedStep
 from tests.recording import record_operations
 
@@ -116,8 +116,8 @@ def test_a_buffer_that_is_assigned_is_put_back_and_named():
 
 def test_processes_share_gradients_and_refusals(monkeypatch):
     asked = []
-    monkeypatch.setattr(static_step, "average", lambda gradients: [g.mul_(0.5) for g in gradients])
-    monkeypatch.setattr(static_step, "gather", lambda problem: asked.append(problem) or [problem, ""])
+    monkeypatch.setattr(step_runner, "average", lambda gradients: [g.mul_(0.5) for g in gradients])
+    monkeypatch.setattr(step_runner, "gather", lambda problem: asked.append(problem) or [problem, ""])
     run = Run()
     run.step([part(2.0, 4.0)], shared=True)
     assert run.net.weight.grad.tolist() == [1.5]
@@ -125,7 +125,7 @@ def test_processes_share_gradients_and_refusals(monkeypatch):
     run.step([part(2.0, 4.0)])
     assert run.net.weight.grad.tolist() == [3.0]
     assert asked == [""]
-    monkeypatch.setattr(static_step, "gather", lambda problem: [problem, "no memory there"])
+    monkeypatch.setattr(step_runner, "gather", lambda problem: [problem, "no memory there"])
     with pytest.raises(NotRecordable, match="no memory there"):
         Run().step([part(1.0)], shared=True)
     Run().step([part(1.0)])  # alone it asks nobody
@@ -165,7 +165,7 @@ class Gpu:
         monkeypatch.setattr(torch.cuda, "graph", graph)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream("main"))
         self.side = Stream("side")
-        monkeypatch.setattr(static_step, "recording_stream", lambda: self.side)
+        monkeypatch.setattr(step_runner, "recording_stream", lambda: self.side)
         monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
         monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: gpu.calls.append(f"waiting: {mode}"))
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
@@ -173,7 +173,7 @@ class Gpu:
 
 def test_a_graph_is_recorded_with_its_generators(monkeypatch):
     gpu, generators = Gpu(monkeypatch), [torch.Generator(), torch.Generator()]
-    result, replay = static_step.record_cuda_graph(lambda: gpu.calls.append("run") or "result", generators)
+    result, replay = step_runner.record_cuda_graph(lambda: gpu.calls.append("run") or "result", generators)
     replay()
     assert result == "result"
     assert gpu.calls == [
@@ -184,6 +184,6 @@ def test_a_graph_is_recorded_with_its_generators(monkeypatch):
 
 def test_a_gpu_warms_up_on_a_stream_of_its_own(monkeypatch):
     gpu = Gpu(monkeypatch)
-    static_step._warm_up(lambda: gpu.calls.append("run"), torch.device("cuda"))
+    step_runner._warm_up(lambda: gpu.calls.append("run"), torch.device("cuda"))
     last = ["waiting: error", "run", "waiting: 0"]  # in the mode in which a wait for the GPU is an error
     assert gpu.calls == ["side waits for main", "run", "run", *last, "main waits for side"]
