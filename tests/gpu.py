@@ -32,7 +32,7 @@ __all__ = ["LIMIT", "NO_GPU", "PARTS", "Part", "run_parts", "table"]
 LIMIT = 480
 """Seconds that a part may take."""
 NO_GPU = 3
-_GRACE = 10  # seconds to write what was measured, once interrupted
+_GRACE = 30  # seconds to write what was measured, once interrupted
 Figures = dict[str, Any]
 OUT = "{out}"
 _ROOT = Path(__file__).resolve().parents[1]

@@ -86,7 +86,8 @@ def test_right_lists_pass_in_check_and_editor(options: dict[str, Any]) -> None:
     opt = with_losses(options, *GOOD)
     assert option_problems(opt) == []
     assert [error.message for error in schema.iter_errors(opt)] == []
-    assert schema.is_valid({"_base_": "a.yml", "train": {"losses": [{"type": "affinity"}]}})
+    assert schema.is_valid({"_base_": "a.yml", "train": {"losses": [GOOD[0]]}})
+    assert not schema.is_valid({"_base_": "a.yml", "train": {"losses": [{"type": "affinity"}]}})  # lists do not merge
 
 
 WRONG = [

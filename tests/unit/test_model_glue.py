@@ -69,7 +69,7 @@ def test_the_vqgan_has_its_weights_and_as_many_levels_as_weights(build, model_jo
     assert "quantize.embedding.weight" in found
     assert all(torch.equal(value, saved[key]) for key, value in found.items())
     monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)  # the model looks itself too
-    with pytest.raises(ConfigError, match=r"weights has 2 entries, but the VQGAN has 3 levels"):
+    with pytest.raises(ConfigError, match=r"weights with 2 entries, but the VQGAN has 3 levels"):
         build("train:contrastive_opt:weights=[1.0, 1.0]")
 
 
@@ -303,7 +303,7 @@ def test_a_state_is_taken_up_whole(build, tmp_path, said):
     model.record.add(3, "held_out", {"psnr": 20.0})
     model.save(1, 4)
     state = load_state(tmp_path / "experiments/tiny/training_states/4.state")
-    assert set(state["dckd"]) == {"generators", "validations", "skipped", "loss_scale", "history"}
+    assert set(state["dckd"]) == {"generators", "validations", "skipped", "loss_scale", "history", "total_iter"}
 
     resumed = build("train:runtime={precision: {student: fp16, frozen: fp32}}")
     said.clear()
