@@ -150,6 +150,8 @@ def _run(part: Part, limit: float) -> Figures:
 def _watched(command: Sequence[str], limit: float) -> tuple[int | None, list[str]]:
     """Run a command and pass on what it prints; return its status (None: it ran out of time) and its last lines."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what is run would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,
