@@ -15,6 +15,7 @@ from .loss_weight import FadingWeight, SteppedWeight, first_without, loss_weight
 from .needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from .sources import Drawn, Sources
 from .step import DistillStep
+from .teachers import title_of
 from .terms import TOTAL, Term, WeightedTerm, name_fault
 
 __all__ = ["TOTAL", "Distiller"]
@@ -219,7 +220,7 @@ class Distiller(nn.Module):
                     self._measured(need, name)
         own = paths.pop(STUDENT, None)
         for teacher, found in paths.items():
-            sources.maps[teacher] = FeatureMaps(sources.teachers[teacher], found, f"teacher '{teacher}'")
+            sources.maps[teacher] = FeatureMaps(sources.teachers[teacher], found, title_of(teacher))
         return FeatureMaps(self.student, own, STUDENT) if own else None
 
     def _measured(self, need: Hashable, term: str) -> None:
@@ -238,8 +239,9 @@ class Distiller(nn.Module):
         if name == "teacher" and known:
             return self.sources.first_teacher
         there = f"; there are: {', '.join(known)}" if known else ""
-        which = "teacher" if name == "teacher" else f"teacher '{name}'"
-        raise ConfigError(f"the term {term} needs the {which}, which is not there{near_miss(name, known) or there}")
+        raise ConfigError(
+            f"the term {term} needs the {title_of(name)}, which is not there{near_miss(name, known) or there}"
+        )
 
     @torch.no_grad()
     def _set_up(self, example: Tensor | None) -> None:

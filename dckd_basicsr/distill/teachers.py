@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["teacher_blocks"]
+__all__ = ["teacher_blocks", "title_of"]
 
 
 def teacher_blocks(options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -21,3 +21,8 @@ def teacher_blocks(options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         }
     block = options.get("network_teacher")
     return {"teacher": block} if block else {}
+
+
+def title_of(teacher: str) -> str:
+    """Return what the log and messages call a teacher: by its name, where it has one of its own."""
+    return "teacher" if teacher == "teacher" else f"teacher '{teacher}'"

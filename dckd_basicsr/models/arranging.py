@@ -12,6 +12,7 @@ from ..archs.facts import facts_of
 from ..archs.tf32 import tf32_allowed
 from ..distill import Need, teacher_blocks
 from ..distill.chunking import widest_layer
+from ..distill.teachers import title_of
 from ..training.compiling import compile_blocks, recompute
 from ..training.runtime import arrange, arrange_encoder, set_float32
 from ..training.step_runner import Record, RecordedStep, record_cuda_graph
@@ -42,7 +43,7 @@ def arrange_model(model: RestorationModel) -> None:
         _LOG.info("Runtime: activations of %d blocks of the student are computed again", recompute(model.net_g))
     history = None if sources.history is None else sources.history.net
     blocks = teacher_blocks(model.opt)
-    teachers = {_title(name): (net, blocks[name]) for name, net in sources.teachers.items()}
+    teachers = {title_of(name): (net, blocks[name]) for name, net in sources.teachers.items()}
     student = model.opt["network_g"]
     for name, (net, options) in {
         "student": (model.net_g, student),
@@ -72,10 +73,6 @@ def recorded_step(model: RestorationModel, record: Record = record_cuda_graph) -
 def draws_on_the_host(model: RestorationModel) -> bool:
     """Whether the active terms need negatives with random numbers that decide about shapes."""
     return Need.TAPS in model.distiller.needs and model.sources.decides_shapes()
-
-
-def _title(teacher: str) -> str:
-    return "teacher" if teacher == "teacher" else f"teacher '{teacher}'"
 
 
 def _named(one: str | None, device: torch.device) -> str:

@@ -142,7 +142,7 @@ def test_paths_that_give_no_map():
 
 
 def test_a_term_that_wants_a_wrong_path_or_no_example():
-    with pytest.raises(ConfigError, match=r"teacher 'teacher' \(EDSR\) has no module 'body\.7'; near are: .*body\.2"):
+    with pytest.raises(ConfigError, match=r"^teacher \(EDSR\) has no module 'body\.7'; near are: .*body\.2"):
         distiller(RegressedTerm(teacher="body.7"))
     with pytest.raises(ConfigError, match="need an example of LQ, to see their shapes"):
         Distiller(build_network(EDSR), [RegressedTerm()], Sources(teachers={"teacher": build_network(WIDE)}))
