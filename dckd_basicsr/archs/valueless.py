@@ -39,6 +39,7 @@ def without_values(net: nn.Module) -> Iterator[None]:
     finally:
         torch.autocast = autocast  # type: ignore[misc]
         for module, *before in kept:
-            for store, held in zip((vars(module), module._parameters, module._buffers), before):
+            stores: tuple[dict[str, Any], ...] = (vars(module), module._parameters, module._buffers)
+            for store, held in zip(stores, before):
                 store.clear()
                 store.update(held)
