@@ -9,7 +9,7 @@ from .features import FeatureMaps
 from .generators import Generators
 from .history import HistoryModel
 from .loss_weight import LossWeight, loss_weight
-from .needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
+from .needs import OF_ENCODER, OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from .settings import (
     BlurSettings,
     ConsistencySettings,
@@ -27,6 +27,7 @@ from .teachers import teacher_blocks
 from .terms import TERMS, Term, WeightedTerm, build_terms, register_term
 
 __all__ = [
+    "OF_ENCODER",
     "OF_FIRST_TEACHER",
     "STUDENT",
     "TERMS",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, near_miss
 from .features import FeatureMaps
 from .loss_weight import FadingWeight, SteppedWeight, first_without, loss_weight
-from .needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
+from .needs import OF_ENCODER, OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from .sources import Drawn, Sources
 from .step import DistillStep
 from .teachers import title_of
@@ -62,14 +62,16 @@ class Distiller(nn.Module):
         for name, teacher in self.sources.teachers.items():
             self.sources.teachers[name] = teacher.eval().requires_grad_(False)
         self._scheduled = {n: w for n, w in self.weights.items() if isinstance(w, FadingWeight | SteppedWeight)}
-        if self._scheduled and total_iter is None:
-            raise ConfigError(f"the weight of {next(iter(self._scheduled))} is a schedule and needs total_iter")
+        if self.has_schedules and total_iter is None:
+            raise ConfigError(f"{self._first_scheduled()} is a schedule and needs total_iter")
         without = first_without(self.weights.values(), total_iter)
         if without is not None:  # now, not when the run comes there
             raise ConfigError(f"no loss term has a weight in iteration {without}; give one from start to end")
         self._factors: dict[str, Tensor] = {}
         self.active: tuple[str, ...] = ()
         self._maps = self._hooked()
+        for name in self.weights:
+            self._term(name).join(student, self.sources)
         if self._maps or self.sources.maps:
             self._set_up(example)
         self.trained = {name: [p for p in self._term(name).parameters() if p.requires_grad] for name in self.weights}
@@ -83,8 +85,8 @@ class Distiller(nn.Module):
 
     @property
     def has_schedules(self) -> bool:
-        """Whether a weight depends on the length of the run."""
-        return bool(self._scheduled)
+        """Whether a weight or a term depends on the length of the run."""
+        return bool(self._scheduled) or any(self._term(name).scheduled for name in self.weights)
 
     # --- what terms ask for -----------------------------------------------------------------------------------------
 
@@ -94,11 +96,18 @@ class Distiller(nn.Module):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """All that the terms active at present ask of a step."""
-        return self.needs_of(self.active)
+        """All that the terms active at present ask of a step at present."""
+        return frozenset[Hashable]().union(*(self._term(name).current_needs for name in self.active))
+
+    @property
+    def variant(self) -> Hashable:
+        """What Python decides about a step, beside its inputs: a step that was recorded holds for one variant."""
+        return self.active, self.needs
 
     def begin(self, iteration: int) -> None:
-        """Set the weights for an iteration, counted from 1; call it before the step, where weights are schedules."""
+        """Set weights and terms for an iteration, counted from 1; call it before the step, if anything is scheduled."""
+        for name in self.weights:
+            self._term(name).begin(iteration, self.total_iter)
         for name, weight in self._scheduled.items():
             value = weight.at(self._share(iteration))
             if name not in self._factors:
@@ -107,12 +116,17 @@ class Distiller(nn.Module):
         self.active = tuple(name for name, weight in self.weights.items() if weight.at(self._share(iteration)) != 0)
 
     def follow(self, iteration: int, source: nn.Module | None = None) -> bool:
-        """Update the history model after an iteration if it is due and still used; return whether it was.
+        """Let terms look at the student after an iteration, and update the history model if it is due and still used.
+
+        Returns:
+            Whether the history model was updated.
 
         Args:
             iteration: counted from 1.
             source: what it follows; the student by default.
         """
+        for name in self.weights:
+            self._term(name).follow(iteration, self.student)
         history, share = self.sources.history, self._share(iteration)
         if history is None or not history.is_due(iteration):
             return False
@@ -136,15 +150,8 @@ class Distiller(nn.Module):
             Scalars on the device by name: each active term, weighted; :data:`TOTAL`, their sum; then what is measured,
             detached.
         """
-        needs = self.needs
-        maps: Mapping[str, Tensor] = {}
-        with self.student_region():
-            if self._maps is not None and any(isinstance(n, FeatureMap) and n.network == STUDENT for n in needs):
-                with self._maps.taking() as maps:
-                    output = self.student(lq)
-            else:
-                output = self.student(lq)
-        step = DistillStep(self.sources, lq, gt, output.float(), needs, Drawn(*drawn) if drawn else None, maps)
+        given = Drawn(*drawn) if drawn else None
+        step = DistillStep(self.sources, lq, gt, self._restore, self.needs, given, self._maps)
         losses = {name: self._weighted(name, self._term(name)(step)) for name in self.active}
         return {**losses, TOTAL: sum(losses.values()), **step.measures}  # type: ignore[dict-item]
 
@@ -180,9 +187,12 @@ class Distiller(nn.Module):
         return missing
 
     def _layers(self) -> dict[str, Tensor]:
-        """Return the terms' state, but for what is frozen in their losses."""
+        """Return the terms' state, but for what is frozen in their losses and not remembered."""
         trained = {parameter for found in self.trained.values() for parameter in found}
-        frozen = {key for key, parameter in self.terms.named_parameters() if parameter not in trained}
+        kept = tuple(f"{name}.{start}" for name in self.weights for start in self._term(name).remembered)
+        frozen = {
+            key for key, each in self.terms.named_parameters() if each not in trained and not key.startswith(kept)
+        }
         return {key: value for key, value in self.terms.state_dict().items() if key not in frozen}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
@@ -192,8 +202,16 @@ class Distiller(nn.Module):
         self._factors = {name: fn(factor) for name, factor in self._factors.items()}
         return super()._apply(fn, recurse)
 
+    def _restore(self, images: Tensor) -> Tensor:
+        with self.student_region():
+            return self.student(images).float()
+
     def _term(self, name: str) -> Term:
         return self.terms[name]  # type: ignore[return-value]
+
+    def _first_scheduled(self) -> str:
+        named = (f"the weight of {name}" for name in self._scheduled)
+        return next(named, next((f"the term {n}" for n in self.weights if self._term(n).scheduled), ""))
 
     def _share(self, iteration: int) -> float:
         return (iteration - 1) / self.total_iter if self.total_iter else 0.0
@@ -213,10 +231,11 @@ class Distiller(nn.Module):
                     paths.setdefault(self._network(need.network, name), []).append(need.path)
                 elif isinstance(need, TeacherOutput):
                     self._network(need.teacher, name)
-                elif need not in OF_FIRST_TEACHER:
+                elif need not in OF_FIRST_TEACHER | OF_ENCODER:
                     raise ConfigError(f"the term {name} needs {need!r}, which no step offers; see distill/needs.py")
                 else:
-                    self._network("teacher", name)
+                    if need in OF_FIRST_TEACHER:
+                        self._network("teacher", name)
                     self._measured(need, name)
         own = paths.pop(STUDENT, None)
         for teacher, found in paths.items():
@@ -225,7 +244,7 @@ class Distiller(nn.Module):
 
     def _measured(self, need: Hashable, term: str) -> None:
         """Raise ConfigError where what measures images, or makes negatives, is missing."""
-        missing = need in (Need.TAPS, Need.CODES) and self.sources.encoder is None
+        missing = need in OF_ENCODER and self.sources.encoder is None
         if missing or (need == Need.TAPS and self.sources.history is None):
             raise ConfigError(
                 f"the term {term} needs the {'encoder' if missing else 'history model'}, which is not there"

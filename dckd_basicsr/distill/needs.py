@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["OF_FIRST_TEACHER", "STUDENT", "FeatureMap", "Need", "TeacherOutput"]
+__all__ = ["OF_ENCODER", "OF_FIRST_TEACHER", "STUDENT", "FeatureMap", "Need", "TeacherOutput"]
 
 STUDENT = "student"
 """What feature maps call the student; teachers go by their names."""
@@ -15,19 +15,28 @@ class Need:
 
     Attributes:
         TEACHER: T(LQ) of the first teacher.
+        TEACHERS: T(LQ) of every teacher that the option file has.
         CONSISTENCY: its output for a transformed LQ, transformed back.
         TAPS: the encoder's feature maps of S, T and the negatives, which the history model makes.
+        STUDENT_TAPS: the encoder's feature maps of S alone; with them a step measures any other image too.
+        TEACHER_TAPS: those of T.
         CODES: the encoder's code logits of S and T.
     """
 
     TEACHER = "teacher"
+    TEACHERS = "teachers"
     CONSISTENCY = "consistency"
     TAPS = "taps"
+    STUDENT_TAPS = "student taps"
+    TEACHER_TAPS = "teacher taps"
     CODES = "codes"
 
 
-OF_FIRST_TEACHER = frozenset({Need.TEACHER, Need.CONSISTENCY, Need.TAPS, Need.CODES})
+OF_FIRST_TEACHER = frozenset({Need.TEACHER, Need.TEACHERS, Need.CONSISTENCY, Need.TAPS, Need.TEACHER_TAPS, Need.CODES})
 """The needs that stand for an answer of the first teacher."""
+
+OF_ENCODER = frozenset({Need.TAPS, Need.STUDENT_TAPS, Need.TEACHER_TAPS, Need.CODES})
+"""The needs that stand for a measurement of the encoder."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class FeatureMap:
 
     Attributes:
         network: :data:`STUDENT`, or a teacher's name; "teacher" is the first of them.
-        path: of the module, as ``named_modules`` has it: ``body.15``.
+        path: of the module, as ``named_modules`` has it: ``body.15``; or what else ``positions.py`` understands.
     """
 
     network: str

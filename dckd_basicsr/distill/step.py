@@ -7,7 +7,7 @@ no gradient (teacher output and negatives) in one encoder batch that stops at th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -42,10 +42,10 @@ class DistillStep:
         sources: frozen networks and settings.
         lq: student input in [0, 1], (B, C, h, w).
         gt: ground truth in [0, 1], (B, C, scale * h, scale * w).
-        student: student output for ``lq``, with its graph.
+        restore: runs the student on images in [0, 1]; float32, with its graph.
         needs: all that the terms of this step ask for, see ``needs.py``.
         drawn: what ``sources.draw(lq, needs)`` gave, if it was drawn beforehand.
-        maps: the student's feature maps by module path, with their graph.
+        maps: hooks on the student.
     """
 
     def __init__(
@@ -53,25 +53,30 @@ class DistillStep:
         sources: Sources,
         lq: Tensor,
         gt: Tensor,
-        student: Tensor,
+        restore: Callable[[Tensor], Tensor],
         needs: Collection[Hashable] = (),
         drawn: Drawn | None = None,
-        maps: Mapping[str, Tensor] | None = None,
+        maps: FeatureMaps | None = None,
     ) -> None:
         self.sources = sources
         self.lq = lq
         self.gt = gt
-        self.student = student
+        self.restore = restore
         self.needs = frozenset(needs)
         self.drawn = drawn
         self.measures: dict[str, Tensor] = {}
         """Detached quantities for the log, see :meth:`measure`."""
-        self._maps = maps or {}
+        self._maps = maps
         self._taught: dict[str, _Taught] = {}
 
     def measure(self, name: str, value: Tensor) -> None:
         """Put a scalar into the log beside the terms."""
         self.measures[name] = value.detach()
+
+    @property
+    def student(self) -> Tensor:
+        """S(LQ), with its graph."""
+        return self._run_student[0]
 
     @property
     def teacher(self) -> Tensor:
@@ -82,6 +87,14 @@ class DistillStep:
         """Return T(LQ) of the teacher ``name``, or of the first; no gradient."""
         return self._run_teacher(name or self.sources.first_teacher).plain
 
+    @torch.no_grad()
+    def teach(self, images: Tensor, name: str | None = None) -> Tensor:
+        """Return what the teacher ``name``, or the first, makes of other images than LQ; no gradient, float32."""
+        name = name or self.sources.first_teacher
+        teacher = _part(self.sources.teachers.get(name), "teacher")
+        with self.sources.frozen_region():
+            return self._in_pieces(teacher, images, self.sources.widths.get(name, 32.0))
+
     def feature(self, need: FeatureMap) -> Tensor:
         """Return what a module gave for LQ, float32: the student's with its graph, a teacher's without gradient.
 
@@ -89,7 +102,8 @@ class DistillStep:
         """
         if need not in self.needs:
             raise RuntimeError(f"the feature map {need.path} of {need.network} was not announced in the step's needs")
-        maps = self._maps if need.network == STUDENT else self._run_teacher(self._named(need.network)).maps
+        own = need.network == STUDENT
+        maps = self._run_student[1] if own else self._run_teacher(self._named(need.network)).maps
         return maps[need.path]
 
     @property
@@ -108,6 +122,14 @@ class DistillStep:
         batch = self.sources.negative_inputs(self.lq) if self.drawn is None else self.drawn.degraded
         with self.sources.frozen_region():
             return self._in_pieces(history, batch, self.sources.history_width, self.sources.negatives.chunk)
+
+    def taps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the encoder's taps of images in [0, 1], with gradient to them."""
+        return self._encoder(images, taps=True, logits=False).taps
+
+    def reference_taps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the encoder's taps of images in [0, 1] that need no gradient."""
+        return self._encoder.reference(images, taps=True, logits=False).taps
 
     @property
     def student_taps(self) -> tuple[Tensor, ...]:
@@ -135,6 +157,15 @@ class DistillStep:
         batch = len(self.lq)
         levels = [level[batch:].split(batch) for level in self._reference_encoding.taps]
         return list(zip(*levels))
+
+    @cached_property
+    def _run_student(self) -> tuple[Tensor, Mapping[str, Tensor]]:
+        asked = any(isinstance(need, FeatureMap) and need.network == STUDENT for need in self.needs)
+        if self._maps is None or not asked:
+            return self.restore(self.lq), {}
+        with self._maps.taking() as taken:
+            output = self.restore(self.lq)
+        return output, taken
 
     def _named(self, network: str) -> str:
         """The teacher that a need means: "teacher" is the first of them."""
@@ -192,14 +223,16 @@ class DistillStep:
 
     @cached_property
     def _student_encoding(self) -> Encoding:
-        return self._encoder(self.student, taps=Need.TAPS in self.needs, logits=Need.CODES in self.needs)
+        taps = bool(self.needs & {Need.TAPS, Need.STUDENT_TAPS})
+        return self._encoder(self.student, taps=taps, logits=Need.CODES in self.needs)
 
     @cached_property
     def _reference_encoding(self) -> Encoding:
         contrast = Need.TAPS in self.needs
         images = torch.cat([self.teacher, self.negatives]) if contrast else self.teacher
         logits = len(self.lq) if Need.CODES in self.needs else False
-        return self._encoder.reference(images, taps=contrast, logits=logits)
+        taps = contrast or Need.TEACHER_TAPS in self.needs
+        return self._encoder.reference(images, taps=taps, logits=logits)
 
     @property
     def _encoder(self) -> FrozenEncoder:

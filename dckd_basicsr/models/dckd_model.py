@@ -11,6 +11,7 @@ from torch import nn
 from ..archs import VQGAN
 from ..archs.build import WeightSource, build, build_encoder
 from ..distill import (
+    OF_ENCODER,
     OF_FIRST_TEACHER,
     STUDENT,
     ConsistencySettings,
@@ -56,7 +57,7 @@ class DCKDModel(RestorationModel, Distilling):
             self.generators,
             teachers=self._build_teachers(needs),
             history=history,
-            encoder=self._build_encoder() if needs & {Need.TAPS, Need.CODES} else None,
+            encoder=self._build_encoder() if needs & OF_ENCODER else None,
             negatives=settings_from(NegativesSettings, train_opt.get("negatives"), "train.negatives"),
             consistency=settings_from(ConsistencySettings, train_opt.get("consistency"), "train.consistency"),
             frozen_region=partial(region, self.runtime.precision.frozen, self.device),
@@ -87,6 +88,8 @@ class DCKDModel(RestorationModel, Distilling):
         first = next(iter(blocks), "teacher")
         if needs & OF_FIRST_TEACHER or "teacher" in named:
             named.add(first)
+        if Need.TEACHERS in needs:
+            named |= blocks.keys()
         return {name: self._build_teacher(name, dict(block)) for name, block in blocks.items() if name in named}
 
     def _build_teacher(self, name: str, options: dict[str, Any]) -> nn.Module:

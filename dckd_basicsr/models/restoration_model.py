@@ -177,7 +177,7 @@ class RestorationModel(TrainedModel, TakingTerms):
     def _forward_backward(self) -> dict[str, Tensor]:
         """Leave the gradient of the mean over the batch in place, part by part; return the mean values."""
         parts = list(zip(self.lq.chunk(self.accumulate), self.gt.chunk(self.accumulate), strict=True))
-        found = self.runner(parts, self.distiller.active)
+        found = self.runner(parts, self.distiller.variant)
         if len(found) == 1:
             return found[0]
         means = {name: torch.stack([each[name].detach() for each in found]).mean() for name in found[0]}

@@ -36,7 +36,7 @@ def compile_blocks(net: nn.Module) -> list[nn.Module]:
     _prepare()
     knows = type(net).compile is not nn.Module.compile
     blocks = [net] if knows else repeated_blocks(net)
-    if any(module._forward_hooks for block in blocks for module in block.modules()):
+    if any(module._forward_hooks or module._forward_pre_hooks for block in blocks for module in block.modules()):
         _see_hooks()
     for block in blocks:
         block.compile(dynamic=False)

@@ -78,7 +78,7 @@ class Setup:
 
     def step(self, drawn=None, needs=None):
         needs = self.distiller.needs if needs is None else needs
-        return DistillStep(self.sources, self.lq, self.gt, self.student(self.lq), needs, drawn)
+        return DistillStep(self.sources, self.lq, self.gt, self.student, needs, drawn)
 
     def run(self):
         """The step's lazy outputs, computed apart with the same draws; the distiller's values; gradients."""

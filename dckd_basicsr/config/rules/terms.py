@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from ...archs.networks.vqgan_layout import DDConfig
 from ...distill.loss_weight import LossWeight, first_without, loss_weight
-from ...distill.needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
+from ...distill.needs import OF_ENCODER, OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
 from ...distill.terms import (
     TERM_KEYS,
     TERMS,
@@ -35,7 +35,6 @@ from ..resources import where_to_get
 
 __all__ = ["is_used", "needs_by_place", "tap_problems", "term_problems"]
 
-_ENCODER = (Need.TAPS, Need.CODES)
 # The losses that compare features, by the terms that take no others.
 _FEATURE_LOSSES: dict[type[Term], str] = {ContrastTerm: "ContrastiveLoss", DistributionTerm: "DistributionLoss"}
 
@@ -78,21 +77,23 @@ def _needs_of(cls: Any, arguments: str) -> frozenset[Hashable]:
         return cls(**json.loads(arguments), **loss).needs
 
 
-def _asked(needs: frozenset[Hashable], first: str) -> set[str]:
-    """Return the teachers that a term asks for; ``first`` is meant by those that name none."""
+def _asked(needs: frozenset[Hashable], known: Sequence[str]) -> set[str]:
+    """Return the teachers that a term asks for; the first known is meant by those that name none."""
     named = {need.teacher for need in needs if isinstance(need, TeacherOutput)}
     named |= {need.network for need in needs if isinstance(need, FeatureMap) and need.network != STUDENT}
     if needs & OF_FIRST_TEACHER:
         named.add("teacher")
-    return {first if name == "teacher" else name for name in named}
+    if Need.TEACHERS in needs:
+        named |= set(known)
+    return {known[0] if name == "teacher" and known else name for name in named}
 
 
-def _first(opt: Mapping[str, Any]) -> str:
-    return next((teacher.label for teacher in teachers_of(opt)), "teacher")
+def _known(opt: Mapping[str, Any]) -> list[str]:
+    return [teacher.label for teacher in teachers_of(opt)]
 
 
 def _want_encoder(needs: Needs) -> list[str]:
-    return [place for place, asked in needs.items() if asked and asked & set(_ENCODER)]
+    return [place for place, asked in needs.items() if asked and asked & OF_ENCODER]
 
 
 def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
@@ -104,8 +105,8 @@ def is_used(opt: Mapping[str, Any], label: str, is_train: bool) -> bool:
     needs = needs_by_place(opt)
     if label == "vqgan":
         return None in needs.values() or bool(_want_encoder(needs))
-    first = _first(opt)
-    return any(asked is None or label in _asked(asked, first) for asked in needs.values())
+    known = _known(opt)
+    return any(asked is None or label in _asked(asked, known) for asked in needs.values())
 
 
 def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -123,8 +124,8 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         yield from _loss_problems(term)
     yield from _gaps(terms, block_of(opt, "train").get("total_iter"))
     needs = needs_by_place(opt)
-    first = _first(opt)
-    taught = {place: _asked(asked, first) for place, asked in needs.items() if asked and _asked(asked, first)}
+    known = _known(opt)
+    taught = {place: _asked(asked, known) for place, asked in needs.items() if asked and _asked(asked, known)}
     if taught and not distils(opt["model_type"]):
         model = opt["model_type"]
         yield f"model_type {model} has no teacher, which {', '.join(taught)} need; use model_type: DCKDModel"

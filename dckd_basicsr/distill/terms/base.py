@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..needs import FeatureMap
 
 if TYPE_CHECKING:
+    from ..sources import Sources
     from ..step import DistillStep
 
 __all__ = ["TERMS", "Term", "register_term"]
@@ -35,11 +36,33 @@ class Term(nn.Module):
     """What the log calls it; ``l_`` and its name in the registry by default."""
     label: str = ""
     """What the log calls this one; a run may have several of a kind."""
+    scheduled: ClassVar[bool] = False
+    """Whether it depends on the length of the run."""
+    remembered: tuple[str, ...] = ()
+    """Beginnings of names in its ``state_dict`` that do not train and still belong into the training state."""
 
     @property
     def needs(self) -> frozenset[Hashable]:
         """What it asks of a step: members of :class:`.Need`, :class:`.TeacherOutput`, :class:`.FeatureMap`."""
         return frozenset()
+
+    @property
+    def current_needs(self) -> frozenset[Hashable]:
+        """What it asks of a step at present, of all that it may ask; see :meth:`begin`."""
+        return self.needs
+
+    def join(self, student: nn.Module, sources: Sources) -> None:
+        """Take what it keeps of the run's networks, bare; called once, before :meth:`setup`."""
+
+    def begin(self, iteration: int, total_iter: int | None) -> None:
+        """Get ready for an iteration, counted from 1; called in every one, whatever the weight.
+
+        What a step reads of it must be a tensor changed in place, since a recorded step reads it there; or it must
+        show in :attr:`current_needs`.
+        """
+
+    def follow(self, iteration: int, student: nn.Module) -> None:
+        """Look at the student after an iteration, counted from 1."""
 
     def setup(self, shapes: Mapping[FeatureMap, torch.Size]) -> None:
         """Build layers that depend on the feature maps it needs; called once, before the optimizer is built.

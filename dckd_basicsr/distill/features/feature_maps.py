@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ...errors import ConfigError
+from .positions import located
 
 __all__ = ["FeatureMaps"]
 
@@ -27,7 +28,7 @@ class FeatureMaps:
 
     Args:
         net: the bare network.
-        paths: of modules, as ``named_modules`` has them.
+        paths: of modules, as ``named_modules`` has them, or what else :func:`.located` understands.
         name: of the network, for messages.
 
     Raises:
@@ -38,12 +39,17 @@ class FeatureMaps:
         modules = {path: module for path, module in net.named_modules() if path}
         self.name = name
         self.paths = list(dict.fromkeys(paths))
-        for path in self.paths:
-            if path not in modules:
-                raise ConfigError(f"{name} ({type(net).__name__}) has no module '{path}'{_near(path, list(modules))}")
+        places = {path: located(net, path) for path in self.paths}
+        for place in places.values():
+            if place.module not in modules:
+                near = _near(place.module, list(modules))
+                raise ConfigError(f"{name} ({type(net).__name__}) has no module '{place.module}'{near}")
         self._kept = _Kept()
-        for path in self.paths:
-            modules[path].register_forward_hook(partial(_keep, self._kept, path))
+        for path, place in places.items():
+            if place.before:
+                modules[place.module].register_forward_pre_hook(partial(_keep_input, self._kept, path))
+            else:
+                modules[place.module].register_forward_hook(partial(_keep, self._kept, path))
 
     @contextmanager
     def taking(self) -> Iterator[dict[str, Tensor]]:
@@ -86,6 +92,10 @@ class _Kept:
 def _keep(kept: _Kept, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
     if kept.open:
         kept.maps[path] = output.to(torch.float32, copy=True) if isinstance(output, Tensor) else output
+
+
+def _keep_input(kept: _Kept, path: str, module: nn.Module, inputs: Any) -> None:
+    _keep(kept, path, module, inputs, inputs[0] if inputs else None)
 
 
 def _near(path: str, known: list[str]) -> str:
