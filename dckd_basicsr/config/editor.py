@@ -170,7 +170,7 @@ def _arguments(kind: Kind, name: str) -> Schema:
         properties["ddconfig"] = _or_null(_blocks(settings_block(DDConfig), "")[0])
     if kind is METRIC and "crop_border" in properties:
         properties["crop_border"] |= {"type": "integer", "minimum": 0}
-    if kind not in (TERM, TEACHER):  # blocks of lists, which are never merged
+    if kind is not TEACHER:  # blocks of a list, which is never merged
         properties[REPLACE] = {"type": "boolean"}
     return {
         "type": "object",
@@ -208,6 +208,22 @@ def _loss(suffix: str, key: str = "") -> Schema:
     """A loss, where it stands: what the short name ``key`` does not take is none of its keys."""
     others = {name: False for name in ("gate", "taught_by") if name not in short_name(key).extra}
     return {"allOf": [_ref(f"loss{suffix}"), {"properties": others}]}
+
+
+def _open_terms(suffix: str) -> Schema:
+    """``train.losses``: a list of whole terms, or terms by name, whose type is by default the name."""
+    whole = {"allOf": [_ref("term"), {"properties": {REPLACE: False}}]}
+    typed = {"if": {"required": ["type"]}, "then": _ref(f"term{suffix}")}
+    named = {}
+    for name, registered in _names(TERM.find()).items():
+        needed = [] if suffix else [key for key in TERM.parameters(registered).needed if key != "type"]
+        plain = {"allOf": [_ref(f"term.{name}"), {"required": needed}]} if needed else _ref(f"term.{name}")
+        named[name] = _or_null({"type": "object", **typed, "else": plain})
+    block = {
+        "properties": {REPLACE: {"type": "boolean"}, **named},
+        "additionalProperties": _or_null(_ref(f"term{suffix}")),
+    }
+    return {"anyOf": [{"type": "array", "items": whole}, {"type": "object", **block}]}
 
 
 # --- the file ------------------------------------------------------------------------------------------------------
@@ -268,7 +284,7 @@ def _file(suffix: str) -> Schema:
     off: list[Schema] = [{"type": "null"}, {"type": "object", "maxProperties": 0}]  # as good as left out
     for key in TERM_KEYS:
         _put(train, key, {"anyOf": [_loss(suffix, key), *off]})
-    _put(train, "losses", _or_null({"type": "array", "items": _ref("term")}))
+    _put(train, "losses", _or_null(_open_terms(suffix)))
     for key, kind in (("optim_g", OPTIMIZER), ("scheduler", SCHEDULER)):
         _put(train, key, {"allOf": [_ref(f"{kind.noun}{suffix}")]})
     for key in [key for key in top if key.startswith("network_")]:
