@@ -97,7 +97,7 @@ def overlaid(
     names = [overlay.name for overlay in overlays]
     if isinstance(result.get("name"), str):
         result["name"] = "_".join([result["name"], *names])
-    return result, Source(f"{source} --with {' '.join(names)}", replaced, names)
+    return result, Source(f"{source} --with {' '.join(overlay.shown for overlay in overlays)}", replaced, names)
 
 
 def combined(overlays: Sequence[Overlay], settled: Iterable[Place] = ()) -> dict[str, Any]:

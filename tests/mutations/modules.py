@@ -29,7 +29,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/loss_weight.py": _unit("loss_weight"),
     "distill/sources.py": _unit(*_STEP, "recorded_step"),
     "distill/teachers.py": _unit("teachers"),
-    "distill/terms/build.py": _unit("terms", "loss_weight", "teachers", *_STEP),
+    "distill/terms/build.py": _unit("terms", "named_losses", "loss_weight", "teachers", *_STEP),
     "distill/terms/contrast.py": _unit(*_STEP),
     "distill/terms/distribution.py": _unit(*_STEP),
     "distill/terms/logits.py": _unit("terms", "teachers"),
