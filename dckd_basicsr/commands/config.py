@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f"`basicsr config` needs an option file{also}; --schema alone goes without")
     is_train = not options.test
     file = find_options(options.file)
-    opt, source = resolve_options(file, options.force_yml or (), options.methods or ())
+    opt, source = resolve_options(file, options.force_yml or (), options.methods or (), is_train)
     # before the problems, where both go to a terminal
     print(made_of(file, source.methods) + resolved_yaml(opt, is_train), end="", flush=True)
     try:

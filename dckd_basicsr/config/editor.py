@@ -52,8 +52,8 @@ _NO_SLIP = "(?!(g|teacher|vqgan).?$)"
 def json_schema() -> Schema:
     """Return the schema (draft 7) of option files for what is registered now.
 
-    A file with ``_base_`` may leave anything out. Files of other models than this package's are hardly judged, for
-    their keys are their own.
+    A file with ``_base_`` may leave anything out, and so may one without a model, which lies on others. Files of other
+    models than this package's are hardly judged, for their keys are their own.
     """
     definitions: Schema = {}
     for kind in KINDS:
@@ -64,12 +64,13 @@ def json_schema() -> Schema:
         definitions[f"dataset{suffix}"] = _dataset(suffix)
         definitions |= _file(suffix)
     definitions["file.other"] = _other_file()
+    part = {"anyOf": [{"required": [BASE]}, {"not": {"required": ["model_type"]}}]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "dckd_basicsr option file",
         "type": "object",
         "if": {"properties": {"model_type": {"enum": own_models()}}},
-        "then": {"if": {"required": [BASE]}, "then": _ref("file.part"), "else": _ref("file")},
+        "then": {"if": part, "then": _ref("file.part"), "else": _ref("file")},
         "else": _ref("file.other"),
         "definitions": definitions,
     }

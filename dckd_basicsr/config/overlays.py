@@ -21,6 +21,8 @@ _WHOLE = ("weight", "loss_weight")
 _LIKE_PIXEL = ("logits_opt", "consistency_opt")
 """Terms that compare images: where the file has none, an overlay that names no loss means that of ``pixel_opt``."""
 
+_STUDENT = "pretrain_network_g"
+
 Place = tuple[str, ...]
 
 
@@ -70,7 +72,11 @@ def _find(name: str) -> Path:
 
 
 def overlaid(
-    options: Mapping[str, Any], source: Source, overlays: Sequence[Overlay], settled: Iterable[Place] = ()
+    options: Mapping[str, Any],
+    source: Source,
+    overlays: Sequence[Overlay],
+    settled: Iterable[Place] = (),
+    is_train: bool = True,
 ) -> tuple[dict[str, Any], Source]:
     """Put overlays on the options of a file.
 
@@ -79,6 +85,7 @@ def overlaid(
         source: what messages call it.
         overlays: as :func:`load_overlays` returns them.
         settled: places that overrides set afterwards, so that overlays may differ there.
+        is_train: for training; a test measures what the training with the same overlays wrote.
 
     Returns:
         The options, with the overlays in their ``name``; and what to call their source.
@@ -97,7 +104,19 @@ def overlaid(
     names = [overlay.name for overlay in overlays]
     if isinstance(result.get("name"), str):
         result["name"] = "_".join([result["name"], *names])
+    weights = block_of(result, "path").get(_STUDENT)
+    if not is_train and isinstance(weights, str):
+        result["path"] = {**result["path"], _STUDENT: _of_run(weights, names)}
     return result, Source(f"{source} --with {' '.join(overlay.shown for overlay in overlays)}", replaced, names)
+
+
+def _of_run(weights: str, names: Sequence[str]) -> str:
+    """Return where the run of the same name with overlays has such weights; other paths as they are."""
+    path = Path(weights)
+    if len(path.parts) < 4 or path.parts[-4] != "experiments" or path.parts[-2] != "models":
+        return weights
+    run = path.parents[1]
+    return str(run.with_name("_".join([run.name, *names])) / path.parts[-2] / path.name)
 
 
 def combined(overlays: Sequence[Overlay], settled: Iterable[Place] = ()) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def parse_options(
     import_modules(vars(args).pop("imports"))
     file = find_options(args.opt)
     args.opt = str(file)
-    opt, source = resolve_options(file, args.force_yml or (), args.methods or ())
+    opt, source = resolve_options(file, args.force_yml or (), args.methods or (), is_train)
     args.methods = source.methods
     opt["dist"] = args.launcher != "none"
     check_options(opt, is_train, source=source)

@@ -19,13 +19,16 @@ __all__ = ["dump_yaml", "fill_defaults", "made_of", "resolve_options"]
 _TRAIN_SET = {"use_hflip": True, "use_rot": True, "num_worker_per_gpu": 4, "dataset_enlarge_ratio": 1}
 
 
-def resolve_options(file: Path, overrides: Iterable[str], methods: Iterable[str] = ()) -> tuple[dict[str, Any], Source]:
+def resolve_options(
+    file: Path, overrides: Iterable[str], methods: Iterable[str] = (), is_train: bool = True
+) -> tuple[dict[str, Any], Source]:
     """Load ``file`` with what it inherits, put methods on it, apply overrides, leave out data sets that are null.
 
     Args:
         file: the option file.
         overrides: ``KEY:SUBKEY=VALUE``.
         methods: what ``--with`` names.
+        is_train: for training (else for testing).
 
     Returns:
         The options, unchecked and without defaults; and what to call their source in messages.
@@ -36,7 +39,7 @@ def resolve_options(file: Path, overrides: Iterable[str], methods: Iterable[str]
     overrides = list(overrides)
     options, source = load_options(file)
     if overlays := load_overlays(methods):
-        options, source = overlaid(options, source, overlays, overridden(overrides))
+        options, source = overlaid(options, source, overlays, overridden(overrides), is_train)
     apply_overrides(options, overrides)
     datasets = options.get("datasets")
     if isinstance(datasets, dict):  # `datasets:test_4=~` leaves a set of the file out

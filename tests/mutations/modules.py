@@ -36,6 +36,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/terms/output.py": _unit("terms"),
     "distill/settings.py": _unit("settings", "degradation", "history", *_STEP),
     "distill/step.py": _unit(*_STEP, "features", "teachers"),
+    "config/overlays.py": _unit("overlays"),
     # the step
     "models/base.py": _unit(*_MODELS, "several_networks", "resumed_rates", "layout_before_wrapping"),
     "models/restoration_model.py": _unit(*_MODELS, "recorded_step", "distiller", "terms"),

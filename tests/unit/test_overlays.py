@@ -183,6 +183,21 @@ def test_an_override_names_the_run() -> None:
     assert resolved("none.yml") == {"name": 5, "scale": 1}, "for the check to tell"
 
 
+def test_a_test_measures_what_the_same_methods_trained() -> None:
+    write(job={"name": "test", "path": {"pretrain_network_g": "../experiments/job/models/net_g_latest.pth"}})
+    path = resolve_options(Path("job.yml"), (), ("scratch", "logits"), is_train=False)[0]["path"]
+    assert path == {"pretrain_network_g": "../experiments/job_logits_scratch/models/net_g_latest.pth"}
+    assert resolved("scratch")["path"]["pretrain_network_g"] == "../experiments/job/models/net_g_latest.pth"
+    for weights in ("models/net_g.pth", "experiments/job/net_g.pth", "experiments/a/job/models/net_g.pth", None):
+        write(job={"path": {"pretrain_network_g": weights}})
+        assert resolve_options(Path("job.yml"), (), ("scratch",), is_train=False)[0]["path"] == {
+            "pretrain_network_g": weights
+        }
+    override = ["path:pretrain_network_g=experiments/b/models/c.pth"]
+    found, _ = resolve_options(Path("job.yml"), override, ("scratch",), is_train=False)
+    assert found["path"]["pretrain_network_g"] == "experiments/b/models/c.pth"
+
+
 def test_replace_reaches_the_file() -> None:
     write(job={"train": {"history": {"decay": 0.1}}}, new={"train": {"history": {"_replace_": True, "source": "ema"}}})
     assert resolved("new.yml")["train"]["history"] == {"source": "ema"}
