@@ -184,10 +184,11 @@ def test_an_override_names_the_run() -> None:
 
 
 def test_a_test_measures_what_the_same_methods_trained() -> None:
-    write(job={"name": "test", "path": {"pretrain_network_g": "../experiments/job/models/net_g_latest.pth"}})
-    path = resolve_options(Path("job.yml"), (), ("scratch", "logits"), is_train=False)[0]["path"]
-    assert path == {"pretrain_network_g": "../experiments/job_logits_scratch/models/net_g_latest.pth"}
-    assert resolved("scratch")["path"]["pretrain_network_g"] == "../experiments/job/models/net_g_latest.pth"
+    for folder in ("experiments", "../experiments"):
+        write(job={"name": "test", "path": {"pretrain_network_g": f"{folder}/job/models/net_g_latest.pth"}})
+        path = resolve_options(Path("job.yml"), (), ("scratch", "logits"), is_train=False)[0]["path"]
+        assert path == {"pretrain_network_g": f"{folder}/job_logits_scratch/models/net_g_latest.pth"}
+        assert resolved("scratch")["path"]["pretrain_network_g"] == f"{folder}/job/models/net_g_latest.pth"
     for weights in ("models/net_g.pth", "experiments/job/net_g.pth", "experiments/a/job/models/net_g.pth", None):
         write(job={"path": {"pretrain_network_g": weights}})
         assert resolve_options(Path("job.yml"), (), ("scratch",), is_train=False)[0]["path"] == {
