@@ -100,7 +100,8 @@ def overlaid(
     for key in _LIKE_PIXEL:
         block = block_of(result, "train", key)
         if block_of(part, "train", key) and block.get("type") is None and isinstance(train, dict):
-            train[key] = {**{k: v for k, v in pixel.items() if k != "loss_weight"}, **block}
+            own = {k: v for k, v in block.items() if v is not None}
+            train[key] = {**{k: v for k, v in pixel.items() if k != "loss_weight"}, **own}
     names = [overlay.name for overlay in overlays]
     if isinstance(result.get("name"), str):
         result["name"] = "_".join([result["name"], *names])

@@ -145,8 +145,10 @@ def test_schedules_and_types_are_no_mixture() -> None:
 
 def test_a_loss_against_the_teacher_is_by_default_that_against_the_truth() -> None:
     pixel = {"type": "CharbonnierLoss", "loss_weight": 3.0, "eps": 1e-6}
-    write(job={"train": {"pixel_opt": pixel, "logits_opt": None}})
-    assert resolved("logits")["train"]["logits_opt"] == {"type": "CharbonnierLoss", "eps": 1e-6, "loss_weight": 1.0}
+    for none in (None, {"type": None}):
+        write(job={"train": {"pixel_opt": pixel, "logits_opt": none}})
+        found = resolved("logits")["train"]["logits_opt"]
+        assert found == {"type": "CharbonnierLoss", "eps": 1e-6, "loss_weight": 1.0}
     assert resolved("logits")["train"]["pixel_opt"] == {**pixel, "loss_weight": 1.0}
     assert resolved("scratch")["train"]["logits_opt"] is None
     write(job={"train": {"pixel_opt": pixel, "logits_opt": {**L1, "gate": "teacher_better"}}})
