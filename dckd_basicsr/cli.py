@@ -17,13 +17,15 @@ from . import install
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
 from .errors import DCKDError, Interrupted, message_of
+from .methods import list_if_asked
 from .prepare.commands import add_prepare_parser
 from .version import __version__
 
 __all__ = ["main"]
 
 _PIPELINES = {
-    "train": "train or distil a network: basicsr train -opt FILE [--auto_resume] [--force_yml key:sub=value ...]",
+    "train": "train or distil a network: basicsr train -opt FILE [--with METHOD ...] [--auto_resume] "
+    "[--force_yml key:sub=value ...]; --with alone lists the methods",
     "test": "measure a network on test sets: basicsr test -opt FILE [--force_yml key:sub=value ...]",
 }
 
@@ -126,6 +128,7 @@ def _without_output(error: OSError) -> int:
 
 def _pipeline(name: str, arguments: list[str]) -> int:
     """Run a pipeline; it reads ``sys.argv`` through this package's ``parse_options``."""
+    list_if_asked(arguments)
     install.everything()
     from .training import processes
 

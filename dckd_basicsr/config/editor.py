@@ -52,8 +52,8 @@ _NO_SLIP = "(?!(g|teacher|vqgan).?$)"
 def json_schema() -> Schema:
     """Return the schema (draft 7) of option files for what is registered now.
 
-    A file with ``_base_`` may leave anything out. Files of other models than this package's are hardly judged, for
-    their keys are their own.
+    A file with ``_base_`` may leave anything out, and so may one without a model, which lies on others. Files of other
+    models than this package's are hardly judged, for their keys are their own.
     """
     definitions: Schema = {}
     for kind in KINDS:
@@ -64,12 +64,13 @@ def json_schema() -> Schema:
         definitions[f"dataset{suffix}"] = _dataset(suffix)
         definitions |= _file(suffix)
     definitions["file.other"] = _other_file()
+    part = {"anyOf": [{"required": [BASE]}, {"not": {"required": ["model_type"]}}]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "dckd_basicsr option file",
         "type": "object",
         "if": {"properties": {"model_type": {"enum": own_models()}}},
-        "then": {"if": {"required": [BASE]}, "then": _ref("file.part"), "else": _ref("file")},
+        "then": {"if": part, "then": _ref("file.part"), "else": _ref("file")},
         "else": _ref("file.other"),
         "definitions": definitions,
     }
@@ -170,7 +171,7 @@ def _arguments(kind: Kind, name: str) -> Schema:
         properties["ddconfig"] = _or_null(_blocks(settings_block(DDConfig), "")[0])
     if kind is METRIC and "crop_border" in properties:
         properties["crop_border"] |= {"type": "integer", "minimum": 0}
-    if kind not in (TERM, TEACHER):  # blocks of lists, which are never merged
+    if kind is not TEACHER:  # blocks of a list, which is never merged
         properties[REPLACE] = {"type": "boolean"}
     return {
         "type": "object",
@@ -208,6 +209,22 @@ def _loss(suffix: str, key: str = "") -> Schema:
     """A loss, where it stands: what the short name ``key`` does not take is none of its keys."""
     others = {name: False for name in ("gate", "taught_by") if name not in short_name(key).extra}
     return {"allOf": [_ref(f"loss{suffix}"), {"properties": others}]}
+
+
+def _open_terms(suffix: str) -> Schema:
+    """``train.losses``: a list of whole terms, or terms by name, whose type is by default the name."""
+    whole = {"allOf": [_ref("term"), {"properties": {REPLACE: False}}]}
+    typed = {"if": {"required": ["type"]}, "then": _ref(f"term{suffix}")}
+    named = {}
+    for name, registered in _names(TERM.find()).items():
+        needed = [] if suffix else [key for key in TERM.parameters(registered).needed if key != "type"]
+        plain = {"allOf": [_ref(f"term.{name}"), {"required": needed}]} if needed else _ref(f"term.{name}")
+        named[name] = _or_null({"type": "object", **typed, "else": plain})
+    block = {
+        "properties": {REPLACE: {"type": "boolean"}, **named},
+        "additionalProperties": _or_null(_ref(f"term{suffix}")),
+    }
+    return {"anyOf": [{"type": "array", "items": whole}, {"type": "object", **block}]}
 
 
 # --- the file ------------------------------------------------------------------------------------------------------
@@ -268,7 +285,7 @@ def _file(suffix: str) -> Schema:
     off: list[Schema] = [{"type": "null"}, {"type": "object", "maxProperties": 0}]  # as good as left out
     for key in TERM_KEYS:
         _put(train, key, {"anyOf": [_loss(suffix, key), *off]})
-    _put(train, "losses", _or_null({"type": "array", "items": _ref("term")}))
+    _put(train, "losses", _or_null(_open_terms(suffix)))
     for key, kind in (("optim_g", OPTIMIZER), ("scheduler", SCHEDULER)):
         _put(train, key, {"allOf": [_ref(f"{kind.noun}{suffix}")]})
     for key in [key for key in top if key.startswith("network_")]:

@@ -64,9 +64,7 @@ def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
             yield from _weighted(short_name(key), f"train.{key}", block, "loss_weight")
         elif str(key).endswith("_opt") and block:
             yield from _component(LOSS, f"train.{key}", block, own)
-    terms = train.get("losses") if own else None
-    for i, block in enumerate(terms if isinstance(terms, list | tuple) else ()):
-        yield from _weighted(TERM, f"train.losses[{i}]", block, "weight")
+    yield from _open_terms(train.get("losses")) if own else ()
     for key in [k for k in train if str(k).startswith("optim_")]:
         problems = _component(OPTIMIZER, f"train.{key}", train[key], own)
         yield from problems or (_optimizer_trial(f"train.{key}", train[key]) if own else ())
@@ -74,6 +72,22 @@ def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
     if own and scheduler is not None:
         yield from _component(SCHEDULER, "train.scheduler", scheduler, own)
         yield from _paired_lengths(block_of(train, "scheduler"))
+
+
+def _open_terms(losses: Any) -> Iterator[str]:
+    """The terms of ``train.losses``: a list of blocks, or blocks by name, of which null ones are off."""
+    if isinstance(losses, Mapping) and isinstance(losses.get("type"), str):
+        yield (
+            f"train.losses is one term, where a block of terms by name or a list of them was expected; write for "
+            f"instance losses: {{{losses['type']}: {{...}}}}"
+        )
+    elif isinstance(losses, Mapping):
+        for key, block in losses.items():
+            if block is not None:
+                named = {"type": key, **block} if isinstance(block, Mapping) else block
+                yield from _weighted(TERM, f"train.losses.{key}", named, "weight")
+    for i, block in enumerate(losses if isinstance(losses, list | tuple) else ()):
+        yield from _weighted(TERM, f"train.losses[{i}]", block, "weight")
 
 
 def _weighted(kind: Kind, where: str, block: Any, key: str) -> list[str]:

@@ -45,9 +45,13 @@ def _terms(opt: Mapping[str, Any]) -> list[TermOptions]:
     """The terms that are on; blocks that are none are reported elsewhere."""
     train = block_of(opt, "train")
     sane: dict[str, Any] = {key: block for key in TERM_KEYS if isinstance(block := train.get(key), Mapping)}
-    listed = train.get("losses")
-    blocks = listed if isinstance(listed, list | tuple) else ()
-    sane["losses"] = [block if isinstance(block, Mapping) else {} for block in blocks]
+    losses = train.get("losses")
+    if isinstance(losses, Mapping):
+        given = {key: block for key, block in losses.items() if block is not None}
+        sane["losses"] = {key: block if isinstance(block, Mapping) else {} for key, block in given.items()}
+    else:
+        blocks = losses if isinstance(losses, list | tuple) else ()
+        sane["losses"] = [block if isinstance(block, Mapping) else {} for block in blocks]
     return [term for term in term_options(sane) if not term.is_off]
 
 
@@ -115,7 +119,10 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         return
     terms = _terms(opt)
     if "train" in opt and not terms:
-        given = [block for key in (*TERM_KEYS, "losses") if (block := block_of(opt, "train").get(key))]
+        given = [block for key in TERM_KEYS if (block := block_of(opt, "train").get(key))]
+        losses = block_of(opt, "train").get("losses")
+        on = any(block is not None for block in losses.values()) if isinstance(losses, Mapping) else bool(losses)
+        given += [losses] if on else []
         if not given:
             yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}"
         elif all(isinstance(block, Mapping | list | tuple) for block in given):  # else reported elsewhere
@@ -153,7 +160,7 @@ def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:
 
 def _loss_block(term: TermOptions) -> tuple[str, Mapping[str, Any]]:
     """The block of a term's loss, with its place: of a short name the block itself."""
-    place = f"{term.place}.loss" if term.place.endswith("]") else term.place
+    place = f"{term.place}.loss" if term.place.startswith("train.losses") else term.place
     return place, block_of(term.arguments, "loss")
 
 
