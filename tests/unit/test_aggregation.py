@@ -20,6 +20,7 @@ from dckd_basicsr.config import apply_overrides, builtin_weights, option_problem
 from dckd_basicsr.config.weights import weight_problems
 from dckd_basicsr.distill.chunking import widest_layer
 from dckd_basicsr.errors import CheckpointError, ConfigError
+from tests.every_term import CONDITIONS, NETWORKS
 from tests.models import BATCH, train
 from tests.tiny import STUDENT, TEACHER, job_options
 
@@ -281,6 +282,15 @@ def test_it_trains_as_any_network(build, model_job):
     assert first["l_pix"] == pytest.approx((before - BATCH["gt"]).abs().mean().item(), rel=1e-5)
     assert last["l_pix"] < first["l_pix"]
     assert all(torch.equal(a, b) for a, b in zip(teacher, next(iter(model.net_g.teachers)).parameters()))
+
+
+@pytest.mark.parametrize("way", CONDITIONS)
+def test_it_trains_and_teaches_in_every_way(monkeypatch, way):
+    """In mixed precision, accumulated, recorded, compiled, resumed: as student and as teacher."""
+    inner = [{**STUDENT, "path": None}, {"type": "Bicubic", "upscale": 2}]
+    block = {"type": "TeacherAggregation", "teachers": inner, **SMALL, "drop_path_rate": 0.0}
+    monkeypatch.setitem(NETWORKS, "TeacherAggregation", (block, {**block, "embed_dim": 12}))
+    CONDITIONS[way]("mtkd", "TeacherAggregation")
 
 
 def test_it_teaches(folder, build, model_job):
