@@ -17,7 +17,7 @@ from ..methods import add_with_flag
 from ..training import processes
 from ..user_modules import import_modules, import_plugins
 from .check import check_options
-from .networks import TEACHERS
+from .networks import TEACHERS, with_own_file
 from .resolve import fill_defaults, resolve_options
 from .resources import find_options, resolve_weights
 
@@ -145,8 +145,8 @@ def _resolve_paths(opt: dict[str, Any]) -> None:
             paths[key] = str(resolve_weights(value))
     networks = [key for key in opt if key.startswith("network_")]
     for block in (*(opt[network] for network in networks if network != TEACHERS), *(opt.get(TEACHERS) or ())):
-        if isinstance(block, dict) and block.get("type") == "PretrainedNet":
-            block["path"] = str(resolve_weights(block["path"]))
+        for _, each in with_own_file("", block):
+            each["path"] = str(resolve_weights(each["path"]))
     labels = trained_labels(opt["model_type"]) if is_own(opt["model_type"]) else ("g", "d")
     frozen = [n for n in networks if n.removeprefix("network_") not in labels]
     kept = [*(paths.get("ignore_resume_networks") or []), *frozen]

@@ -34,6 +34,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/terms/contrast.py": _unit(*_STEP),
     "distill/terms/distribution.py": _unit(*_STEP),
     "distill/terms/logits.py": _unit("terms", "teachers"),
+    "distill/terms/mtkd.py": _unit("mtkd"),
     "distill/terms/output.py": _unit("terms"),
     "distill/settings.py": _unit("settings", "degradation", "history", *_STEP),
     "distill/step.py": _unit(*_STEP, "features", "teachers"),
@@ -59,6 +60,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/random_state.py": _unit("random_state"),
     # the networks
     "archs/build.py": _unit("build", "recognize"),
+    "archs/frozen.py": _unit("aggregation"),
+    "archs/networks/aggregation_arch.py": _unit("aggregation"),
     # the metrics
     "metrics/image_pair.py": _unit("metrics"),
     "metrics/ssim_3d.py": _unit("metrics"),

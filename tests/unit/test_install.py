@@ -155,7 +155,7 @@ REGISTERED = """
     from basicsr.models.base_model import BaseModel
     names = {
         "model": ["DCKDModel", "RestorationModel"],
-        "arch": ["Bicubic", "NAFNet", "PretrainedNet", "Restormer", "VQGAN"],
+        "arch": ["Bicubic", "NAFNet", "PretrainedNet", "Restormer", "TeacherAggregation", "VQGAN"],
         "loss": ["ContrastiveLoss", "DistributionLoss", "PSNRLoss"],
         "dataset": ["PairedLMDBDataset", "PairedPatchDataset"],
         "metric": ["calculate_psnr_y_rounded", "calculate_ssim_3d", "calculate_ssim_y_rounded"],

@@ -13,9 +13,22 @@ from ...distill.terms import TERM_KEYS
 from ...kinds import distils, is_own
 from ..blocks.judging import misfit, settings_problems
 from ..blocks.weight import weight_problems
-from ..networks import TEACHERS
-from ..problems import block_of, choose, show
-from .kind import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, TEACHER, TERM, Kind, lookup, registered, short_name
+from ..networks import TEACHERS, inner_teachers
+from ..problems import block_of, choose, show, type_of
+from .kind import (
+    INNER_TEACHER,
+    LOSS,
+    METRIC,
+    NETWORK,
+    OPTIMIZER,
+    SCHEDULER,
+    TEACHER,
+    TERM,
+    Kind,
+    lookup,
+    registered,
+    short_name,
+)
 from .signature import binding_problems
 
 __all__ = ["component_problems", "network_problems"]
@@ -50,6 +63,10 @@ def network_problems(where: str, block: Any, own: bool = True, kind: Kind = NETW
     problems = _component(kind, where, block, own)
     if isinstance(block, Mapping) and block.get("type") == "VQGAN":
         problems += settings_problems(f"{where}.ddconfig", block.get("ddconfig"), DDConfig)
+    for place, inner in inner_teachers(where, block):
+        problems += network_problems(place, inner, kind=INNER_TEACHER)
+        if type_of(inner) not in ("", "PretrainedNet", "Bicubic") and "path" not in inner:
+            problems.append(f"missing key 'path' in {place}, the file of its weights; null for a network without any")
     return problems
 
 

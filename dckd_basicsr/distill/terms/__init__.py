@@ -15,6 +15,7 @@ from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
 from .logits import LogitsTerm
+from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
 from .pixel import PixelTerm
 
@@ -27,6 +28,7 @@ __all__ = [
     "ContrastTerm",
     "DistributionTerm",
     "LogitsTerm",
+    "MTKDTerm",
     "OutputTerm",
     "PixelTerm",
     "Term",
