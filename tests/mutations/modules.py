@@ -17,6 +17,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     # the method
     "losses/contrastive_loss.py": _unit("contrastive_loss"),
     "losses/distribution_loss.py": _unit("distribution_loss"),
+    "losses/haar_loss.py": _unit("haar_loss"),
     "losses/psnr_loss.py": _unit("psnr_loss"),
     "distill/chunking.py": _unit("chunking", *_STEP),
     "distill/consistency.py": _unit("consistency", *_STEP),
@@ -33,8 +34,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/terms/build.py": _unit("terms", "loss_weight", "teachers", *_STEP),
     "distill/terms/contrast.py": _unit(*_STEP),
     "distill/terms/distribution.py": _unit(*_STEP),
+    "distill/terms/downscaling.py": _unit("eco"),
+    "distill/terms/eco.py": _unit("eco"),
     "distill/terms/logits.py": _unit("terms", "teachers"),
     "distill/terms/output.py": _unit("terms"),
+    "distill/terms/psd.py": _unit("psd"),
+    "distill/terms/wavelet.py": _unit("haar_loss"),
     "distill/settings.py": _unit("settings", "degradation", "history", *_STEP),
     "distill/step.py": _unit(*_STEP, "features", "teachers"),
     # the step

@@ -14,9 +14,12 @@ from .build import (
 from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
+from .eco import EcoTerm
 from .logits import LogitsTerm
 from .output import OutputTerm, where_teacher_is_better
 from .pixel import PixelTerm
+from .psd import PSDTerm
+from .wavelet import WaveletTerm
 
 __all__ = [
     "SHORT_NAMES",
@@ -26,11 +29,14 @@ __all__ = [
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
+    "EcoTerm",
     "LogitsTerm",
     "OutputTerm",
+    "PSDTerm",
     "PixelTerm",
     "Term",
     "TermOptions",
+    "WaveletTerm",
     "WeightedTerm",
     "build_terms",
     "name_fault",
