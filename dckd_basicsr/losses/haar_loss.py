@@ -39,8 +39,7 @@ def haar_step(images: Tensor) -> tuple[Tensor, Tensor]:
         L, (..., ceil(H / 2), ceil(W / 2)), and D, (..., 3, ceil(H / 2), ceil(W / 2)).
     """
     height, width = images.shape[-2:]
-    if height % 2 or width % 2:
-        images = F.pad(images, (0, width % 2, 0, height % 2))
+    images = F.pad(images, (0, width % 2, 0, height % 2))
     top, bottom = images[..., 0::2, :], images[..., 1::2, :]
     above, below = top[..., 0::2] + top[..., 1::2], bottom[..., 0::2] + bottom[..., 1::2]
     across, under = top[..., 0::2] - top[..., 1::2], bottom[..., 0::2] - bottom[..., 1::2]

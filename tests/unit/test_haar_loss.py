@@ -47,6 +47,7 @@ def test_the_loss_by_hand():
     one = (8 + 6 + 2) / 12
     assert haar_l1(student, target, 1).item() == pytest.approx(one + 4 / 4)
     assert haar_l1(student, target, 2).item() == pytest.approx(one + 2 + 2)  # 4 of the next block: all bands are 2
+    assert HaarLoss(2.0, 1)(student, target).item() == pytest.approx(2 * (one + 1))
     assert HaarLoss(0.5, 2)(student, target).item() == pytest.approx((one + 4) / 2)
 
 
