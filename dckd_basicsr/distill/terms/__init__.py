@@ -14,10 +14,13 @@ from .build import (
 from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
+from .eco import EcoTerm
 from .logits import LogitsTerm
 from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
 from .pixel import PixelTerm
+from .psd import PSDTerm
+from .wavelet import WaveletTerm
 
 __all__ = [
     "SHORT_NAMES",
@@ -27,12 +30,15 @@ __all__ = [
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
+    "EcoTerm",
     "LogitsTerm",
     "MTKDTerm",
     "OutputTerm",
+    "PSDTerm",
     "PixelTerm",
     "Term",
     "TermOptions",
+    "WaveletTerm",
     "WeightedTerm",
     "build_terms",
     "name_fault",
