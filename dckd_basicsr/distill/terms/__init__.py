@@ -14,6 +14,7 @@ from .build import (
 from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
+from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm
 from .logits import LogitsTerm
 from .output import OutputTerm, where_teacher_is_better
 from .pixel import PixelTerm
@@ -23,9 +24,13 @@ __all__ = [
     "TERMS",
     "TERM_KEYS",
     "TOTAL",
+    "AffinityTerm",
+    "AttentionTerm",
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
+    "FeatureTerm",
+    "FitnetTerm",
     "LogitsTerm",
     "OutputTerm",
     "PixelTerm",
