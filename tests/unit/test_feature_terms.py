@@ -219,6 +219,15 @@ def test_in_pieces_affinity_is_the_same_and_nothing_of_its_size_stays(monkeypatc
     assert not affinity_distance(student.detach(), teacher).requires_grad
 
 
+def test_millions_of_numbers_are_added_up_as_they_should():
+    student, teacher = torch.randn(3, 4, 48, 48), torch.randn(3, 9, 48, 48)
+    for formula in (affinity_distance, attention_distance):
+        wanted = formula(student.double(), teacher.double()).float()
+        torch.testing.assert_close(formula(student, teacher), wanted, rtol=1e-5, atol=0)
+    large = torch.rand(1, 64, 128, 128)
+    torch.testing.assert_close(unit_images(large), unit_images(large.double()).float(), rtol=1e-6, atol=0)
+
+
 # --- magnitude
 
 

@@ -33,7 +33,7 @@ def unit_columns(features: Tensor, eps: float = 1e-8) -> Tensor:
         features: (B, C, ...), floating point.
         eps: FAKD's (He et al., ICIP 2020).
     """
-    return _divided(features, torch.linalg.vector_norm(features, dim=1, keepdim=True), eps)
+    return _divided(features, (1,), eps)
 
 
 def unit_positions(features: Tensor) -> Tensor:
@@ -43,9 +43,12 @@ def unit_positions(features: Tensor) -> Tensor:
 
 def unit_images(features: Tensor) -> Tensor:
     """Scale every image's map, (C, h, w) of (B, C, h, w), to a root mean square of 1; all-zero ones stay 0."""
-    norm = torch.linalg.vector_norm(features, dim=(1, 2, 3), keepdim=True)
-    return _divided(features, norm, 1e-8) * features[0].numel() ** 0.5
+    return _divided(features, (1, 2, 3), 1e-8) * features[0].numel() ** 0.5
 
 
-def _divided(features: Tensor, norm: Tensor, eps: float) -> Tensor:
-    return features * torch.where(norm > 0, 1 / (norm + eps), 0)
+def _divided(features: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
+    # Not vector_norm, which on CPUs adds up millions of float32 one after another, and is 1e-5 off.
+    squares = features.square().sum(dim, keepdim=True)
+    something = squares > 0
+    norm = torch.where(something, squares, 1).sqrt()  # the root's slope at 0 would be infinite, and 0 times it NaN
+    return features * torch.where(something, 1 / (norm + eps), 0)

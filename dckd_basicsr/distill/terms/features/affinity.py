@@ -39,7 +39,7 @@ class _AffinityDistance(torch.autograd.Function):
         for ours, theirs in zip(student.split(images), teacher.split(images)):
             difference = torch.bmm(theirs.mT, theirs)
             difference.baddbmm_(ours.mT, ours, beta=-1)
-            total += torch.linalg.vector_norm(difference, 1)  # without a copy of absolute values
+            total += difference.abs().sum()  # not vector_norm, which on CPUs is 1 % off with so many entries
             if ctx.needs_input_grad[0]:
                 gradients.append(torch.bmm(ours, difference.sign_()))
         entries = batch * count**2
