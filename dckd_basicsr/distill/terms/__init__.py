@@ -15,6 +15,7 @@ from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
 from .eco import EcoTerm
+from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm
 from .logits import LogitsTerm
 from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
@@ -27,10 +28,14 @@ __all__ = [
     "TERMS",
     "TERM_KEYS",
     "TOTAL",
+    "AffinityTerm",
+    "AttentionTerm",
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
     "EcoTerm",
+    "FeatureTerm",
+    "FitnetTerm",
     "LogitsTerm",
     "MTKDTerm",
     "OutputTerm",
