@@ -135,7 +135,7 @@ class RestorationModel(TrainedModel, TakingTerms):
             batch, _, height, width = self._batch_shape
             _LOG.info("From iteration %d: batches of %d LQ patches of %dx%d px", current_iter, batch, width, height)
         self._begin(current_iter)
-        self._check_ground_truth()
+        self.check_ground_truth()
         self.optimizer_g.zero_grad(set_to_none=True)
         kept = self.kept_buffers(self.distiller)
         self.values = self._forward_backward()
@@ -155,8 +155,8 @@ class RestorationModel(TrainedModel, TakingTerms):
         """Return :meth:`images` cut into the parts that go through one after the other."""
         return list(zip(*(images.chunk(self.accumulate) for images in self.images()), strict=True))
 
-    def _check_ground_truth(self) -> None:
-        """Refuse to train on a data set without ground truth where terms ask for it; the check knows our own sets."""
+    def check_ground_truth(self) -> None:
+        """Raise ConfigError where the batch has no ground truth and terms ask for it; the check knows our own sets."""
         if self.gt is not None or Need.GT not in self.distiller.needs:
             return
         names = [name for name in self.distiller.active if Need.GT in self.distiller.needs_of([name])]

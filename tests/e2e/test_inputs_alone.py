@@ -13,15 +13,8 @@ from dckd_basicsr.weight_files import load_state
 from tests.e2e.test_exact_resume import TOTAL, compare, differences, kill_after, write_run
 from tests.tiny import run, write_job
 
-TRAIN = [
-    "train",
-    "-opt",
-    "job.yml",
-    "--auto_resume",
-    "--force_yml",
-    "train:pixel_opt=~",
-    "datasets:train:dataroot_gt=~",
-]
+ALONE = ["train:pixel_opt=~", "datasets:train:dataroot_gt=~"]
+TRAIN = ["train", "-opt", "job.yml", "--auto_resume", "--force_yml", *ALONE]
 TAUGHT = ["train:distribution_opt=~", "train:contrastive_opt=~", "train:consistency_opt=~"]
 
 
