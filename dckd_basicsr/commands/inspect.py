@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_inspect_parser", "run_inspect"]
 
-_NO_TERMS = "has no loss terms of an option file's `train`, so there are no weights to choose; inspect takes"
+_NO_TERMS = "does not train on this package's loss terms, so there are no weights to choose; inspect takes"
 
 
 def add_inspect_parser(commands: Any) -> None:
@@ -56,10 +56,9 @@ def add_inspect_parser(commands: Any) -> None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got '{text}'")
+    return int(text)
 
 
 def run_inspect(options: argparse.Namespace) -> int:

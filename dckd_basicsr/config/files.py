@@ -13,7 +13,7 @@ from ..data.photos.file_lists import list_problems, read_list
 from ..data.preflight import paired_folder_problems, paired_list_problems, paired_lmdb_problems, single_lmdb_problems
 from ..errors import DatasetError
 from ..kinds import is_own
-from .blocks.dataset import INPUTS_TYPE, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
+from .blocks.dataset import IGNORED_BY_INPUTS, INPUTS_TYPE, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
 from .problems import block_of
 from .resources import as_path, is_there, missing_file
 from .rules import is_evaluated, single_problems, size_problems
@@ -43,14 +43,16 @@ def is_lmdb(dataset: Mapping[str, Any]) -> bool:
     if dataset.get("type") == LMDB_TYPE:
         return True
     backend = block_of(dataset, "io_backend").get("type")
-    root = dataset.get("dataroot_gt", dataset.get("dataroot_lq"))
+    inputs = dataset.get("dataroot_lq")
+    root = inputs if dataset.get("type") == INPUTS_TYPE else dataset.get("dataroot_gt", inputs)
     return backend == "lmdb" if backend else str(root).rstrip("/").endswith(".lmdb")
 
 
 def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told: set[str], rest: bool) -> list[str]:
     # With an LMDB, BasicSR reads the list of images from the LMDB and leaves meta_info_file alone.
     keys = ["dataroot_gt", "dataroot_lq", *([] if is_lmdb(dataset) else ["meta_info_file"])]
-    roots = {key: _texts(dataset.get(key)) for key in keys}
+    ignored = IGNORED_BY_INPUTS if dataset.get("type") == INPUTS_TYPE else ()
+    roots = {key: [] if key in ignored else _texts(dataset.get(key)) for key in keys}
     problems = [
         missing_file(f"{where}.{key}", text, told)
         for key, texts in roots.items()

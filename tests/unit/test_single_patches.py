@@ -189,6 +189,19 @@ def test_files_are_looked_at(packed: Path, monkeypatch, change: dict[str, Any], 
     assert all(says in text for text in found)
 
 
+def test_the_name_of_the_inputs_tells_how_they_are_read() -> None:
+    from dckd_basicsr.config.resolve import fill_defaults
+
+    for roots, kind in (
+        ({"dataroot_lq": "a.lmdb", "dataroot_gt": None}, "lmdb"),
+        ({"dataroot_lq": "a", "dataroot_gt": "b.lmdb"}, "disk"),
+    ):
+        opt = on_inputs()
+        opt["datasets"]["train"] |= roots
+        fill_defaults(opt, is_train=True)
+        assert opt["datasets"]["train"]["io_backend"] == {"type": kind}
+
+
 def test_it_inherits_what_it_can_use() -> None:
     pairs = {"name": "DIV2K", "type": "PairedImageDataset", "dataroot_gt": "GT.lmdb", "dataroot_lq": "LQ.lmdb",
              "io_backend": {"type": "lmdb"}, "gt_size": 192, "use_rot": True, "filename_tmpl": "{}x4"}  # fmt: skip

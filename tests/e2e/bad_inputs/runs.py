@@ -150,7 +150,7 @@ RUNS = (
     forced(
         "terms of a model that has none",
         "model_type=SRModel",
-        "model_type SRModel has no loss terms of an option file's `train`",
+        "model_type SRModel does not train on this package's loss terms",
         "inspect takes DCKDModel and RestorationModel",
         command=_INSPECT,
     ),
@@ -171,7 +171,7 @@ RUNS = (
     BadInput(
         "inspect without batches",
         f"{_INSPECT} --batches 0",
-        ("argument --batches: must be at least 1, got 0",),
+        ("argument --batches: must be a whole number, at least 1, got '0'",),
         status=2,
     ),
     forced(
