@@ -16,6 +16,7 @@ from pathlib import Path
 from . import install
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
+from .commands.inspect import add_inspect_parser
 from .errors import DCKDError, Interrupted, message_of
 from .methods import list_if_asked
 from .prepare.commands import add_prepare_parser
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add_prepare_parser(commands)
     add_convert_parser(commands)
     add_config_parser(commands)
+    add_inspect_parser(commands)
     demo = commands.add_parser("demo", help="distil a small student on photos that scikit-image ships; a few minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything it writes (default: demo)")
     demo.set_defaults(func=_demo)

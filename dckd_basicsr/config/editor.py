@@ -29,7 +29,14 @@ from .blocks import (
     needed_keys,
 )
 from .blocks.base import settings_block, shown_schema
-from .blocks.dataset import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES
+from .blocks.dataset import (
+    DESCRIBED_TYPES,
+    IGNORED_BY_INPUTS,
+    IGNORED_BY_PATCHES,
+    INPUTS_TYPE,
+    LMDB_TYPE,
+    PATCH_TYPES,
+)
 from .blocks.docstrings import arguments_of, summary_of
 from .blocks.top import TeacherBlock
 from .blocks.train import LossBlock, TermBlock
@@ -234,12 +241,18 @@ def _dataset(suffix: str) -> Schema:
     types = list(_names(dict(iter(registry.DATASET_REGISTRY))))
     ignored: Schema = {key: {"type": "null"} for key in IGNORED_BY_PATCHES}
     paired, _ = _blocks(PairedBlock, suffix)
+    needed = paired.pop("required", [])
+    named_inputs = {"properties": {"type": {"const": INPUTS_TYPE}}, "required": ["type"]}
+    inputs = {"required": [key for key in needed if key != "dataroot_gt"]} | {
+        "properties": {key: {"type": "null"} for key in IGNORED_BY_INPUTS}
+    }
     named_patch = {"properties": {"type": {"enum": list(PATCH_TYPES)}}, "required": ["type"]}
-    others = [name for name in PAIRED_TYPES if name != LMDB_TYPE]
+    others = [name for name in DESCRIBED_TYPES if name != LMDB_TYPE]
     named_other = {"properties": {"type": {"enum": others}}, "required": ["type"]}
     single: Schema = {key: {"type": "string"} for key in ("dataroot_gt", "dataroot_lq")} | {"weights": {"type": "null"}}
     weights: Schema = {"weights": {"items": {"exclusiveMinimum": 0}}}
     cases = [
+        {"if": named_inputs, "then": inputs, "else": {"required": needed}},
         {"if": named_patch, "then": {"properties": ignored}},
         {"if": named_other, "then": {"properties": single}, "else": {"properties": weights}},
     ]
@@ -247,7 +260,7 @@ def _dataset(suffix: str) -> Schema:
         "type": "object",
         "properties": {"type": {**paired["properties"]["type"], "enum": types}},
         **({} if suffix else {"required": ["name", "type"]}),
-        "if": {"properties": {"type": {"enum": list(PAIRED_TYPES)}}},
+        "if": {"properties": {"type": {"enum": list(DESCRIBED_TYPES)}}},
         "then": {"allOf": [paired, *cases]},
     }
 
@@ -256,12 +269,12 @@ def _datasets(suffix: str) -> Schema:
     train = _ref(f"dataset{suffix}")
     if not suffix:
         progressive = {
-            "properties": {"progressive": {"type": "array", "minItems": 1}, "type": {"enum": list(PAIRED_TYPES)}},
+            "properties": {"progressive": {"type": "array", "minItems": 1}, "type": {"enum": list(DESCRIBED_TYPES)}},
             "required": ["progressive"],
         }
         sized = {
             "required": ["batch_size_per_gpu"],
-            "if": {"properties": {"type": {"enum": list(PAIRED_TYPES)}}},
+            "if": {"properties": {"type": {"enum": list(DESCRIBED_TYPES)}}},
             "then": {"required": ["gt_size"]},
         }
         train = {"allOf": [train, {"if": progressive, "then": {}, "else": sized}]}

@@ -17,7 +17,14 @@ from typing import Any
 from ..distill.terms.build import named_terms
 from ..errors import ConfigError, near_miss
 from ..methods import packaged_methods
-from .blocks.dataset import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES
+from .blocks.dataset import (
+    DESCRIBED_TYPES,
+    IGNORED_BY_INPUTS,
+    IGNORED_BY_PATCHES,
+    INPUTS_TYPE,
+    LMDB_TYPE,
+    PATCH_TYPES,
+)
 from .load import load_yaml
 from .problems import block_of, show
 from .resources import as_path, is_there, packaged_file, packaged_options
@@ -142,13 +149,17 @@ def _retyped(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _is_same_data(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a paired data set is merely to be read by another paired type."""
-    complete = all(new.get(key) is not None for key in ("name", "dataroot_gt", "dataroot_lq"))
-    return old.get("type") in PAIRED_TYPES and new["type"] in PAIRED_TYPES and not complete
+    """Whether a data set is merely to be read by another type of those whose keys are known."""
+    roots = ("dataroot_lq",) if new["type"] == INPUTS_TYPE else ("dataroot_gt", "dataroot_lq")
+    complete = all(new.get(key) is not None for key in ("name", *roots))
+    return old.get("type") in DESCRIBED_TYPES and new["type"] in DESCRIBED_TYPES and not complete
 
 
 def _usable(dataset: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return what another paired type can use of a paired data set: the rest would be refused or ignored."""
+    """Return what another type can use of a data set: the rest would be refused or ignored."""
+    if kind == INPUTS_TYPE:  # which a folder serves as well as a database, told by its name
+        lists = {key for key in ("dataroot_lq",) if isinstance(dataset.get(key), list)}
+        return {key: value for key, value in dataset.items() if key not in {*IGNORED_BY_INPUTS, "io_backend", *lists}}
     unusable = {*IGNORED_BY_PATCHES} if kind in PATCH_TYPES else {"progressive"}
     if kind == LMDB_TYPE:
         unusable |= {"filename_tmpl"}

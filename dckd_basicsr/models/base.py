@@ -69,6 +69,8 @@ class TrainedModel(OwnModel, BaseModel):
             self.init_training_settings()
 
     net_g: nn.Module
+    gt: Tensor | None
+    """Of the batch; None of inputs alone."""
 
     def _built(self, label: str) -> Built:
         """Build a network, load its weights, and lay it out; processes start from those of rank 0."""
@@ -112,9 +114,7 @@ class TrainedModel(OwnModel, BaseModel):
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         images = images_on(data, self.device)
-        self.lq = images["lq"]
-        if "gt" in images:
-            self.gt = images["gt"]
+        self.lq, self.gt = images["lq"], images.get("gt")
 
     def parameters_of(self, label: str) -> Iterable[nn.Parameter]:
         """Return what the optimizer of a network moves."""

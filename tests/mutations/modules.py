@@ -60,6 +60,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/augment.py": _unit("paired_lmdb"),
     # the sampler
     "data/patches.py": _unit("places", "patches", "loaders", "paired_lmdb"),
+    "data/single_patch_dataset.py": _unit("single_patches"),
     "data/mixing.py": _unit("paired_lmdb"),
     "data/lmdb/patches.py": _unit("lmdb_patches", "paired_lmdb"),
     "data/loaders.py": _unit("loaders", "patches"),

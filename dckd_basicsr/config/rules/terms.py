@@ -28,6 +28,7 @@ from ...distill.terms import (
 )
 from ...errors import near_miss
 from ...kinds import distils, takes_terms, trained_labels
+from ..blocks.dataset import INPUTS_TYPE, PAIRED_TYPES
 from ..components import parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
@@ -138,10 +139,22 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         yield f"model_type {model} has no teacher, which {', '.join(taught)} need; use model_type: DCKDModel"
         return
     yield from _log_names(terms)
+    yield from _without_gt(opt, needs)
     yield from _teachers(opt, taught)
     measured = _want_encoder(needs)
     if measured:
         yield from _vqgan(opt, measured)
+
+
+def _without_gt(opt: Mapping[str, Any], needs: Needs) -> Iterator[str]:
+    """Terms that compare with a ground truth which the training set has not."""
+    wanting = [place for place, asked in needs.items() if asked and Need.GT in asked]
+    if wanting and block_of(opt, "datasets", "train").get("type") == INPUTS_TYPE:
+        verb = "needs" if len(wanting) == 1 else "need"
+        yield (
+            f"{', '.join(wanting)} {verb} ground truth, and datasets.train ({INPUTS_TYPE}) has none; switch off "
+            f"such terms (pixel_opt: ~) or their gates, or use type: {PAIRED_TYPES[1]} with dataroot_gt"
+        )
 
 
 def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:
