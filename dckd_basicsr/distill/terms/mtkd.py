@@ -76,7 +76,7 @@ class MTKDTerm(OutputTerm):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        return frozenset({Need.TEACHERS} if self.taught_by is None else map(TeacherOutput, self.taught_by))
+        return super().needs | frozenset({Need.TEACHERS} if self.taught_by is None else map(TeacherOutput, self.taught_by))
 
     def join(self, student: nn.Module, sources: Sources) -> None:
         """Look how many teachers there are.
