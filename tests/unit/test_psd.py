@@ -108,6 +108,7 @@ def test_another_teacher_and_options_out_of_range():
     teachers = {"first": Image(gt), "second": Image(torch.zeros_like(gt))}
     values = Distiller(Image(torch.zeros_like(gt)), [other], Sources(teachers=teachers))(gt, gt)
     assert values["l_psd"].item() == 0
+    build_terms({"losses": [{"type": "psd", "levels": 1, "rho": 0.0}]})
     for wrong in ({"levels": 0}, {"rho": -0.1}):
         with pytest.raises(ConfigError, match=r"train\.losses\[0\] \(psd\): levels must be at least 1, and rho 0 or"):
             build_terms({"losses": [{"type": "psd", **wrong}]})
