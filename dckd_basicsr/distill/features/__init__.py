@@ -1,6 +1,18 @@
-"""Feature maps: where they are taken, and the hooks that take them."""
+"""Feature maps: where they are taken, the hooks that take them, and what form they are compared in."""
 
 from .feature_maps import FeatureMaps
 from .positions import Place, located
+from .scale import has_layer_norm, unit_columns, unit_images, unit_positions
+from .spatial import as_map, positions_of
 
-__all__ = ["FeatureMaps", "Place", "located"]
+__all__ = [
+    "FeatureMaps",
+    "Place",
+    "as_map",
+    "has_layer_norm",
+    "located",
+    "positions_of",
+    "unit_columns",
+    "unit_images",
+    "unit_positions",
+]

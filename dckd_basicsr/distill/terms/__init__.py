@@ -15,7 +15,9 @@ from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
 from .eco import EcoTerm
+from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm
 from .logits import LogitsTerm
+from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
 from .pixel import PixelTerm
 from .psd import PSDTerm
@@ -26,11 +28,16 @@ __all__ = [
     "TERMS",
     "TERM_KEYS",
     "TOTAL",
+    "AffinityTerm",
+    "AttentionTerm",
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
     "EcoTerm",
+    "FeatureTerm",
+    "FitnetTerm",
     "LogitsTerm",
+    "MTKDTerm",
     "OutputTerm",
     "PSDTerm",
     "PixelTerm",

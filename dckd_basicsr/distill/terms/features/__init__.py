@@ -1,0 +1,8 @@
+"""The loss terms that compare feature maps of S and T, one a file."""
+
+from .affinity import AffinityTerm
+from .attention import AttentionTerm
+from .feature import FeatureTerm
+from .fitnet import FitnetTerm
+
+__all__ = ["AffinityTerm", "AttentionTerm", "FeatureTerm", "FitnetTerm"]
