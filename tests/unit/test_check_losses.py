@@ -257,4 +257,4 @@ def test_a_term_that_cannot_be_asked_counts_as_one_that_may_need_anything(option
     taught = with_losses(options, {"type": "logits", "taught_by": "teacher"}, {"type": "distribution", "weight": 0})
     assert needs_by_place(taught) == {"train.losses[0]": {TeacherOutput("teacher")}}
     short = {**options, "train": {"logits_opt": {"type": "L1Loss", "gate": "teacher_better"}}}
-    assert needs_by_place(short) == {"train.logits_opt": {Need.TEACHER}}
+    assert needs_by_place(short) == {"train.logits_opt": {Need.TEACHER, Need.GT}}

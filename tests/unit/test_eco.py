@@ -184,7 +184,8 @@ def test_the_teacher_runs_until_the_pair_is_real_and_a_second_pass_as_long():
             real = iteration >= 6
             assert len(distiller.sources.teachers["teacher"].passes) == int(not real)
             assert len(distiller.student.passes) == (1 if real else passes)
-            assert distiller.needs == (frozenset() if real else {Need.TEACHER})
+            assert distiller.terms["l_eco"].current_needs == ({Need.GT} if real else {Need.GT, Need.TEACHER})
+            assert (Need.TEACHER in distiller.needs) is not real
             variants.append(distiller.variant)
         assert values["l_eco"].item() == 2 * values["l_pix"].item()
         assert [variants.index(each) for each in variants] == [0] * 5 + [5] * 3
@@ -201,7 +202,7 @@ def test_in_mode_full_the_student_does_not_see_lq():
 
 
 def test_it_can_name_its_teacher_and_depends_on_the_runs_length():
-    assert EcoTerm(taught_by="second").needs == {TeacherOutput("second")}
+    assert EcoTerm(taught_by="second").needs == {Need.GT, TeacherOutput("second")}
     first, second = (Seeing(torch.full((1, 1, 8, 8), value)) for value in (0.2, 0.8))
     images, options = torch.zeros(1, 1, 8, 8), {"loss": {"type": "MSELoss"}, "schedule": "sigmoid", "name": "l_mine"}
     terms = build_terms({"losses": [{"type": "eco", "taught_by": "second", **options}]})

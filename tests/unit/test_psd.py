@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dckd_basicsr.distill import Distiller, Sources, build_terms
+from dckd_basicsr.distill import Distiller, Need, Sources, TeacherOutput, build_terms
 from dckd_basicsr.distill.terms.psd import PSDTerm, gated_bands
 from dckd_basicsr.errors import ConfigError
 from tests.unit.test_terms import Image
@@ -104,10 +104,13 @@ def test_the_term_weighs_its_parts_and_logs_the_shares():
 
 def test_another_teacher_and_options_out_of_range():
     (other,) = build_terms({"losses": [{"type": "psd", "taught_by": "second"}]})
+    assert other.term.needs == {Need.GT, TeacherOutput("second")}
+    assert PSDTerm().needs == {Need.GT, Need.TEACHER}
     gt = torch.rand(1, 3, 4, 4)
     teachers = {"first": Image(gt), "second": Image(torch.zeros_like(gt))}
     values = Distiller(Image(torch.zeros_like(gt)), [other], Sources(teachers=teachers))(gt, gt)
     assert values["l_psd"].item() == 0
+    build_terms({"losses": [{"type": "psd", "levels": 1, "rho": 0.0}]})
     for wrong in ({"levels": 0}, {"rho": -0.1}):
         with pytest.raises(ConfigError, match=r"train\.losses\[0\] \(psd\): levels must be at least 1, and rho 0 or"):
             build_terms({"losses": [{"type": "psd", **wrong}]})

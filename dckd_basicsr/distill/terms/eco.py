@@ -100,11 +100,11 @@ class EcoTerm(OutputTerm):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        return frozenset({TeacherOutput(self.taught_by) if self.taught_by else Need.TEACHER})
+        return frozenset({Need.GT, TeacherOutput(self.taught_by) if self.taught_by else Need.TEACHER})
 
     @property
     def current_needs(self) -> frozenset[Hashable]:
-        return self.needs if self.taught else frozenset()
+        return self.needs if self.taught else frozenset({Need.GT})
 
     def begin(self, iteration: int, total_iter: int | None) -> None:
         assert total_iter is not None, "the distiller asks for it where a term is scheduled"

@@ -109,7 +109,7 @@ class PSDTerm(Term):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        return frozenset({TeacherOutput(self.taught_by) if self.taught_by else Need.TEACHER})
+        return frozenset({Need.GT, TeacherOutput(self.taught_by) if self.taught_by else Need.TEACHER})
 
     def forward(self, step: DistillStep) -> Tensor:
         teacher = step.taught_by(self.taught_by)
