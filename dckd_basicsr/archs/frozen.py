@@ -33,7 +33,7 @@ class FrozenNetworks:
     def __deepcopy__(self, memo: Any) -> FrozenNetworks:
         return self
 
-    def move(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> None:
+    def move(self, fn: Callable[[Tensor], Tensor], recurse: bool) -> None:
         """Move or convert them, as the module's ``_apply`` does it with its parts."""
         for net in self:
             net._apply(fn, recurse)

@@ -15,7 +15,7 @@ from basicsr.archs import build_network
 from dckd_basicsr.archs import ArchFacts, TeacherAggregation, outline
 from dckd_basicsr.archs import build as build_net
 from dckd_basicsr.archs.complexity import multiply_adds
-from dckd_basicsr.archs.frozen import all_modules
+from dckd_basicsr.archs.frozen import all_modules, holds_frozen
 from dckd_basicsr.config import apply_overrides, builtin_weights, option_problems, parse, parse_options
 from dckd_basicsr.config.weights import weight_problems
 from dckd_basicsr.distill.chunking import widest_layer
@@ -123,6 +123,24 @@ def test_teachers_are_no_part_of_it(folder):
     assert not any(module.training for teacher in net.teachers for module in teacher.modules())
     modules = set(all_modules(net))
     assert all(module in modules for teacher in net.teachers for module in teacher.modules())
+    assert holds_frozen(torch.nn.Sequential(net))
+    assert not holds_frozen(net.body)
+
+
+def test_options_shape_the_body(folder):
+    asked = {**SMALL, "embed_dim": 12, "depths": [1, 3], "num_heads": [2, 3], "mlp_ratio": 1.5, "drop_path_rate": 0.3}
+    body = made(**asked, unshuffle=2).body
+    blocks = [block for layer in body.layers for block in layer.residual_group.blocks]
+    assert [len(layer.residual_group.blocks) for layer in body.layers] == [1, 3]
+    assert [block.num_heads for block in blocks] == [2, 3, 3, 3]
+    assert {(block.dim, block.window_size, block.mlp.fc1.out_features) for block in blocks} == {(12, 4, 18)}
+    assert blocks[-1].drop_path.drop_prob == pytest.approx(0.3)
+    assert (body.conv_first.in_channels, body.conv_last.out_channels) == (24, 24)
+    assert tuple(made(img_size=17).body.patches_resolution) == (20, 20)  # whole windows
+    plain = TeacherAggregation([{"type": "Bicubic", "upscale": 4}]).body  # by default as published
+    assert [len(layer.residual_group.blocks) for layer in plain.layers] == [4, 4]
+    assert {layer.residual_group.blocks[1].attn_mask.shape for layer in plain.layers} == {(64, 64, 64)}
+    assert (plain.embed_dim, plain.mlp_ratio, plain.conv_first.in_channels) == (96, 2, 3 * 16)
 
 
 def test_teachers_have_the_weights_of_their_files(folder):

@@ -94,6 +94,7 @@ def test_each_teacher_runs_once_whatever_else_asks():
         ({"taught_by": ["one", "other"], "weights": [1]}, "weights has 1 entries, but taught_by has 2; give one"),
         ({"weights": [1, 0]}, r"weights must be positive numbers, got \[1, 0\]; leave a teacher out"),
         ({"weights": [1, float("nan")]}, "weights must be positive numbers"),
+        ({"weights": [1, float("inf")]}, "weights must be positive numbers"),
     ],
 )
 def test_options_that_mean_nothing(options, message):

@@ -98,7 +98,7 @@ class TeacherAggregation(nn.Module):
             minimum=max(each.minimum for each in facts),
             square=any(each.square for each in facts),
         )
-        self.body = SwinIR(
+        self.body = SwinIR(  # without an upsampler it gives images of its input's size and channels
             img_size=-(-img_size // window_size) * window_size,
             in_chans=len(built) * num_out_ch * self.unshuffle**2,
             embed_dim=embed_dim,
@@ -107,8 +107,6 @@ class TeacherAggregation(nn.Module):
             window_size=window_size,
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
-            upscale=1,
-            upsampler="",
         )
         for parameter in self.body.conv_last.parameters():
             nn.init.zeros_(parameter)
@@ -167,7 +165,7 @@ def _teacher(where: str, block: Mapping[str, Any], scale: int) -> Built:
             )
         path, key = options.pop("path"), options.pop("param_key", None)
         weights = None if path is None else WeightSource(Path(path).expanduser(), key)
-    return build(options, weights=weights, scale=scale, device=torch.empty(0).device, frozen=True, where=where)
+    return build(options, weights=weights, scale=scale, device=torch.empty(0).device, where=where)
 
 
 def _check_sum(net: nn.Module) -> int:

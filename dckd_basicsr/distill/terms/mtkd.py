@@ -27,14 +27,13 @@ def mean_of_teachers(images: Sequence[Tensor], weights: Sequence[float] | None =
         images: what the teachers made of one batch, of one shape and range.
         weights: positive, one for each.
     """
-    if weights is None:
-        weights = [1.0] * len(images)
-    total = math.fsum(weights)
-    if len(images) == 1:
-        return images[0]
-    mean = images[0] * (weights[0] / total)
-    for image, weight in zip(images[1:], weights[1:], strict=True):
-        mean = mean + image * (weight / total)
+    first, *others = images
+    if not others:
+        return first
+    shares = [weight / math.fsum(weights) for weight in weights] if weights else [1 / len(images)] * len(images)
+    mean = first * shares[0]
+    for image, share in zip(others, shares[1:], strict=True):
+        mean = mean + image * share
     return mean
 
 
