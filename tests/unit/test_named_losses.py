@@ -212,7 +212,8 @@ def test_parts_of_files_may_leave_the_type_to_their_base() -> None:
 
 def test_needs_are_asked_by_key_and_what_is_off_needs_nothing() -> None:
     block = {"pixel": {}, "logits": {"gate": "teacher_better"}, "contrast": None, "distribution": {"weight": 0}}
-    assert needs_by_place(options_with(block)) == {
-        "train.losses.pixel": frozenset(),
-        "train.losses.logits": {Need.TEACHER},
-    }
+    found = needs_by_place(options_with(block))
+    assert list(found) == ["train.losses.pixel", "train.losses.logits"]
+    listed = needs_by_place(options_with([{"type": "pixel"}, {"type": "logits", "gate": "teacher_better"}]))
+    assert list(found.values()) == list(listed.values())
+    assert [Need.TEACHER in (asked or ()) for asked in found.values()] == [False, True]
