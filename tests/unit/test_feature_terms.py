@@ -212,10 +212,11 @@ def test_in_pieces_affinity_is_the_same_and_nothing_of_its_size_stays(monkeypatc
         whole = affinity_distance(student, teacher)
     assert 0 < max(sizes) < 36 * 36
     (wanted,) = torch.autograd.grad(whole, student)
-    monkeypatch.setattr("dckd_basicsr.distill.terms.features.affinity._AT_ONCE", 3 * 36**2 + 1)
-    pieces = affinity_distance(student, teacher)
-    torch.testing.assert_close(pieces, whole)
-    torch.testing.assert_close(torch.autograd.grad(pieces, student)[0], wanted)
+    for at_once in (3 * 36**2 + 1, 1):  # three images and two, and one at a time though it is larger
+        monkeypatch.setattr("dckd_basicsr.distill.terms.features.affinity._AT_ONCE", at_once)
+        pieces = affinity_distance(student, teacher)
+        torch.testing.assert_close(pieces, whole)
+        torch.testing.assert_close(torch.autograd.grad(pieces, student)[0], wanted)
     assert not affinity_distance(student.detach(), teacher).requires_grad
 
 
@@ -272,6 +273,7 @@ def test_tokens_are_maps():
         (12, 20, 3 * 5, (3, 5)),  # patches of 4
         (9, 17, 3 * 5, (3, 5)),  # patches of 4 that are padded
         (64, 64, 64, (8, 8)),
+        (65, 65, 128**2, (128, 128)),  # windows of 64, the largest that are looked for
     ):
         assert as_map(torch.zeros(1, count, 2), torch.zeros(1, 3, height, width)).shape == (1, 2, *size)
     for wrong in (torch.zeros(2, 23, 5), torch.zeros(8, 6, 5), torch.zeros(8, 5, 3, 2), torch.zeros(2, 24)):
@@ -279,6 +281,8 @@ def test_tokens_are_maps():
             ConfigError, match=r"are no map of an LQ batch of shape \(2, 3, 6, 4\); expected|: expected"
         ):
             as_map(wrong, torch.zeros(2, 3, 6, 4))
+    with pytest.raises(ConfigError, match="are no map of an LQ batch"):
+        as_map(torch.zeros(1, 130**2, 1), torch.zeros(1, 3, 66, 66))
 
 
 @pytest.mark.parametrize("term", TERMS)
