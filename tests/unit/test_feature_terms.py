@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from basicsr.archs import build_network
-from torch import nn
 
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.distill import Distiller, Sources, WeightedTerm, build_terms, loss_weight
-from dckd_basicsr.distill.features import as_map, has_layer_norm, unit_columns, unit_images, unit_positions
+from dckd_basicsr.distill.features import unit_images
 from dckd_basicsr.distill.terms import AffinityTerm, AttentionTerm, FitnetTerm, LogitsTerm, PixelTerm
 from dckd_basicsr.distill.terms.features.affinity import affinity_distance, automatic_pool, pooled
 from dckd_basicsr.distill.terms.features.attention import attention_distance
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.weight_files import load_state, load_training_state
 from tests import tiny
+from tests.given_maps import Given, given, row
 from tests.models import train
 from tests.terms import EDSR, WIDE
 from tests.unit.test_positions import NAFNET, RCAN, RESTORMER, SWINIR
@@ -33,39 +33,6 @@ NETS = {
     "Restormer": (RESTORMER, {**RESTORMER, "dim": 8, "num_blocks": [2, 1, 1, 1]}),
 }
 LQ = torch.rand(2, 3, 8, 8)
-
-
-class Given(nn.Module):
-    """A network whose image and feature maps are given, whatever it sees; its modules give the maps, by number."""
-
-    def __init__(self, *maps, image=None) -> None:
-        super().__init__()
-        self.image = nn.Parameter(torch.zeros(len(maps[0]), 3, 2, 2) if image is None else image.clone())
-        self.maps = nn.ParameterList([nn.Parameter(torch.as_tensor(each).clone()) for each in maps])
-        self.taps = nn.ModuleList([nn.Identity() for _ in maps])
-
-    def forward(self, x):
-        for tap, given in zip(self.taps, self.maps, strict=True):
-            tap(given)
-        return self.image
-
-
-def given(term, student, teacher, *others, lq=None, gt=None) -> tuple[dict[str, torch.Tensor], Given]:
-    """A step of networks whose maps are given; the term, made by ``term(student=positions)``, compares all of them."""
-    net, other = (each if isinstance(each, Given) else Given(*each) for each in (student, teacher))
-    made = term(student=[f"taps.{i}" for i in range(len(net.taps))])
-    batch = torch.zeros(len(net.maps[0]), 3, *net.maps[0].shape[-2:]) if lq is None else lq
-    weighted = made if isinstance(made, WeightedTerm) else WeightedTerm(made, loss_weight(1))
-    distiller = Distiller(net, [weighted, *others], Sources(teachers={"teacher": other}), example=batch)
-    values = distiller(batch, batch if gt is None else gt)
-    values["l_total"].backward()
-    assert all(each.grad is None for each in other.parameters())
-    return values, net
-
-
-def row(*positions) -> torch.Tensor:
-    """(1, C, 1, n) from the channels of each position."""
-    return torch.tensor(positions).T[None, :, None].clone()
 
 
 # --- by hand
@@ -185,22 +152,6 @@ def test_gradients_of_distances(formula, monkeypatch):
     assert torch.autograd.gradcheck(lambda x: formula(x, teacher), student)
 
 
-@pytest.mark.parametrize("formula", [unit_columns, unit_positions, unit_images])
-def test_gradients_of_units(formula):
-    assert torch.autograd.gradcheck(formula, torch.randn(2, 3, 2, 2, dtype=torch.double, requires_grad=True))
-    nothing = torch.zeros(1, 3, 2, 2, requires_grad=True)
-    formula(nothing).square().sum().backward()
-    assert not nothing.grad.any()  # and no NaN
-
-
-def test_units_have_the_size_that_they_say():
-    x = torch.randn(2, 6, 3, 4)
-    torch.testing.assert_close(unit_columns(x).norm(dim=1), torch.ones(2, 3, 4))
-    torch.testing.assert_close(unit_positions(x).square().mean(1), torch.ones(2, 3, 4))
-    torch.testing.assert_close(unit_images(x).square().mean((1, 2, 3)), torch.ones(2))
-    torch.testing.assert_close(unit_images(x) / unit_images(x)[:, :1, :1, :1], x / x[:, :1, :1, :1])
-
-
 def test_in_pieces_affinity_is_the_same_and_nothing_of_its_size_stays(monkeypatch):
     student, teacher, sizes = torch.randn(5, 3, 6, 6, requires_grad=True), torch.randn(5, 4, 6, 6), []
 
@@ -212,10 +163,11 @@ def test_in_pieces_affinity_is_the_same_and_nothing_of_its_size_stays(monkeypatc
         whole = affinity_distance(student, teacher)
     assert 0 < max(sizes) < 36 * 36
     (wanted,) = torch.autograd.grad(whole, student)
-    monkeypatch.setattr("dckd_basicsr.distill.terms.features.affinity._AT_ONCE", 3 * 36**2 + 1)
-    pieces = affinity_distance(student, teacher)
-    torch.testing.assert_close(pieces, whole)
-    torch.testing.assert_close(torch.autograd.grad(pieces, student)[0], wanted)
+    for at_once in (3 * 36**2 + 1, 1):  # three images and two, and one at a time though it is larger
+        monkeypatch.setattr("dckd_basicsr.distill.terms.features.affinity._AT_ONCE", at_once)
+        pieces = affinity_distance(student, teacher)
+        torch.testing.assert_close(pieces, whole)
+        torch.testing.assert_close(torch.autograd.grad(pieces, student)[0], wanted)
     assert not affinity_distance(student.detach(), teacher).requires_grad
 
 
@@ -226,72 +178,6 @@ def test_millions_of_numbers_are_added_up_as_they_should():
         torch.testing.assert_close(formula(student, teacher), wanted, rtol=1e-5, atol=0)
     large = torch.rand(1, 64, 128, 128)
     torch.testing.assert_close(unit_images(large), unit_images(large.double()).float(), rtol=1e-6, atol=0)
-
-
-# --- magnitude
-
-
-@pytest.mark.parametrize("term", TERMS)
-def test_normalised_maps_have_no_magnitude(term):
-    torch.manual_seed(1)
-    student, teacher = torch.randn(2, 3, 4, 4), torch.randn(2, 5, 4, 4)
-    factor = torch.rand(2, 1, 1 if term is AttentionTerm else 4, 1) + 0.5  # of images, or of positions
-    found = []
-    for one, other in ((student, teacher), (student * 1e6 * factor, teacher * 1e-4), (student, teacher * factor)):
-        torch.manual_seed(2)
-        options = {"pool": 2} if term is AffinityTerm else {}
-        found.append(given(partial(term, normalize=True, **options), [one], [other])[0]["l_total"].item())
-    assert found[1:] == pytest.approx(found[:1] * 2, rel=1e-4)
-    torch.manual_seed(2)
-    plain = given(partial(term, normalize=False, **options), [student * factor * 1e-4], [teacher * 9])[0]["l_total"]
-    assert plain.item() != pytest.approx(found[0], rel=0.1)
-
-
-def test_auto_normalises_where_there_is_layer_normalization():
-    nets = {name: build_network(dict(student)) for name, (student, _) in NETS.items()}
-    assert {name for name, net in nets.items() if has_layer_norm(net)} == {"SwinIR", "NAFNet", "Restormer"}
-    assert has_layer_norm(build_network({**RESTORMER, "LayerNorm_type": "BiasFree"}))
-    for normalize, wanted in (("auto", (True, False)), (True, (True, True)), (False, (False, False))):
-        term = AttentionTerm(normalize=normalize)
-        sources = Sources(teachers={"a": nets["Restormer"], "b": nets["EDSR"]})
-        term.taught_by = "b"
-        term.join(nets["SwinIR"], sources)
-        assert term.normalized == wanted
-
-
-# --- tokens
-
-
-def test_tokens_are_maps():
-    maps = torch.rand(2, 5, 6, 4)
-    tokens = maps.flatten(2).transpose(1, 2)
-    assert torch.equal(as_map(tokens, torch.zeros(2, 3, 6, 4)), maps)
-    assert as_map(maps, torch.zeros(2, 3, 1, 1)) is maps
-    for height, width, count, size in (
-        (10, 20, 16 * 24, (16, 24)),  # padded to windows of 8
-        (12, 20, 3 * 5, (3, 5)),  # patches of 4
-        (9, 17, 3 * 5, (3, 5)),  # patches of 4 that are padded
-        (64, 64, 64, (8, 8)),
-    ):
-        assert as_map(torch.zeros(1, count, 2), torch.zeros(1, 3, height, width)).shape == (1, 2, *size)
-    for wrong in (torch.zeros(2, 23, 5), torch.zeros(8, 6, 5), torch.zeros(8, 5, 3, 2), torch.zeros(2, 24)):
-        with pytest.raises(
-            ConfigError, match=r"are no map of an LQ batch of shape \(2, 3, 6, 4\); expected|: expected"
-        ):
-            as_map(wrong, torch.zeros(2, 3, 6, 4))
-
-
-@pytest.mark.parametrize("term", TERMS)
-def test_tokens_give_what_maps_give(term):
-    student, teacher = torch.randn(2, 3, 4, 4), torch.randn(2, 5, 4, 4)
-    found = []
-    for as_tokens in (False, True):
-        torch.manual_seed(2)
-        maps = [[each.flatten(2).transpose(1, 2) if as_tokens else each] for each in (student, teacher)]
-        values, net = given(term, *maps, lq=torch.zeros(2, 3, 4, 4))
-        grad = net.maps[0].grad
-        found.append((values["l_total"], grad.transpose(1, 2).unflatten(2, (4, 4)) if as_tokens else grad))
-    torch.testing.assert_close(found[1], found[0])
 
 
 # --- networks
