@@ -16,11 +16,12 @@ from dckd_basicsr.data.paired_patch_dataset import PairedPatchDataset
 from dckd_basicsr.data.patches import PatchRequest
 from dckd_basicsr.data.samples import NamedSamples
 from dckd_basicsr.data.single_patch_dataset import SinglePatchDataset
-from dckd_basicsr.distill import Distiller, Need, Sources
+from dckd_basicsr.distill import TERMS, Distiller, Need, Sources
 from dckd_basicsr.distill.terms import LogitsTerm, PixelTerm
 from dckd_basicsr.errors import ConfigError, DatasetError
 from dckd_basicsr.models.arranging import recorded_step
 from dckd_basicsr.prepare.sets.sr import prepare_sr
+from tests.every_term import batch, distiller
 from tests.models import BATCH
 from tests.recording import record_operations
 from tests.tiny import job_options, write_photos
@@ -94,6 +95,17 @@ def test_terms_say_that_they_need_ground_truth() -> None:
         Distiller(student, [PixelTerm()])(lq)
 
 
+@pytest.mark.parametrize("term", sorted(TERMS))
+def test_every_term_that_does_not_ask_for_ground_truth_goes_without(term: str) -> None:
+    net = distiller(term, "EDSR", beside=())
+    lq, _ = batch("EDSR")
+    if Need.GT in net.needs:
+        with pytest.raises(RuntimeError, match="needs the ground truth"):
+            net(lq)
+    else:
+        net(lq)["l_total"].backward()
+
+
 SIZES = "train:negatives={degradation: {resize: {prob: 1}, blur: {prob: 0.5}}}"
 
 
@@ -102,13 +114,13 @@ SIZES = "train:negatives={degradation: {resize: {prob: 1}, blur: {prob: 0.5}}}"
 def test_a_step_without_ground_truth_is_that_of_a_set_with_it(build, options, recorded) -> None:
     """Where no term asks for it: what is drawn beforehand must not be taken for it either."""
     weights = []
-    for batch in (BATCH, LQ):
+    for data in (BATCH, LQ):
         torch.manual_seed(0)
         model = build(UNTAUGHT, "train:optim_g={type: SGD, lr: 1e-3}", *options)
         if recorded:
             model.runner.recorded = recorded_step(model, record_operations)
         for iteration in (1, 2):
-            model.feed_data(batch)
+            model.feed_data(data)
             model.optimize_parameters(iteration)
         assert not recorded or model.runner.recorded is not None
         weights.append([*model.net_g.state_dict().values()])
