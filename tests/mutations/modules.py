@@ -34,6 +34,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "distill/sources.py": _unit(*_STEP, "recorded_step"),
     "distill/teachers.py": _unit("teachers"),
     "distill/terms/build.py": _unit("terms", "named_losses", "loss_weight", "teachers", *_STEP),
+    "distill/terms/augkd.py": _unit("augkd"),
     "distill/terms/contrast.py": _unit(*_STEP),
     "distill/terms/distribution.py": _unit(*_STEP),
     "distill/terms/downscaling.py": _unit("eco"),

@@ -1,5 +1,6 @@
 """The loss terms, one a file; importing them registers them."""
 
+from .augkd import AugKDTerm
 from .base import TERMS, Term, register_term
 from .build import (
     SHORT_NAMES,
@@ -30,6 +31,7 @@ __all__ = [
     "TOTAL",
     "AffinityTerm",
     "AttentionTerm",
+    "AugKDTerm",
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
