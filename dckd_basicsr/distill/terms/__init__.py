@@ -16,7 +16,7 @@ from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
 from .eco import EcoTerm
-from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm
+from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm, MiPKDTerm
 from .logits import LogitsTerm
 from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
@@ -40,6 +40,7 @@ __all__ = [
     "FitnetTerm",
     "LogitsTerm",
     "MTKDTerm",
+    "MiPKDTerm",
     "OutputTerm",
     "PSDTerm",
     "PixelTerm",
