@@ -94,7 +94,7 @@ class AugKDTerm(Term):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        return frozenset({Need.TEACHER})
+        return frozenset({Need.GT, Need.TEACHER})
 
     def join(self, student: nn.Module, sources: Sources) -> None:
         teacher = sources.teachers[sources.first_teacher]
