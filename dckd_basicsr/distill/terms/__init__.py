@@ -1,5 +1,6 @@
 """The loss terms, one a file; importing them registers them."""
 
+from .augkd import AugKDTerm
 from .base import TERMS, Term, register_term
 from .build import (
     SHORT_NAMES,
@@ -15,7 +16,7 @@ from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
 from .eco import EcoTerm
-from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm
+from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm, MiPKDTerm
 from .logits import LogitsTerm
 from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
@@ -30,6 +31,7 @@ __all__ = [
     "TOTAL",
     "AffinityTerm",
     "AttentionTerm",
+    "AugKDTerm",
     "ConsistencyTerm",
     "ContrastTerm",
     "DistributionTerm",
@@ -38,6 +40,7 @@ __all__ = [
     "FitnetTerm",
     "LogitsTerm",
     "MTKDTerm",
+    "MiPKDTerm",
     "OutputTerm",
     "PSDTerm",
     "PixelTerm",

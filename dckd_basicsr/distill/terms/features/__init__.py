@@ -4,5 +4,6 @@ from .affinity import AffinityTerm
 from .attention import AttentionTerm
 from .feature import FeatureTerm
 from .fitnet import FitnetTerm
+from .mipkd import MiPKDTerm
 
-__all__ = ["AffinityTerm", "AttentionTerm", "FeatureTerm", "FitnetTerm"]
+__all__ = ["AffinityTerm", "AttentionTerm", "FeatureTerm", "FitnetTerm", "MiPKDTerm"]
