@@ -14,6 +14,7 @@ from .build import (
 from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
+from .features import CsdTerm, MclirTerm
 from .logits import LogitsTerm
 from .output import OutputTerm, where_teacher_is_better
 from .pixel import PixelTerm
@@ -25,8 +26,10 @@ __all__ = [
     "TOTAL",
     "ConsistencyTerm",
     "ContrastTerm",
+    "CsdTerm",
     "DistributionTerm",
     "LogitsTerm",
+    "MclirTerm",
     "OutputTerm",
     "PixelTerm",
     "Term",
