@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
 
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.config.weights import weight_problems
@@ -183,9 +184,7 @@ def test_a_file_that_is_not_there_is_reported_twice(tmp_path):
 
 
 def test_with_a_vgg_each_image_passes_it_once(tmp_path):
-    from torchvision.models import vgg19
-
-    torch.save(vgg19(weights=None).features.state_dict(prefix="features."), tmp_path / "vgg19.pth")
+    torch.save(make_layers(cfgs["E"]).state_dict(prefix="features."), tmp_path / "vgg19.pth")
     term = CsdTerm("vgg19", str(tmp_path / "vgg19.pth"), num=2)
     setup = Setup([term])
     seen = []

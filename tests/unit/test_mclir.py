@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
 
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.distill import Distiller, FrozenEncoder, Generators, Need, Sources, build_terms
@@ -161,9 +162,7 @@ def test_bad_options(options, message):
 
 def test_with_a_vgg(tmp_path):
     """Published: VGG16, normalised by ImageNet. Neither teacher nor encoder is there."""
-    from torchvision.models import vgg16
-
-    net = vgg16(weights=None).features.requires_grad_(False)
+    net = make_layers(cfgs["D"]).requires_grad_(False)
     torch.save(net.state_dict(prefix="features."), tmp_path / "vgg16.pth")
     term, student = MclirTerm("vgg16", str(tmp_path / "vgg16.pth")), Upscale()
     distiller = Distiller(student, [term, PixelTerm()], Sources())

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from torchvision.models import vgg16, vgg19
+from torchvision.models.vgg import cfgs, make_layers
 
 from dckd_basicsr.distill.features.vgg import FrozenVGG, relu_places
 from dckd_basicsr.errors import CheckpointError
@@ -19,8 +19,8 @@ def files(tmp_path_factory):
     """Files as torchvision's are, of the whole network, here with a small classifier and weights of chance."""
     torch.manual_seed(0)
     folder, found = tmp_path_factory.mktemp("vgg"), {}
-    for kind, make in (("vgg16", vgg16), ("vgg19", vgg19)):
-        net = make(weights=None, init_weights=False).features
+    for kind, layers in (("vgg16", "D"), ("vgg19", "E")):
+        net = make_layers(cfgs[layers])
         state = {f"features.{key}": value for key, value in net.state_dict().items()}
         found[kind] = net, folder / f"{kind}.pth"
         torch.save({**state, "classifier.0.weight": torch.zeros(2, 2)}, found[kind][1])
