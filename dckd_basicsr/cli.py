@@ -16,14 +16,17 @@ from pathlib import Path
 from . import install
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
+from .commands.inspect import add_inspect_parser
 from .errors import DCKDError, Interrupted, message_of
+from .methods import list_if_asked
 from .prepare.commands import add_prepare_parser
 from .version import __version__
 
 __all__ = ["main"]
 
 _PIPELINES = {
-    "train": "train or distil a network: basicsr train -opt FILE [--auto_resume] [--force_yml key:sub=value ...]",
+    "train": "train or distil a network: basicsr train -opt FILE [--with METHOD ...] [--auto_resume] "
+    "[--force_yml key:sub=value ...]; --with alone lists the methods",
     "test": "measure a network on test sets: basicsr test -opt FILE [--force_yml key:sub=value ...]",
 }
 
@@ -43,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add_prepare_parser(commands)
     add_convert_parser(commands)
     add_config_parser(commands)
+    add_inspect_parser(commands)
     demo = commands.add_parser("demo", help="distil a small student on photos that scikit-image ships; a few minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything it writes (default: demo)")
     demo.set_defaults(func=_demo)
@@ -126,6 +130,7 @@ def _without_output(error: OSError) -> int:
 
 def _pipeline(name: str, arguments: list[str]) -> int:
     """Run a pipeline; it reads ``sys.argv`` through this package's ``parse_options``."""
+    list_if_asked(arguments)
     install.everything()
     from .training import processes
 

@@ -2,6 +2,7 @@
 
 from .build import Built, WeightSource, build, build_encoder, encoder_block, encoder_part, outline
 from .facts import ArchFacts, facts_from_options, facts_of
+from .networks.aggregation_arch import TeacherAggregation
 from .networks.bicubic_arch import Bicubic
 from .networks.nafnet_arch import NAFNet
 from .networks.pretrained_arch import PretrainedNet, detected_name
@@ -21,6 +22,7 @@ __all__ = [
     "PretrainedNet",
     "Recognized",
     "Restormer",
+    "TeacherAggregation",
     "WeightSource",
     "build",
     "build_encoder",

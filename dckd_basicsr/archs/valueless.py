@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .frozen import all_modules
+
 __all__ = ["without_values"]
 
 
@@ -22,7 +24,7 @@ def without_values(net: nn.Module) -> Iterator[None]:
     compiler, which takes a second to import.
     """
     autocast: Any = torch.autocast
-    kept = [(m, dict(vars(m)), dict(m._parameters), dict(m._buffers)) for m in net.modules()]
+    kept = [(m, dict(vars(m)), dict(m._parameters), dict(m._buffers)) for m in all_modules(net)]
     try:
         torch.autocast = lambda device, *args, **kwargs: (  # type: ignore[assignment, misc]
             nullcontext() if device == "meta" else autocast(device, *args, **kwargs)

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import install
 from ..errors import ConfigError
+from ..methods import add_with_flag
 from ..user_modules import import_modules, import_plugins
 
 __all__ = ["add_config_parser", "resolved_yaml"]
@@ -21,10 +22,11 @@ def add_config_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "config",
         help="print an option file with all it inherits and its defaults, and what is wrong with it",
-        description="Print an option file as YAML as a run would see it: after _base_, overrides and defaults. If "
-        "anything is wrong with it, the report of problems follows on standard error, with exit status 1.",
+        description="Print an option file as YAML as a run would see it: after bases, methods, overrides and defaults. "
+        "If anything is wrong with it, the report of problems follows on standard error, with exit status 1.",
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help="option file: a path, or the name of a packaged one")
+    add_with_flag(parser)
     parser.add_argument("--test", action="store_true", help="check for `basicsr test` (else for `basicsr train`)")
     parser.add_argument(
         "--force_yml", nargs="+", action="extend", metavar="KEY:SUBKEY=VALUE", help="override options, as in a run"
@@ -49,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     from ..config.check import check_options
     from ..config.editor import json_schema
     from ..config.problems import block_of
-    from ..config.resolve import resolve_options
+    from ..config.resolve import made_of, resolve_options
     from ..config.resources import find_options
     from ..config.rules import option_notes
 
@@ -59,10 +61,13 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps(json_schema(), indent=1))
         return 0
     if options.file is None:
-        raise ConfigError("`basicsr config` needs an option file; --schema alone goes without")
+        also = ", before --with, which takes all names that follow it" if options.methods else ""
+        raise ConfigError(f"`basicsr config` needs an option file{also}; --schema alone goes without")
     is_train = not options.test
-    opt, source = resolve_options(find_options(options.file), options.force_yml or [])
-    print(resolved_yaml(opt, is_train), end="", flush=True)  # before the problems, where both go to a terminal
+    file = find_options(options.file)
+    opt, source = resolve_options(file, options.force_yml or (), options.methods or (), is_train)
+    # before the problems, where both go to a terminal
+    print(made_of(file, source.methods) + resolved_yaml(opt, is_train), end="", flush=True)
     try:
         check_options(opt, is_train, source, files=not options.no_files)
     except ConfigError as error:

@@ -16,7 +16,7 @@ from basicsr.train import init_tb_loggers
 
 from ..archs.tf32 import kept_tf32
 from ..config import option_notes, parse_options
-from ..config.resolve import dump_yaml
+from ..config.resolve import dump_yaml, made_of
 from ..data.loaders import create_loaders
 from ..distill import settings_from
 from ..training.loop import TrainingLoop
@@ -65,7 +65,9 @@ def _train(root_path: str | Path) -> None:
             restore_streams(state, model)  # building and resuming may have drawn from them
         del state  # twice the student's size
         if held:
-            log = open_run_folder(opt, Path(args.opt), dump_yaml(args.resolved), held, iteration)
+            file = Path(args.opt)
+            resolved = made_of(file, args.methods) + dump_yaml(args.resolved)
+            log = open_run_folder(opt, file, resolved, held, iteration)
         epoch = loaders.sampler.position(iteration)[0]
         verb = "Resuming" if iteration else "Start"
         _LOG.info("%s training from epoch: %d, iter: %d.", verb, epoch, iteration)

@@ -29,7 +29,14 @@ from .blocks import (
     needed_keys,
 )
 from .blocks.base import settings_block, shown_schema
-from .blocks.dataset import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES
+from .blocks.dataset import (
+    DESCRIBED_TYPES,
+    IGNORED_BY_INPUTS,
+    IGNORED_BY_PATCHES,
+    INPUTS_TYPE,
+    LMDB_TYPE,
+    PATCH_TYPES,
+)
 from .blocks.docstrings import arguments_of, summary_of
 from .blocks.top import TeacherBlock
 from .blocks.train import LossBlock, TermBlock
@@ -52,8 +59,8 @@ _NO_SLIP = "(?!(g|teacher|vqgan).?$)"
 def json_schema() -> Schema:
     """Return the schema (draft 7) of option files for what is registered now.
 
-    A file with ``_base_`` may leave anything out. Files of other models than this package's are hardly judged, for
-    their keys are their own.
+    A file with ``_base_`` may leave anything out, and so may one without a model, which lies on others. Files of other
+    models than this package's are hardly judged, for their keys are their own.
     """
     definitions: Schema = {}
     for kind in KINDS:
@@ -64,12 +71,13 @@ def json_schema() -> Schema:
         definitions[f"dataset{suffix}"] = _dataset(suffix)
         definitions |= _file(suffix)
     definitions["file.other"] = _other_file()
+    part = {"anyOf": [{"required": [BASE]}, {"not": {"required": ["model_type"]}}]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "dckd_basicsr option file",
         "type": "object",
         "if": {"properties": {"model_type": {"enum": own_models()}}},
-        "then": {"if": {"required": [BASE]}, "then": _ref("file.part"), "else": _ref("file")},
+        "then": {"if": part, "then": _ref("file.part"), "else": _ref("file")},
         "else": _ref("file.other"),
         "definitions": definitions,
     }
@@ -170,7 +178,7 @@ def _arguments(kind: Kind, name: str) -> Schema:
         properties["ddconfig"] = _or_null(_blocks(settings_block(DDConfig), "")[0])
     if kind is METRIC and "crop_border" in properties:
         properties["crop_border"] |= {"type": "integer", "minimum": 0}
-    if kind not in (TERM, TEACHER):  # blocks of lists, which are never merged
+    if kind is not TEACHER:  # blocks of a list, which is never merged
         properties[REPLACE] = {"type": "boolean"}
     return {
         "type": "object",
@@ -210,6 +218,22 @@ def _loss(suffix: str, key: str = "") -> Schema:
     return {"allOf": [_ref(f"loss{suffix}"), {"properties": others}]}
 
 
+def _open_terms(suffix: str) -> Schema:
+    """``train.losses``: a list of whole terms, or terms by name, whose type is by default the name."""
+    whole = {"allOf": [_ref("term"), {"properties": {REPLACE: False}}]}
+    typed = {"if": {"required": ["type"]}, "then": _ref(f"term{suffix}")}
+    named = {}
+    for name, registered in _names(TERM.find()).items():
+        needed = [] if suffix else [key for key in TERM.parameters(registered).needed if key != "type"]
+        plain = {"allOf": [_ref(f"term.{name}"), {"required": needed}]} if needed else _ref(f"term.{name}")
+        named[name] = _or_null({"type": "object", **typed, "else": plain})
+    block = {
+        "properties": {REPLACE: {"type": "boolean"}, **named},
+        "additionalProperties": _or_null(_ref(f"term{suffix}")),
+    }
+    return {"anyOf": [{"type": "array", "items": whole}, {"type": "object", **block}]}
+
+
 # --- the file ------------------------------------------------------------------------------------------------------
 
 
@@ -217,12 +241,18 @@ def _dataset(suffix: str) -> Schema:
     types = list(_names(dict(iter(registry.DATASET_REGISTRY))))
     ignored: Schema = {key: {"type": "null"} for key in IGNORED_BY_PATCHES}
     paired, _ = _blocks(PairedBlock, suffix)
+    needed = paired.pop("required", [])
+    named_inputs = {"properties": {"type": {"const": INPUTS_TYPE}}, "required": ["type"]}
+    inputs = {"required": [key for key in needed if key != "dataroot_gt"]} | {
+        "properties": {key: {"type": "null"} for key in IGNORED_BY_INPUTS}
+    }
     named_patch = {"properties": {"type": {"enum": list(PATCH_TYPES)}}, "required": ["type"]}
-    others = [name for name in PAIRED_TYPES if name != LMDB_TYPE]
+    others = [name for name in DESCRIBED_TYPES if name != LMDB_TYPE]
     named_other = {"properties": {"type": {"enum": others}}, "required": ["type"]}
     single: Schema = {key: {"type": "string"} for key in ("dataroot_gt", "dataroot_lq")} | {"weights": {"type": "null"}}
     weights: Schema = {"weights": {"items": {"exclusiveMinimum": 0}}}
     cases = [
+        {"if": named_inputs, "then": inputs, "else": {"required": needed}},
         {"if": named_patch, "then": {"properties": ignored}},
         {"if": named_other, "then": {"properties": single}, "else": {"properties": weights}},
     ]
@@ -230,7 +260,7 @@ def _dataset(suffix: str) -> Schema:
         "type": "object",
         "properties": {"type": {**paired["properties"]["type"], "enum": types}},
         **({} if suffix else {"required": ["name", "type"]}),
-        "if": {"properties": {"type": {"enum": list(PAIRED_TYPES)}}},
+        "if": {"properties": {"type": {"enum": list(DESCRIBED_TYPES)}}},
         "then": {"allOf": [paired, *cases]},
     }
 
@@ -239,12 +269,12 @@ def _datasets(suffix: str) -> Schema:
     train = _ref(f"dataset{suffix}")
     if not suffix:
         progressive = {
-            "properties": {"progressive": {"type": "array", "minItems": 1}, "type": {"enum": list(PAIRED_TYPES)}},
+            "properties": {"progressive": {"type": "array", "minItems": 1}, "type": {"enum": list(DESCRIBED_TYPES)}},
             "required": ["progressive"],
         }
         sized = {
             "required": ["batch_size_per_gpu"],
-            "if": {"properties": {"type": {"enum": list(PAIRED_TYPES)}}},
+            "if": {"properties": {"type": {"enum": list(DESCRIBED_TYPES)}}},
             "then": {"required": ["gt_size"]},
         }
         train = {"allOf": [train, {"if": progressive, "then": {}, "else": sized}]}
@@ -268,7 +298,7 @@ def _file(suffix: str) -> Schema:
     off: list[Schema] = [{"type": "null"}, {"type": "object", "maxProperties": 0}]  # as good as left out
     for key in TERM_KEYS:
         _put(train, key, {"anyOf": [_loss(suffix, key), *off]})
-    _put(train, "losses", _or_null({"type": "array", "items": _ref("term")}))
+    _put(train, "losses", _or_null(_open_terms(suffix)))
     for key, kind in (("optim_g", OPTIMIZER), ("scheduler", SCHEDULER)):
         _put(train, key, {"allOf": [_ref(f"{kind.noun}{suffix}")]})
     for key in [key for key in top if key.startswith("network_")]:

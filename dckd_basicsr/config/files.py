@@ -10,10 +10,10 @@ from ..data.lmdb.pack_id import pack_problems
 from ..data.lmdb.payload import RAW
 from ..data.lmdb.reader import read_meta
 from ..data.photos.file_lists import list_problems, read_list
-from ..data.preflight import paired_folder_problems, paired_list_problems, paired_lmdb_problems
+from ..data.preflight import paired_folder_problems, paired_list_problems, paired_lmdb_problems, single_lmdb_problems
 from ..errors import DatasetError
 from ..kinds import is_own
-from .blocks.dataset import LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
+from .blocks.dataset import IGNORED_BY_INPUTS, INPUTS_TYPE, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
 from .problems import block_of
 from .resources import as_path, is_there, missing_file
 from .rules import is_evaluated, single_problems, size_problems
@@ -43,14 +43,16 @@ def is_lmdb(dataset: Mapping[str, Any]) -> bool:
     if dataset.get("type") == LMDB_TYPE:
         return True
     backend = block_of(dataset, "io_backend").get("type")
-    root = dataset.get("dataroot_gt", dataset.get("dataroot_lq"))
+    inputs = dataset.get("dataroot_lq")
+    root = inputs if dataset.get("type") == INPUTS_TYPE else dataset.get("dataroot_gt", inputs)
     return backend == "lmdb" if backend else str(root).rstrip("/").endswith(".lmdb")
 
 
 def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told: set[str], rest: bool) -> list[str]:
     # With an LMDB, BasicSR reads the list of images from the LMDB and leaves meta_info_file alone.
     keys = ["dataroot_gt", "dataroot_lq", *([] if is_lmdb(dataset) else ["meta_info_file"])]
-    roots = {key: _texts(dataset.get(key)) for key in keys}
+    ignored = IGNORED_BY_INPUTS if dataset.get("type") == INPUTS_TYPE else ()
+    roots = {key: [] if key in ignored else _texts(dataset.get(key)) for key in keys}
     problems = [
         missing_file(f"{where}.{key}", text, told)
         for key, texts in roots.items()
@@ -63,6 +65,11 @@ def _dataset(where: str, dataset: Mapping[str, Any], scale: Any, own: bool, told
         problems += _backend_problems(where, dataset, roots)
         for gt, lq in pairs if not problems else ():
             problems += _content_problems(where, dataset, as_path(gt), as_path(lq), scale, rest)
+    elif own and dataset.get("type") == INPUTS_TYPE and not problems:
+        problems += _backend_problems(where, dataset, roots)
+        for lq in roots["dataroot_lq"] if not problems else ():
+            found = [f"{where}: {line}" for line in single_lmdb_problems(as_path(lq))] if is_lmdb(dataset) else []
+            problems += found if is_lmdb(dataset) else single_problems(where, as_path(lq))
     elif is_lmdb(dataset):
         problems += [f"{where}: {line}" for gt, lq in pairs for line in pack_problems(as_path(gt), as_path(lq))]
     return problems
@@ -97,7 +104,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _raw_problems(where: str, dataset: Mapping[str, Any], roots: Sequence[str]) -> list[str]:
-    if dataset.get("type") == LMDB_TYPE or not is_lmdb(dataset):
+    if dataset.get("type") in (LMDB_TYPE, INPUTS_TYPE) or not is_lmdb(dataset):
         return []
     return [
         f"{where}: '{root}' holds raw pixels, which only {LMDB_TYPE} reads; set type: {LMDB_TYPE}, or pack the photos "
@@ -118,7 +125,8 @@ def _backend_problems(where: str, dataset: Mapping[str, Any], roots: Mapping[str
     lmdb = is_lmdb(dataset)
     return [
         f"{where}.{key} is '{root}', but this set is read as {'LMDB' if lmdb else 'image files'}; "
-        f"{'give a folder named *.lmdb' if lmdb else 'set io_backend: {type: lmdb}'} for both roots, or neither"
+        f"{'give a folder named *.lmdb' if lmdb else 'set io_backend: {type: lmdb}'}"
+        f"{' for both roots, or neither' if roots['dataroot_gt'] else ''}"
         for key in ("dataroot_gt", "dataroot_lq")
         for root in roots[key]
         if root.rstrip("/").endswith(".lmdb") != lmdb

@@ -4,6 +4,8 @@ Later files win. Blocks merge key by key; lists and single values replace what w
 one whole where it says ``_replace_: true``, or names another ``type``: the arguments of one network or loss mean
 nothing to another. ``_replace_: false`` keeps them all the same. Among the paired datasets another type keeps the keys
 that it can use, unless the block names another data set (``name`` and both roots).
+
+``train.losses`` is a list or a block of terms by name; where one meets the other, the list is read as such a block.
 """
 
 from __future__ import annotations
@@ -12,15 +14,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..distill.terms.build import named_terms
 from ..errors import ConfigError, near_miss
-from .blocks.dataset import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES
+from ..methods import packaged_methods
+from .blocks.dataset import (
+    DESCRIBED_TYPES,
+    IGNORED_BY_INPUTS,
+    IGNORED_BY_PATCHES,
+    INPUTS_TYPE,
+    LMDB_TYPE,
+    PATCH_TYPES,
+)
 from .load import load_yaml
 from .problems import block_of, show
 from .resources import as_path, is_there, packaged_file, packaged_options
 
-__all__ = ["BASE", "REPLACE", "Source", "load_options", "merged"]
+__all__ = ["BASE", "LOSSES", "REPLACE", "Source", "load_options", "load_overlay", "merged"]
 
 BASE, REPLACE = "_base_", "_replace_"
+LOSSES = "train.losses"
+"""Where terms stand as a list or by name."""
 
 _DEEPEST = 16
 
@@ -30,13 +43,15 @@ class Source(str):
 
     Attributes:
         replaced: the blocks of which nothing is inherited because their type changed: old and new type by place.
+        methods: the names of the overlays on it.
     """
 
     replaced: Mapping[str, tuple[Any, Any]]
+    methods: tuple[str, ...]
 
-    def __new__(cls, text: str, replaced: Mapping[str, tuple[Any, Any]]) -> Source:
+    def __new__(cls, text: str, replaced: Mapping[str, tuple[Any, Any]], methods: Sequence[str] = ()) -> Source:
         source = super().__new__(cls, text)
-        source.replaced = dict(replaced)
+        source.replaced, source.methods = dict(replaced), tuple(methods)
         return source
 
 
@@ -62,6 +77,22 @@ def load_options(path: Path | str) -> tuple[dict[str, Any], Source]:
     return options, Source(f"{path} (on {names})" if names else str(path), replaced)
 
 
+def load_overlay(path: Path) -> dict[str, Any]:
+    """Load a file that changes others: as it stands, with ``_replace_`` in its blocks.
+
+    Raises:
+        ConfigError: it is missing or unreadable, names a base, or ``_replace_`` stands where it means nothing.
+    """
+    options = load_yaml(path)
+    if BASE in options:
+        raise ConfigError(
+            f"option file '{path}' has {BASE}, so it is no overlay; train it by itself (-opt {path}), or name what it "
+            "builds on after --with, too"
+        )
+    _check_places(options, path, "")
+    return options
+
+
 def merged(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
@@ -84,21 +115,33 @@ def merged(
     result = dict(old)
     replaced = {} if replaced is None else replaced
     for key, value in new.items():
+        implied = {"type": key} if where == LOSSES else {}
+        inherited, place = result.get(key), f"{where}.{key}" if where else str(key)
+        if place == LOSSES:
+            inherited, value = _alike(inherited, value)
         if isinstance(value, Mapping):
-            inherited, place = result.get(key), f"{where}.{key}" if where else str(key)
             if not isinstance(inherited, Mapping) or value.get(REPLACE):
                 inherited = {}
                 for old_news in [p for p in replaced if f"{p}.".startswith(f"{place}.")]:
                     del replaced[old_news]
-            elif value.get(REPLACE) is None and _retyped(inherited, value):
+            elif value.get(REPLACE) is None and _retyped({**implied, **inherited}, value):
                 if _is_same_data(inherited, value):
                     inherited = _usable(inherited, value["type"])
                 else:
-                    replaced[place] = (inherited["type"], value["type"])
+                    replaced[place] = (inherited.get("type", key), value["type"])
                     inherited = {}
             value = merged(inherited, {k: v for k, v in value.items() if k != REPLACE}, replaced, place)
         result[key] = value
     return result
+
+
+def _alike(old: Any, new: Any) -> tuple[Any, Any]:
+    """Make blocks of a list and a block of terms, so that neither is lost."""
+    if isinstance(old, list) and isinstance(new, Mapping):
+        return named_terms(old), new
+    if isinstance(old, Mapping) and isinstance(new, list):
+        return old, named_terms(new)
+    return old, new
 
 
 def _retyped(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -106,13 +149,17 @@ def _retyped(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _is_same_data(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a paired data set is merely to be read by another paired type."""
-    complete = all(new.get(key) is not None for key in ("name", "dataroot_gt", "dataroot_lq"))
-    return old["type"] in PAIRED_TYPES and new["type"] in PAIRED_TYPES and not complete
+    """Whether a data set is merely to be read by another type of those whose keys are known."""
+    roots = ("dataroot_lq",) if new["type"] == INPUTS_TYPE else ("dataroot_gt", "dataroot_lq")
+    complete = all(new.get(key) is not None for key in ("name", *roots))
+    return old.get("type") in DESCRIBED_TYPES and new["type"] in DESCRIBED_TYPES and not complete
 
 
 def _usable(dataset: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return what another paired type can use of a paired data set: the rest would be refused or ignored."""
+    """Return what another type can use of a data set: the rest would be refused or ignored."""
+    if kind == INPUTS_TYPE:  # which a folder serves as well as a database, told by its name
+        lists = {key for key in ("dataroot_lq",) if isinstance(dataset.get(key), list)}
+        return {key: value for key, value in dataset.items() if key not in {*IGNORED_BY_INPUTS, "io_backend", *lists}}
     unusable = {*IGNORED_BY_PATCHES} if kind in PATCH_TYPES else {"progressive"}
     if kind == LMDB_TYPE:
         unusable |= {"filename_tmpl"}
@@ -154,7 +201,10 @@ def _find(name: str, chain: Sequence[Path]) -> Path:
     if not is_there(found):
         packaged = packaged_file(given)
         if packaged is None:
-            hint = near_miss(given.name, [*packaged_options(), *(p.name for p in found.parent.glob("*.yml"))])
+            known = [*packaged_options(), *(p.name for p in found.parent.glob("*.yml"))]
+            hint = near_miss(given.name, known) or near_miss(
+                name, [f"methods/{method}.yml" for method in packaged_methods()]
+            )
             raise ConfigError(
                 f"option file '{chain[-1]}': its {BASE} '{name}' does not exist{hint or '.'} Paths count from the "
                 f"folder of the file that names them ({_arrows([*chain, found])}); packaged files go by their name"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .problems import block_of
+from .problems import block_of, type_of
 
-__all__ = ["TEACHERS", "Network", "network_at", "networks_of", "teachers_of"]
+__all__ = ["TEACHERS", "Network", "inner_teachers", "network_at", "networks_of", "teachers_of", "with_own_file"]
 
 TEACHERS = "network_teachers"
 """The key of a list of teachers."""
@@ -59,3 +59,21 @@ def network_at(opt: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         if name in (network.place, f"{_PREFIX}{network.label}"):
             return network.block
     return block_of(opt, name)
+
+
+def inner_teachers(place: str, block: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the blocks of the teachers inside a ``TeacherAggregation``, with their places."""
+    listed = block.get("teachers") if isinstance(block, Mapping) and type_of(block) == "TeacherAggregation" else ()
+    for i, inner in enumerate(listed if isinstance(listed, list | tuple) else ()):
+        if isinstance(inner, dict):
+            yield f"{place}.teachers[{i}]", inner
+
+
+def with_own_file(place: str, block: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the blocks that name a weight file as ``path`` in themselves, with their places; the same objects."""
+    if isinstance(block, dict) and type_of(block) == "PretrainedNet":
+        yield place, block
+    for where, inner in inner_teachers(place, block):
+        if type_of(inner) != "PretrainedNet" and inner.get("path") is not None:
+            yield where, inner
+        yield from with_own_file(where, inner)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..distill.terms.build import named_terms
 from ..errors import ConfigError
+from .inherit import LOSSES
 from .load import parse_yaml
 from .problems import report, show
 
-__all__ = ["apply_overrides"]
+__all__ = ["apply_overrides", "overridden"]
 
 _NULLS = ("~", "null", "Null", "NULL")
 
@@ -18,7 +20,8 @@ def apply_overrides(opt: dict[str, Any], entries: Iterable[str]) -> dict[str, An
     """Set options in place from ``KEY:SUBKEY=VALUE`` entries, in their order.
 
     The first ``=`` ends the keys; the value is YAML (``0.1``, ``1e-4``, ``~``, ``true``, ``[1, 2]``, ``{a: 1}``,
-    text) and may itself hold ``=`` and ``:``. Missing keys are created, empty blocks filled.
+    text) and may itself hold ``=`` and ``:``. Missing keys are created, empty blocks filled; a list ``train.losses``
+    into which an entry leads becomes a block of terms by name.
 
     Returns:
         ``opt``.
@@ -41,9 +44,18 @@ def apply_overrides(opt: dict[str, Any], entries: Iterable[str]) -> dict[str, An
     return opt
 
 
-def _split(entry: str) -> tuple[list[str], Any]:
+def overridden(entries: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the places that entries set, key by key; what cannot be understood is left to :func:`apply_overrides`."""
+    return [_keys(entry.partition("=")[0]) for entry in entries if "=" in entry]
+
+
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(key.strip() for key in path.split(":"))
+
+
+def _split(entry: str) -> tuple[tuple[str, ...], Any]:
     path, equals, text = entry.partition("=")
-    keys = [key.strip() for key in path.split(":")]
+    keys = _keys(path)
     if not equals or not all(keys):
         raise ConfigError(f"override '{entry}' must look like key=value or block:key=value")
     value = parse_yaml(text, f"override '{entry}'")
@@ -54,11 +66,13 @@ def _split(entry: str) -> tuple[list[str], Any]:
     return keys, value
 
 
-def _set(opt: dict[str, Any], keys: list[str], value: Any, entry: str) -> None:
+def _set(opt: dict[str, Any], keys: Sequence[str], value: Any, entry: str) -> None:
     block = opt
     for depth, key in enumerate(keys[:-1], start=1):
         if block.get(key) is None:
             block[key] = {}
+        if isinstance(block[key], list) and ".".join(keys[:depth]) == LOSSES:
+            block[key] = named_terms(block[key])
         inner = block[key]
         if not isinstance(inner, dict):
             raise ConfigError(

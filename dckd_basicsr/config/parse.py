@@ -13,10 +13,11 @@ import torch
 
 from ..distill.settings import settings_from
 from ..kinds import is_own, trained_labels
+from ..methods import add_with_flag
 from ..training import processes
 from ..user_modules import import_modules, import_plugins
 from .check import check_options
-from .networks import TEACHERS
+from .networks import TEACHERS, with_own_file
 from .resolve import fill_defaults, resolve_options
 from .resources import find_options, resolve_weights
 
@@ -38,7 +39,7 @@ def parse_options(
     Returns:
         Options with the keys BasicSR's pipelines expect, and the arguments; ``args.opt`` is the file that was found,
         ``args.resolved`` the options as one file would have them: with what was inherited, overridden, filled in and
-        drawn; ``args.seed_given`` tells whether the seed was drawn.
+        drawn; ``args.methods`` the names of the methods on it; ``args.seed_given`` tells whether the seed was drawn.
 
     Raises:
         ConfigError: whatever is wrong with file, overrides, launcher or a user's module.
@@ -48,7 +49,8 @@ def parse_options(
     import_modules(vars(args).pop("imports"))
     file = find_options(args.opt)
     args.opt = str(file)
-    opt, source = resolve_options(file, args.force_yml or [])
+    opt, source = resolve_options(file, args.force_yml or (), args.methods or (), is_train)
+    args.methods = source.methods
     opt["dist"] = args.launcher != "none"
     check_options(opt, is_train, source=source)
     fill_defaults(opt, is_train)
@@ -74,6 +76,7 @@ def parse_options(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train or test as an option file says.")
     parser.add_argument("-opt", required=True, help="option file: a path, or the name of a packaged one")
+    add_with_flag(parser)
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="job launcher")
     parser.add_argument("--auto_resume", action="store_true", help="go on from the latest training state, if any")
     parser.add_argument("--debug", action="store_true", help="log every iteration, validate and save every 8")
@@ -142,8 +145,8 @@ def _resolve_paths(opt: dict[str, Any]) -> None:
             paths[key] = str(resolve_weights(value))
     networks = [key for key in opt if key.startswith("network_")]
     for block in (*(opt[network] for network in networks if network != TEACHERS), *(opt.get(TEACHERS) or ())):
-        if isinstance(block, dict) and block.get("type") == "PretrainedNet":
-            block["path"] = str(resolve_weights(block["path"]))
+        for _, each in with_own_file("", block):
+            each["path"] = str(resolve_weights(each["path"]))
     labels = trained_labels(opt["model_type"]) if is_own(opt["model_type"]) else ("g", "d")
     frozen = [n for n in networks if n.removeprefix("network_") not in labels]
     kept = [*(paths.get("ignore_resume_networks") or []), *frozen]

@@ -14,7 +14,7 @@ from .blocks import BLOCKS, Block, fields_of, inner_block
 from .blocks.base import BY_RUN, shown_schema, walk
 from .blocks.docstrings import prose_of
 from .blocks.top import TeacherBlock
-from .blocks.train import LossBlock, TermBlock
+from .blocks.train import LossBlock, NamedTermBlock, TermBlock
 from .blocks.values import words
 from .blocks.weight import FadingBlock, SteppedBlock
 from .inherit import BASE, REPLACE
@@ -29,6 +29,7 @@ _LISTED: dict[str, type[Block]] = {
     f"{TEACHERS}[]": TeacherBlock,
     "train.TERM_opt": LossBlock,
     "train.losses[]": TermBlock,
+    "train.losses.NAME": NamedTermBlock,
     "WEIGHT (cosine, linear)": FadingBlock,
     "WEIGHT (steps)": SteppedBlock,
 }

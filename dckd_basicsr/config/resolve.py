@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,35 @@ import yaml
 from .files import is_lmdb
 from .inherit import Source, load_options
 from .load import FLOAT, FLOAT_TAG
-from .overrides import apply_overrides
+from .overlays import load_overlays, overlaid
+from .overrides import apply_overrides, overridden
 
-__all__ = ["dump_yaml", "fill_defaults", "resolve_options"]
+__all__ = ["dump_yaml", "fill_defaults", "made_of", "resolve_options"]
 
 _TRAIN_SET = {"use_hflip": True, "use_rot": True, "num_worker_per_gpu": 4, "dataset_enlarge_ratio": 1}
 
 
-def resolve_options(file: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], Source]:
-    """Load ``file`` with what it inherits, then apply ``overrides``, then leave out data sets that are null.
+def resolve_options(
+    file: Path, overrides: Iterable[str], methods: Iterable[str] = (), is_train: bool = True
+) -> tuple[dict[str, Any], Source]:
+    """Load ``file`` with what it inherits, put methods on it, apply overrides, leave out data sets that are null.
+
+    Args:
+        file: the option file.
+        overrides: ``KEY:SUBKEY=VALUE``.
+        methods: what ``--with`` names.
+        is_train: for training (else for testing).
 
     Returns:
         The options, unchecked and without defaults; and what to call their source in messages.
 
     Raises:
-        ConfigError: as :func:`.inherit.load_options` and :func:`.overrides.apply_overrides`.
+        ConfigError: as :func:`.inherit.load_options`, :func:`.overlays.overlaid`, :func:`.overrides.apply_overrides`.
     """
+    overrides = list(overrides)
     options, source = load_options(file)
+    if overlays := load_overlays(methods):
+        options, source = overlaid(options, source, overlays, overridden(overrides), is_train)
     apply_overrides(options, overrides)
     datasets = options.get("datasets")
     if isinstance(datasets, dict):  # `datasets:test_4=~` leaves a set of the file out
@@ -74,6 +86,11 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 
 _Dumper.add_implicit_resolver(FLOAT_TAG, *FLOAT)
 _Dumper.add_representer(str, _text)
+
+
+def made_of(file: Path, methods: Sequence[str]) -> str:
+    """Return the comment that opens resolved options with methods on them; empty where there are none."""
+    return f"# {file.name} --with {' '.join(methods)}\n" if methods else ""
 
 
 def dump_yaml(options: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import ConfigError, near_miss
+from ..methods import METHODS, option_folders, packaged_methods
 
 __all__ = [
     "as_path",
@@ -25,14 +26,8 @@ _BUILTIN = "builtin:"
 
 
 def packaged_options() -> dict[str, Path]:
-    """Return the option files that come with the package, by file name.
-
-    A wheel holds them inside the package, a checkout (and with it an editable install) beside it.
-    """
-    folders = [_PACKAGE / "options"]
-    if (_PACKAGE.parent / "setup.py").is_file():  # else the parent is site-packages, where options/ is not ours
-        folders.append(_PACKAGE.parent / "options")
-    return {path.name: path for folder in folders for path in sorted(folder.glob("*.yml"))}
+    """Return the option files that come with the package, by file name; the methods among them are no files to run."""
+    return {path.name: path for folder in option_folders(_PACKAGE) for path in sorted(folder.glob("*.yml"))}
 
 
 def as_path(value: str) -> Path:
@@ -64,8 +59,12 @@ def find_options(name: str) -> Path:
         raise ConfigError(f"option file '{name}' is a folder; give one of the *.yml files in it")
     packaged = packaged_options()
     found = packaged_file(path)
-    if found:
+    if found and found.parent.name != METHODS:
         return found
+    if found or path.stem in packaged_methods():
+        raise ConfigError(
+            f"option file '{name}' is a method, which changes an option file and is none: -opt FILE --with {path.stem}"
+        )
     hint = near_miss(path.name.removesuffix(".yml"), [Path(n).stem for n in packaged])
     raise ConfigError(
         f"option file '{name}' does not exist{hint or '.'} Give a path, or one of the packaged files: "
@@ -74,7 +73,12 @@ def find_options(name: str) -> Path:
 
 
 def packaged_file(path: Path) -> Path | None:
-    """Return the packaged option file that a path stands for, if it has no folder of the user's own before it."""
+    """Return the packaged file that a path stands for, if it has no folder of the user's own before it.
+
+    The path is the name of an option file, or ``methods/NAME``, with or without ``options/`` before it and ``.yml``.
+    """
+    if path.parent in (Path(METHODS), Path("options", METHODS)):
+        return packaged_methods().get(path.name.removesuffix(".yml"))
     if path.parent not in (Path(), Path("options")):
         return None
     packaged = packaged_options()

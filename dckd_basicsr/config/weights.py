@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..errors import CheckpointError, ConfigError, DCKDError
 from ..kinds import is_own
 from ..weight_files import load_training_state, load_weights, misfits
 from .components import network_problems
-from .networks import Network, networks_of
+from .networks import Network, networks_of, with_own_file
 from .problems import block_of, type_of
 from .resources import as_path, is_there, missing_file, resolve_weights
 from .rules import facts_problems, files_of_terms, is_used, loaded_channel_problems, tap_problems
@@ -112,13 +113,17 @@ def _outline(
     opt: Mapping[str, Any], network: Network, is_train: bool, outlines: dict[str, Built], told: set[str]
 ) -> Iterator[str]:
     """Build the network's outline into ``outlines`` and judge the facts that only the built network tells."""
-    name, options = network.place, dict(network.block)
-    if type_of(options) == "PretrainedNet" and isinstance(options.get("path"), str):
-        path = _existing(f"{name}.path", options["path"], told)
-        if isinstance(path, str):
-            yield path
-            return
-        options["path"] = str(path)
+    name, options, missing = network.place, deepcopy(dict(network.block)), False
+    for place, block in with_own_file(name, options):
+        if isinstance(block.get("path"), str):
+            path = _existing(f"{place}.path", block["path"], told, type_of(block) if place != name else "")
+            if isinstance(path, str):
+                yield path
+                missing = True
+            else:
+                block["path"] = str(path)
+    if missing:
+        return
     if not is_own(opt.get("model_type")) or name == "network_vqgan":
         return  # not ours to judge; or its layout may be in the weights
     try:

@@ -21,7 +21,7 @@ from .patches import PatchRequest, Place
 from .photos.images import Image, stored_pixels
 from .reflect import at_least
 
-__all__ = ["PairedPatchDataset", "to_tensor"]
+__all__ = ["PairedPatchDataset", "placed", "to_tensor"]
 
 
 @register(DATASET_REGISTRY)
@@ -84,17 +84,19 @@ class PairedPatchDataset(Dataset):
                 f"times its LQ of {width}x{height}"
             )
         place = Place.of(request, lq.shape, self.scale, self.opt)
-        lq = _cut(lq, place.top, place.left, place.size)
-        gt = _cut(gt, *(value * self.scale for value in (place.top, place.left, place.size)))
-        return _turn(lq, place.turn), _turn(gt, place.turn)
+        return placed(lq, place), placed(gt, place, self.scale)
 
 
-def _cut(image: Image, top: int, left: int, size: int) -> Image:
-    return at_least(image, size)[top : top + size, left : left + size]
+def placed(image: Image, place: Place, scale: int = 1) -> Image:
+    """Return what an image, H x W x 3, has at a place, flipped and transposed: a view of it where it is large enough.
 
-
-def _turn(image: Image, turn: int) -> Image:
-    """Flip and transpose views; the arrays that were read stay as they are."""
+    Args:
+        image: LQ, or GT.
+        place: in LQ pixels.
+        scale: pixels of the image per LQ pixel.
+    """
+    top, left, size, turn = place.top * scale, place.left * scale, place.size * scale, place.turn
+    image = at_least(image, size)[top : top + size, left : left + size]
     image = image[:, ::-1] if turn & 1 else image
     image = image[::-1] if turn & 2 else image
     return image.transpose(1, 0, 2) if turn & 4 else image

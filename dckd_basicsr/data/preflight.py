@@ -17,7 +17,13 @@ from .photos.file_lists import list_problems, listed_pair, read_list
 from .photos.images import read_image
 from .photos.orientation import file_orientation
 
-__all__ = ["pair_problems", "paired_folder_problems", "paired_list_problems", "paired_lmdb_problems"]
+__all__ = [
+    "pair_problems",
+    "paired_folder_problems",
+    "paired_list_problems",
+    "paired_lmdb_problems",
+    "single_lmdb_problems",
+]
 
 _SHOWN = 3
 
@@ -35,18 +41,7 @@ def paired_lmdb_problems(
         rest: GT may have a remainder at the right and bottom, which datasets cut off outside training.
     """
     problems: list[str] = []
-    shapes: list[dict[str, Shape]] = []
-    for role, path in (("dataroot_gt", gt), ("dataroot_lq", lq)):
-        if path.suffix != ".lmdb":
-            problems.append(f"{role} '{path}' must be a folder whose name ends in '.lmdb' for io_backend lmdb")
-            continue
-        try:
-            shapes.append(read_meta_info(path))
-            LmdbImages(path)  # checks data.mdb
-        except DatasetError as error:
-            # Open in this process already: then it was readable a moment ago.
-            if "already open in this process" not in str(error):
-                problems.append(f"{role}: {error}")
+    shapes = [_database("dataroot_gt", gt, problems), _database("dataroot_lq", lq, problems)]
     if problems:
         return problems
     problems = pair_problems(gt, lq, scale, *shapes, rest=rest) or pack_problems(gt, lq)
@@ -57,6 +52,29 @@ def paired_lmdb_problems(
             "lower gt_size, or pack larger crops"
         )
     return problems
+
+
+def single_lmdb_problems(lq: Path) -> list[str]:
+    """Check the database ``dataroot_lq`` of inputs alone, as :func:`paired_lmdb_problems` does each of two."""
+    problems: list[str] = []
+    _database("dataroot_lq", lq, problems)
+    return problems
+
+
+def _database(role: str, path: Path, problems: list[str]) -> dict[str, Shape]:
+    """Return a database's shapes; what is wrong with it is added to ``problems``."""
+    shapes: dict[str, Shape] = {}
+    if path.suffix != ".lmdb":
+        problems.append(f"{role} '{path}' must be a folder whose name ends in '.lmdb' for io_backend lmdb")
+        return shapes
+    try:
+        shapes = read_meta_info(path)
+        LmdbImages(path)  # checks data.mdb
+    except DatasetError as error:
+        # Open in this process already: then it was readable a moment ago.
+        if "already open in this process" not in str(error):
+            problems.append(f"{role}: {error}")
+    return shapes
 
 
 def pair_problems(

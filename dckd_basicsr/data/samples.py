@@ -13,13 +13,14 @@ from ..errors import DatasetError
 from .paired_patch_dataset import PairedPatchDataset
 from .patches import PatchRequest
 from .random_state import seeded
+from .single_patch_dataset import SinglePatchDataset
 
 __all__ = ["NamedSamples", "names_images"]
 
 
 def names_images(dataset: Any) -> bool:
     """Whether this is a dataset that lists its files, so that a failure on an image can be told."""
-    return isinstance(dataset, PairedImageDataset | PairedPatchDataset | SingleImageDataset)
+    return isinstance(dataset, PairedImageDataset | PairedPatchDataset | SingleImageDataset | SinglePatchDataset)
 
 
 class NamedSamples(Dataset):

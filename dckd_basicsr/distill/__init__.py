@@ -24,7 +24,7 @@ from .settings import (
 from .sources import Drawn, Sources
 from .step import DistillStep
 from .teachers import teacher_blocks
-from .terms import TERMS, Term, WeightedTerm, build_terms, register_term
+from .terms import TERMS, FeatureTerm, Term, WeightedTerm, build_terms, register_term
 
 __all__ = [
     "OF_ENCODER",
@@ -42,6 +42,7 @@ __all__ = [
     "EncoderSettings",
     "FeatureMap",
     "FeatureMaps",
+    "FeatureTerm",
     "FrozenEncoder",
     "Generators",
     "HistoryModel",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..archs.frozen import all_modules
 from ..archs.valueless import without_values
 
 __all__ = ["images_at_once", "widest_layer"]
@@ -58,7 +59,7 @@ def widest_layer(net: nn.Module, side: int = 64, channels: int = 3) -> float:
         if isinstance(output, Tensor):
             largest = max(largest, output.numel())
 
-    handles = [module.register_forward_hook(watch) for module in net.modules() if not list(module.children())]
+    handles = [module.register_forward_hook(watch) for module in all_modules(net) if not list(module.children())]
     try:
         with without_values(net):
             net(torch.empty(1, channels, side, side, device="meta"))

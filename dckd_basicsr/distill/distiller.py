@@ -138,12 +138,12 @@ class Distiller(nn.Module):
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
-    def forward(self, lq: Tensor, gt: Tensor, *drawn: Tensor) -> dict[str, Tensor]:
+    def forward(self, lq: Tensor, gt: Tensor | None = None, *drawn: Tensor) -> dict[str, Tensor]:
         """Compute the terms of one batch.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
-            gt: (B, C, scale * h, scale * w) in [0, 1].
+            gt: (B, C, scale * h, scale * w) in [0, 1]; None where no active term asks for it.
             drawn: the tensors of ``sources.draw(lq, needs)``, if they were drawn beforehand.
 
         Returns:
@@ -231,6 +231,8 @@ class Distiller(nn.Module):
                     paths.setdefault(self._network(need.network, name), []).append(need.path)
                 elif isinstance(need, TeacherOutput):
                     self._network(need.teacher, name)
+                elif need == Need.GT:
+                    continue  # comes with the batch
                 elif need not in OF_FIRST_TEACHER | OF_ENCODER:
                     raise ConfigError(f"the term {name} needs {need!r}, which no step offers; see distill/needs.py")
                 else:

@@ -1,4 +1,4 @@
-"""What a loss term may ask of a step beside student output and GT; known beforehand, so that passes are shared."""
+"""What a loss term may ask of a step beside student output; known beforehand, so that passes are shared."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Need:
     """Needs without a parameter.
 
     Attributes:
+        GT: the ground truth, which a training set of inputs alone has not.
         TEACHER: T(LQ) of the first teacher.
         TEACHERS: T(LQ) of every teacher that the option file has.
         CONSISTENCY: its output for a transformed LQ, transformed back.
@@ -23,6 +24,7 @@ class Need:
         CODES: the encoder's code logits of S and T.
     """
 
+    GT = "gt"
     TEACHER = "teacher"
     TEACHERS = "teachers"
     CONSISTENCY = "consistency"

@@ -41,7 +41,7 @@ class DistillStep:
     Args:
         sources: frozen networks and settings.
         lq: student input in [0, 1], (B, C, h, w).
-        gt: ground truth in [0, 1], (B, C, scale * h, scale * w).
+        gt: ground truth in [0, 1], (B, C, scale * h, scale * w); None where there is none.
         restore: runs the student on images in [0, 1]; float32, with its graph.
         needs: all that the terms of this step ask for, see ``needs.py``.
         drawn: what ``sources.draw(lq, needs)`` gave, if it was drawn beforehand.
@@ -52,7 +52,7 @@ class DistillStep:
         self,
         sources: Sources,
         lq: Tensor,
-        gt: Tensor,
+        gt: Tensor | None,
         restore: Callable[[Tensor], Tensor],
         needs: Collection[Hashable] = (),
         drawn: Drawn | None = None,
@@ -60,7 +60,7 @@ class DistillStep:
     ) -> None:
         self.sources = sources
         self.lq = lq
-        self.gt = gt
+        self._gt = gt
         self.restore = restore
         self.needs = frozenset(needs)
         self.drawn = drawn
@@ -72,6 +72,11 @@ class DistillStep:
     def measure(self, name: str, value: Tensor) -> None:
         """Put a scalar into the log beside the terms."""
         self.measures[name] = value.detach()
+
+    @property
+    def gt(self) -> Tensor:
+        """The ground truth. Raises RuntimeError where there is none: a term asks for it in its needs, ``Need.GT``."""
+        return _part(self._gt, "ground truth")
 
     @property
     def student(self) -> Tensor:

@@ -61,11 +61,11 @@ def arrange_model(model: RestorationModel) -> None:
 def recorded_step(model: RestorationModel, record: Record = record_cuda_graph) -> RecordedStep:
     """Return the step of a model for replaying; random numbers that decide about shapes are drawn outside of it."""
 
-    def prepare(lq: Tensor, gt: Tensor) -> tuple[Tensor, ...]:
+    def prepare(*images: Tensor) -> tuple[Tensor, ...]:
         if not draws_on_the_host(model):
-            return lq, gt
-        drawn = model.sources.draw(lq, model.distiller.needs)
-        return (lq, gt, *(each for each in drawn if each is not None))
+            return images
+        drawn = model.sources.draw(images[0], model.distiller.needs)
+        return (*images, *(each for each in drawn if each is not None))
 
     return RecordedStep(model.compute, model.distiller, model.generators, model.device, record, prepare)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.buffers import follow
 from ..archs.build import Built, WeightSource, build
+from ..archs.frozen import holds_frozen
 from ..data.augment import images_on
 from ..distill import settings_from
 from ..inference.restore import restorer
@@ -67,6 +69,8 @@ class TrainedModel(OwnModel, BaseModel):
             self.init_training_settings()
 
     net_g: nn.Module
+    gt: Tensor | None
+    """Of the batch; None of inputs alone."""
 
     def _built(self, label: str) -> Built:
         """Build a network, load its weights, and lay it out; processes start from those of rank 0."""
@@ -110,9 +114,7 @@ class TrainedModel(OwnModel, BaseModel):
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         images = images_on(data, self.device)
-        self.lq = images["lq"]
-        if "gt" in images:
-            self.gt = images["gt"]
+        self.lq, self.gt = images["lq"], images.get("gt")
 
     def parameters_of(self, label: str) -> Iterable[nn.Parameter]:
         """Return what the optimizer of a network moves."""
@@ -253,7 +255,9 @@ class TrainedModel(OwnModel, BaseModel):
 
         Without that key BasicSR's rule holds: the file's ``params_ema`` if it has one, else its ``params``.
         """
-        self.net_g_ema = build(self.opt["network_g"], device=self.device).net
+        # frozen networks inside are shared with a copy; otherwise the random streams go on as they always did
+        copied = deepcopy(self.net_g) if holds_frozen(self.net_g) else None
+        self.net_g_ema = copied or build(self.opt["network_g"], device=self.device).net
         self.model_ema(0)  # also for what a file that fits in part leaves out
         paths = self.opt["path"]
         path = paths.get("pretrain_network_g")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..archs.facts import ArchFacts
 from ..config.rules import loaded_channel_problems
 from ..data.loaders import accumulation, patch_stages
-from ..distill import STUDENT, TOTAL, Distiller, FeatureMap, Generators, Sources, build_terms
+from ..distill import STUDENT, TOTAL, Distiller, FeatureMap, Generators, Need, Sources, build_terms
 from ..errors import ConfigError
 from ..install import register
 from ..kinds import TakingTerms
@@ -105,7 +105,8 @@ class RestorationModel(TrainedModel, TakingTerms):
         Args:
             needs: of all terms that are on.
         """
-        unmet = {need for need in needs if not (isinstance(need, FeatureMap) and need.network == STUDENT)}
+        own = {need for need in needs if isinstance(need, FeatureMap) and need.network == STUDENT}
+        unmet = needs - own - {Need.GT}
         if unmet:
             raise ConfigError(
                 f"model_type {self.opt['model_type']} trains without a teacher, but train asks for "
@@ -134,16 +135,35 @@ class RestorationModel(TrainedModel, TakingTerms):
             batch, _, height, width = self._batch_shape
             _LOG.info("From iteration %d: batches of %d LQ patches of %dx%d px", current_iter, batch, width, height)
         self._begin(current_iter)
+        self.check_ground_truth()
         self.optimizer_g.zero_grad(set_to_none=True)
         kept = self.kept_buffers(self.distiller)
         self.values = self._forward_backward()
         losses = {name: self.values[name] for name in self.distiller.active}
-        self.take_step("g", current_iter, losses, {"lq": self.lq, "gt": self.gt}, kept)
+        self.take_step("g", current_iter, losses, dict(zip(("lq", "gt"), self.images())), kept)
         self.after_step()
         if self.distiller.follow(current_iter, self.followed()):
             assert self.sources.history is not None
             updates = self.sources.history.updates
             _LOG.info("History model updated at iteration %d (update %d)", current_iter, updates)
+
+    def images(self) -> tuple[Tensor, ...]:
+        """Return the batch: LQ and, where there is one, GT."""
+        return (self.lq,) if self.gt is None else (self.lq, self.gt)
+
+    def parts(self) -> list[tuple[Tensor, ...]]:
+        """Return :meth:`images` cut into the parts that go through one after the other."""
+        return list(zip(*(images.chunk(self.accumulate) for images in self.images()), strict=True))
+
+    def check_ground_truth(self) -> None:
+        """Raise ConfigError where the batch has no ground truth and terms ask for it; the check knows our own sets."""
+        if self.gt is not None or Need.GT not in self.distiller.needs:
+            return
+        names = [name for name in self.distiller.active if Need.GT in self.distiller.needs_of([name])]
+        raise ConfigError(
+            f"{', '.join(names)}: {'it needs' if len(names) == 1 else 'they need'} ground truth, and datasets.train "
+            f"({self.opt['datasets']['train']['type']}) gave none; leave such terms out of train, or give pairs"
+        )
 
     def shared_modules(self) -> Iterable[nn.Module]:
         """Return the student with the terms' own layers."""
@@ -176,27 +196,26 @@ class RestorationModel(TrainedModel, TakingTerms):
 
     def _forward_backward(self) -> dict[str, Tensor]:
         """Leave the gradient of the mean over the batch in place, part by part; return the mean values."""
-        parts = list(zip(self.lq.chunk(self.accumulate), self.gt.chunk(self.accumulate), strict=True))
-        found = self.runner(parts, self.distiller.variant)
+        found = self.runner(self.parts(), self.distiller.variant)
         if len(found) == 1:
             return found[0]
         means = {name: torch.stack([each[name].detach() for each in found]).mean() for name in found[0]}
         total = sum(means[name] for name in self.distiller.active)
         return means | {TOTAL: total}  # type: ignore[return-value]
 
-    def _compute(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
+    def _compute(self, *images: Tensor) -> dict[str, Tensor]:
         """Add one part's gradient to the student's, averaged over processes if there are several."""
-        return self._backward(self.wrapped(lq, gt))
+        return self._backward(self.wrapped(*images))
 
-    def compute(self, lq: Tensor, gt: Tensor, *drawn: Tensor) -> dict[str, Tensor]:
+    def compute(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Add one part's gradient to the student's, of this process alone.
 
         Args:
-            lq: (B, C, h, w) in [0, 1].
-            gt: (B, C, scale * h, scale * w) in [0, 1].
-            drawn: what was drawn beforehand, see :meth:`Distiller.forward`.
+            inputs: a part as :meth:`images` has it, then what was drawn beforehand, see :meth:`Distiller.forward`.
         """
-        return self._backward(self.distiller(lq, gt, *drawn))
+        count = len(self.images())
+        images, drawn = inputs[:count], inputs[count:]
+        return self._backward(self.distiller(images[0], images[1] if count > 1 else None, *drawn))
 
     def _backward(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         total = values[TOTAL] / self.accumulate if self.accumulate > 1 else values[TOTAL]

@@ -197,6 +197,42 @@ def test_torchrun_with_two_processes(tmp_path):
     assert load_state(tmp_path / "experiments/tiny/training_states/3.state")["iter"] == 3
 
 
+def test_two_methods_of_one_file_have_their_own_folders_and_resume(tmp_path):
+    write_job(tmp_path)
+    (tmp_path / "mine.yml").write_text("train: {losses: {far: {type: logits, weight: 0.5, loss: {type: L1Loss}}}}\n")
+    first = ("train", "-opt", "job.yml", "--with", "scratch", "mine.yml", "--force_yml", "train:total_iter=2")
+    done = run(tmp_path, *first)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "experiments" / "tiny_mine_scratch"
+    text = (folder / "options.yml").read_text()
+    assert text.startswith("# job.yml --with mine scratch\nname: tiny_mine_scratch\n")
+    # the file is complete: it says the same without the methods
+    (tmp_path / "again.yml").write_text(text)
+    (tmp_path / "mine.yml").rename(tmp_path / "gone")
+    done = run(tmp_path, "train", "-opt", "again.yml", "--force_yml", "name=again")
+    (lines, repeated) = (
+        re.findall(r"l_pix: \S+ l_far: \S+ ", text) for text in (_log(folder), done.stdout + done.stderr)
+    )
+    assert len(lines) == 2
+    assert lines == repeated
+    assert "l_logits" not in _log(folder)
+    # another order of names is the same run, and nothing differs from what it started with
+    (tmp_path / "gone").rename(tmp_path / "mine.yml")
+    done = run(tmp_path, "train", "-opt", "job.yml", "--with", "mine.yml", "scratch", "--auto_resume",
+               "--force_yml", "train:total_iter=2")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "iter: 2" in done.stdout + done.stderr
+    assert "The options differ" not in done.stdout + done.stderr
+    done = run(tmp_path, "train", "-opt", "job.yml", "--with", "scratch", "--force_yml", "train:total_iter=1")
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "experiments").iterdir()} == {"tiny_mine_scratch", "again", "tiny_scratch"}
+
+
+def _log(folder: Path) -> str:
+    (file, *_) = sorted((folder).glob("train_*.log"))
+    return file.read_text()
+
+
 def test_version_doctor_and_help():
     assert run(Path.cwd(), "--version").stdout.strip() == f"dckd_basicsr {dckd_basicsr.__version__}"
     doctor = run(Path.cwd(), "doctor")

@@ -56,6 +56,12 @@ def test_help_imports_nothing_large(tmp_path: Path, arguments: tuple[str, ...]) 
     assert "usage: basicsr" in said or said.startswith("dckd_basicsr ")
 
 
+def test_the_list_of_methods_imports_nothing_large(tmp_path: Path) -> None:
+    modules, said = imported(tmp_path, "-m", "dckd_basicsr", "train", "--with")
+    assert not tops(modules) & (HEAVY | READING | {"yaml"})
+    assert "\n  scratch " in said
+
+
 def test_packing_and_its_workers_import_what_reads_and_writes(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos")
     packing = ("prepare", "sr", "photos", "out", "--scale", "2", "--crop", "32", "--workers", "2", "--verify")

@@ -43,6 +43,7 @@ def wheel(tmp_path_factory) -> Path:
 def test_contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"dckd_basicsr/options/{p.name}" for p in (ROOT / "options").glob("*.yml")} <= names
+    assert {f"dckd_basicsr/options/methods/{p.name}" for p in (ROOT / "options/methods").glob("*.yml")} <= names
     assert {f"dckd_basicsr/datasets_prep/{p.name}" for p in (ROOT / "datasets_prep").iterdir() if p.is_file()} <= names
     assert "dckd_basicsr/weights/edsr_x4_f64b16.safetensors" in names
     assert "dckd_basicsr/weights/vqgan_f16_ch32_n1024.safetensors" in names
@@ -76,3 +77,7 @@ def test_works_outside_the_repository(wheel, tmp_path):
     for text in ("datasets.train.dataroot_gt", "DIV2K", "path.pretrain_network_teacher", "basicsr convert vqgan"):
         assert text in done.stderr
     assert not list(elsewhere.iterdir())
+    command = [sys.executable, "-m", "dckd_basicsr", "config", "dckd_x4_edsr", "--no-files", "--with", "scratch"]
+    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "name: dckd_x4_edsr_scratch\n" in done.stdout

@@ -92,7 +92,7 @@ def test_right_lists_pass_in_check_and_editor(options: dict[str, Any]) -> None:
 
 WRONG = [
     (5, "train.losses[0] must be a block with a 'type', got 5"),
-    ({}, "missing key 'type' in train.losses[0]; one of affinity, "),
+    ({}, "missing key 'type' in train.losses[0]; one of "),
     ({"type": "afinity"}, "unknown term 'afinity' in train.losses[0]; did you mean 'affinity'?"),
     ({"type": "affinity"}, "missing key 'student' in train.losses[0] (affinity)"),
     (

@@ -207,3 +207,9 @@ def test_in_a_run(build):
     assert {"l_csd", "d_csd_teacher", "d_csd_negative", "l_pix", "l_logits"} <= set(logs[0])
     assert model.history is None
     assert logs[1]["l_csd"] > 0
+
+
+def test_ground_truth_is_not_asked_for():
+    setup = Setup([CsdTerm()])
+    wanted = setup.distiller(setup.lq, setup.gt)["l_csd"]
+    assert setup.distiller(setup.lq, None)["l_csd"] == wanted

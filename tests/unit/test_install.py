@@ -155,9 +155,9 @@ REGISTERED = """
     from basicsr.models.base_model import BaseModel
     names = {
         "model": ["DCKDModel", "RestorationModel"],
-        "arch": ["Bicubic", "NAFNet", "PretrainedNet", "Restormer", "VQGAN"],
+        "arch": ["Bicubic", "NAFNet", "PretrainedNet", "Restormer", "TeacherAggregation", "VQGAN"],
         "loss": ["ContrastiveLoss", "DistributionLoss", "PSNRLoss"],
-        "dataset": ["PairedLMDBDataset", "PairedPatchDataset"],
+        "dataset": ["PairedLMDBDataset", "PairedPatchDataset", "SinglePatchDataset"],
         "metric": ["calculate_psnr_y_rounded", "calculate_ssim_3d", "calculate_ssim_y_rounded"],
     }
     for kind, expected in names.items():

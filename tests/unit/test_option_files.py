@@ -12,6 +12,7 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from torch import nn
 
+from dckd_basicsr.archs import outline
 from dckd_basicsr.config import load_options, load_yaml, option_problems, packaged_options
 from dckd_basicsr.distill import Distiller
 from dckd_basicsr.distill.terms import TERM_KEYS, PixelTerm
@@ -42,6 +43,9 @@ def loaded(name: str) -> dict[str, Any]:
 def parameters(name: str, key: str) -> int:
     """Count a file's network without allocating, except SwinIR, whose constructor reads values of tensors."""
     block = loaded(name)[key]
+    if block["type"] == "TeacherAggregation":  # what trains of it; the files of its teachers are not there
+        block["teachers"] = [{**inner, "path": None} for inner in block["teachers"]]
+        return sum(p.numel() for p in outline(block).net.parameters())
     with torch.device("cpu" if block["type"] == "SwinIR" else "meta"):
         return sum(p.numel() for p in build_network(block).parameters())
 
@@ -62,6 +66,7 @@ def test_the_set_is_complete() -> None:
         for task in ("deblur", "derain")
         for net in ("nafnet", "restormer")
     }
+    expected |= {"mtkd_aggregation_x4.yml", "mtkd_x4_edsr.yml"}
     assert expected | {f"teacher_x{s}_edsr.yml" for s in SCALES} <= FILES.keys()
 
 
@@ -72,7 +77,7 @@ def test_passes_the_check_but_for_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_network_is_built(name: str) -> None:
-    keys = [key for key in loaded(name) if key.startswith("network_")]
+    keys = [key for key, block in loaded(name).items() if key.startswith("network_") and block is not None]
     assert "network_g" in keys
     assert all(parameters(name, key) > 100_000 for key in keys)
 
@@ -89,7 +94,7 @@ def test_name_scale_and_crop_agree(name: str) -> None:
         if "filename_tmpl" in dataset:
             assert dataset["filename_tmpl"] == f"{{}}x{scale}"
             assert dataset["dataroot_lq"].endswith(f"X{scale}")
-    if "train" in opt["datasets"] and not name.startswith("demo"):
+    if "train" in opt["datasets"] and not name.startswith(("demo", "mtkd")):
         assert opt["datasets"]["train"]["gt_size"] == 48 * scale
         assert f"_X{scale}_" in opt["datasets"]["train"]["dataroot_lq"]
 
@@ -182,3 +187,16 @@ def test_restormer_recipe() -> None:
     assert lengths == [92_000, 64_000, 48_000, 36_000, 36_000, 24_000]
     assert [row[1:] for row in rows] == [[128, 64], [160, 40], [192, 32], [256, 16], [320, 8], [384, 8]]
     assert rows[-1][0] == opt["train"]["total_iter"] == sum(opt["train"]["scheduler"]["periods"])
+
+
+def test_the_two_stages_of_mtkd_belong_together() -> None:
+    first, second = loaded("mtkd_aggregation_x4.yml"), loaded("mtkd_x4_edsr.yml")
+    for opt, block in ((first, first["network_g"]), (second, second["network_teacher"])):
+        assert block["img_size"] * block["unshuffle"] == opt["datasets"]["train"]["gt_size"]
+    assert second["network_teacher"] == {**first["network_g"], "img_size": 32}
+    assert second["path"]["pretrain_network_teacher"] == f"experiments/{first['name']}/models/net_g_latest.pth"
+    swinir, edsr, rcan = first["network_g"]["teachers"]
+    for block, kind in ((edsr, "edsr"), (rcan, "rcan"), (swinir, "swinir")):
+        arguments = {key: value for key, value in block.items() if key != "path"}
+        wanted = loaded(f"dckd_x4_{kind}.yml")["network_teacher"]
+        assert arguments == (wanted if kind != "swinir" else {**wanted, "img_size": 64})

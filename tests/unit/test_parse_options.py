@@ -71,7 +71,8 @@ def test_same_result_as_basicsr(
     found, args = parse_options(str(tmp_path), is_train)
     _drop_defaults(found)
     assert found == _plain(expected)
-    assert {k: v for k, v in vars(args).items() if k not in ("resolved", "seed_given")} == vars(expected_args)
+    added = ("resolved", "seed_given", "methods")
+    assert {k: v for k, v in vars(args).items() if k not in added} == vars(expected_args)
     assert args.resolved["name"] == found["name"].removeprefix("debug_")
 
 

@@ -7,32 +7,49 @@ from typing import Annotated, Any, Literal
 
 from .base import BY_RUN, Block, Needed, key
 
-__all__ = ["IGNORED_BY_PATCHES", "LMDB_TYPE", "PAIRED_TYPES", "PATCH_TYPES", "SINGLE_TYPE", "PairedBlock"]
+__all__ = [
+    "DESCRIBED_TYPES",
+    "IGNORED_BY_INPUTS",
+    "IGNORED_BY_PATCHES",
+    "INPUTS_TYPE",
+    "LMDB_TYPE",
+    "PAIRED_TYPES",
+    "PATCH_TYPES",
+    "SINGLE_TYPE",
+    "PairedBlock",
+]
 
 LMDB_TYPE = "PairedLMDBDataset"
 """The dataset that lists of databases, ``weights`` and raw pixels need."""
-PATCH_TYPES = ("PairedPatchDataset", LMDB_TYPE)
+INPUTS_TYPE = "SinglePatchDataset"
+"""The dataset of inputs without ground truth that trains."""
+PATCH_TYPES = ("PairedPatchDataset", LMDB_TYPE, INPUTS_TYPE)
 """The datasets that ``progressive`` and images smaller than a patch need, the usual one first."""
-PAIRED_TYPES = ("PairedImageDataset", *PATCH_TYPES)
+PAIRED_TYPES = ("PairedImageDataset", "PairedPatchDataset", LMDB_TYPE)
+"""The datasets that have ground truth, as far as they are known."""
+DESCRIBED_TYPES = (*PAIRED_TYPES, INPUTS_TYPE)
 """The datasets that a :class:`PairedBlock` describes; the keys of other types are their own."""
 SINGLE_TYPE = "SingleImageDataset"
 """BasicSR's dataset of inputs without ground truth: restored, not measured."""
 IGNORED_BY_PATCHES = ("mean", "std", "color", "meta_info_file")
 """Keys of the stock dataset that :data:`PATCH_TYPES` do not have."""
+IGNORED_BY_INPUTS = ("dataroot_gt", "filename_tmpl", "weights", *IGNORED_BY_PATCHES)
+"""Keys of a :class:`PairedBlock` that :data:`INPUTS_TYPE` does not have."""
 
 
 class PairedBlock(Block):
-    """A paired data set. To train, it needs ``gt_size`` and ``batch_size_per_gpu``, or ``progressive`` instead."""
+    """A data set. To train, it needs ``gt_size`` and ``batch_size_per_gpu``, or ``progressive`` instead."""
 
     name: Annotated[str, Needed.EVERY_FILE] = key(
         "for logs, tables and the folder of the pictures; no two validation or test sets share one"
     )
     type: Annotated[str, Needed.EVERY_FILE] = key(
         "PairedImageDataset; PairedPatchDataset for progressive sizes and images smaller than a patch; "
-        "PairedLMDBDataset, fastest: these too, lists of LMDBs, raw pixels; SingleImageDataset: inputs alone"
+        "PairedLMDBDataset, fastest: these too, lists of LMDBs, raw pixels; SinglePatchDataset: inputs alone, to train "
+        "on what a teacher says; SingleImageDataset: inputs alone, whole, to be restored"
     )
     dataroot_gt: Annotated[str | Sequence[str], Needed.EVERY_FILE] = key(
-        "ground truth: a folder of images, or an LMDB; PairedLMDBDataset takes a list of LMDBs"
+        "ground truth: a folder of images, or an LMDB; PairedLMDBDataset takes a list of LMDBs, SinglePatchDataset none"
     )
     dataroot_lq: Annotated[str | Sequence[str], Needed.EVERY_FILE] = key("inputs, as dataroot_gt")
     weights: Sequence[float] | None = key(

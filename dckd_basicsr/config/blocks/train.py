@@ -12,7 +12,7 @@ from ...training.divergence import DivergenceSettings
 from ...training.runtime import RuntimeSettings
 from .base import AsBlock, Block, Needed, key
 
-__all__ = ["GATE", "LossBlock", "TermBlock", "TrainBlock"]
+__all__ = ["GATE", "LossBlock", "NamedTermBlock", "TermBlock", "TrainBlock"]
 
 GATE = Literal["teacher_better"] | None
 
@@ -48,7 +48,10 @@ class TrainBlock(Block):
     consistency_opt: Mapping[str, Any] | None = key(
         "loss against the teacher's output for a flipped, inverted input, brought back"
     )
-    losses: Sequence[Mapping[str, Any]] | None = key("further loss terms, by the names they are registered under")
+    losses: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = key(
+        "further loss terms: a list, or a block of them by name, which merges with an inherited one and in which null "
+        "is off"
+    )
     history: Annotated[HistorySettings, AsBlock()] | None = key(
         "the history model, whose outputs for degraded inputs are the negatives"
     )
@@ -78,7 +81,7 @@ class LossBlock(Block):
 
 
 class TermBlock(Block):
-    """A term of `train.losses`: the options of the term that it names, and these."""
+    """A term of a list `train.losses`: the options of the term that it names, and these."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -87,3 +90,10 @@ class TermBlock(Block):
         "a number, or a block that says how the weight goes over the run; 0 switches the term off, 1 by default"
     )
     name: str | None = key("what the log calls it; by default as its type, no two alike")
+
+
+class NamedTermBlock(TermBlock):
+    """A term of a block `train.losses`, under a name of the file's choice; null in its place is off."""
+
+    type: str = key("the term; by default the NAME")
+    name: str | None = key("what the log calls it; by default `l_NAME`")

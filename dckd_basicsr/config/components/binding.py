@@ -13,9 +13,22 @@ from ...distill.terms import TERM_KEYS
 from ...kinds import distils, is_own
 from ..blocks.judging import misfit, settings_problems
 from ..blocks.weight import weight_problems
-from ..networks import TEACHERS
-from ..problems import block_of, choose, show
-from .kind import LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, TEACHER, TERM, Kind, lookup, registered, short_name
+from ..networks import TEACHERS, inner_teachers
+from ..problems import block_of, choose, show, type_of
+from .kind import (
+    INNER_TEACHER,
+    LOSS,
+    METRIC,
+    NETWORK,
+    OPTIMIZER,
+    SCHEDULER,
+    TEACHER,
+    TERM,
+    Kind,
+    lookup,
+    registered,
+    short_name,
+)
 from .signature import binding_problems
 
 __all__ = ["component_problems", "network_problems"]
@@ -50,6 +63,10 @@ def network_problems(where: str, block: Any, own: bool = True, kind: Kind = NETW
     problems = _component(kind, where, block, own)
     if isinstance(block, Mapping) and block.get("type") == "VQGAN":
         problems += settings_problems(f"{where}.ddconfig", block.get("ddconfig"), DDConfig)
+    for place, inner in inner_teachers(where, block):
+        problems += network_problems(place, inner, kind=INNER_TEACHER)
+        if type_of(inner) not in ("", "PretrainedNet", "Bicubic") and "path" not in inner:
+            problems.append(f"missing key 'path' in {place}, the file of its weights; null for a network without any")
     return problems
 
 
@@ -64,9 +81,7 @@ def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
             yield from _weighted(short_name(key), f"train.{key}", block, "loss_weight")
         elif str(key).endswith("_opt") and block:
             yield from _component(LOSS, f"train.{key}", block, own)
-    terms = train.get("losses") if own else None
-    for i, block in enumerate(terms if isinstance(terms, list | tuple) else ()):
-        yield from _weighted(TERM, f"train.losses[{i}]", block, "weight")
+    yield from _open_terms(train.get("losses")) if own else ()
     for key in [k for k in train if str(k).startswith("optim_")]:
         problems = _component(OPTIMIZER, f"train.{key}", train[key], own)
         yield from problems or (_optimizer_trial(f"train.{key}", train[key]) if own else ())
@@ -74,6 +89,22 @@ def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
     if own and scheduler is not None:
         yield from _component(SCHEDULER, "train.scheduler", scheduler, own)
         yield from _paired_lengths(block_of(train, "scheduler"))
+
+
+def _open_terms(losses: Any) -> Iterator[str]:
+    """The terms of ``train.losses``: a list of blocks, or blocks by name, of which null ones are off."""
+    if isinstance(losses, Mapping) and isinstance(losses.get("type"), str):
+        yield (
+            f"train.losses is one term, where a block of terms by name or a list of them was expected; write for "
+            f"instance losses: {{{losses['type']}: {{...}}}}"
+        )
+    elif isinstance(losses, Mapping):
+        for key, block in losses.items():
+            if block is not None:
+                named = {"type": key, **block} if isinstance(block, Mapping) else block
+                yield from _weighted(TERM, f"train.losses.{key}", named, "weight")
+    for i, block in enumerate(losses if isinstance(losses, list | tuple) else ()):
+        yield from _weighted(TERM, f"train.losses[{i}]", block, "weight")
 
 
 def _weighted(kind: Kind, where: str, block: Any, key: str) -> list[str]:

@@ -15,6 +15,7 @@ from ..blocks.train import LossBlock, TermBlock
 from .signature import Parameters, parameters_of
 
 __all__ = [
+    "INNER_TEACHER",
     "KINDS",
     "LOSS",
     "METRIC",
@@ -110,6 +111,8 @@ def _keys(block: type[Block], *names: str) -> dict[str, Any]:
 
 NETWORK = Kind("network", lambda: registered(registry.ARCH_REGISTRY))
 TEACHER = Kind("teacher", NETWORK.find, required=("name",), extra={"name": str})
+INNER_TEACHER = Kind("network", NETWORK.find, extra={"path": str | None, "param_key": str | None})
+"""A teacher inside a TeacherAggregation, which names its weights itself."""
 LOSS = Kind("loss", lambda: registered(registry.LOSS_REGISTRY))
 TERM = Kind("term", lambda: dict(TERMS), extra=_keys(TermBlock, "weight", "name"), inner={"loss": LOSS})
 OPTIMIZER = Kind("optimizer", _optimizers, ("params",), ("lr",))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...archs.facts import ArchFacts
-from ..blocks.dataset import PAIRED_TYPES, PATCH_TYPES
+from ..blocks.dataset import DESCRIBED_TYPES, PATCH_TYPES
 from ..components import NETWORK
 from ..networks import network_at, networks_of, teachers_of
 from ..problems import block_of, type_of
@@ -68,7 +68,7 @@ def _images(opt: Mapping[str, Any]) -> dict[str, int]:
     return {
         place: 1 if block.get("color") == "y" and block["type"] not in PATCH_TYPES else 3
         for place, block in sets.items()
-        if block.get("type") in PAIRED_TYPES
+        if block.get("type") in DESCRIBED_TYPES
     }
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 from ...kinds import own_models
 from ..blocks import PairedBlock, block_problems, missing_keys, needed_keys
-from ..blocks.dataset import IGNORED_BY_PATCHES, LMDB_TYPE, PAIRED_TYPES, PATCH_TYPES, SINGLE_TYPE
+from ..blocks.dataset import (
+    DESCRIBED_TYPES,
+    IGNORED_BY_INPUTS,
+    IGNORED_BY_PATCHES,
+    INPUTS_TYPE,
+    LMDB_TYPE,
+    PATCH_TYPES,
+    SINGLE_TYPE,
+)
 from ..problems import block_of, show
 
 __all__ = ["dataset_problems"]
@@ -30,20 +38,28 @@ def dataset_problems(datasets: Mapping[str, Any], own: bool, is_train: bool) -> 
 
 
 def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> list[str]:
-    paired = dataset.get("type") in PAIRED_TYPES
+    known, inputs = dataset.get("type") in DESCRIBED_TYPES, dataset.get("type") == INPUTS_TYPE
     needed = needed_keys(PairedBlock, own, is_train=phase == "train")
-    if not paired:  # of which no more is known than that
+    if inputs:
+        needed.remove("dataroot_gt")
+        dataset = {k: v for k, v in dataset.items() if v is not None or k not in IGNORED_BY_INPUTS}  # switched off
+    if not known:  # of which no more is known than that
         needed = ["name", "type", *(["dataroot_lq"] if dataset.get("type") == SINGLE_TYPE else [])]
-    if phase == "train" and not (paired and dataset.get("progressive")):
-        needed += ["batch_size_per_gpu", *(["gt_size"] if paired else [])]
-    if own and paired:
+    if phase == "train" and not (known and dataset.get("progressive")):
+        needed += ["batch_size_per_gpu", *(["gt_size"] if known else [])]
+    if own and known:
         problems = block_problems(PairedBlock, dataset, where, needed)
     else:
         problems = missing_keys(dataset, where, needed)
     if own and dataset.get("type") in PATCH_TYPES:
-        ignored = [key for key in IGNORED_BY_PATCHES if dataset.get(key) is not None]
+        ignored = [key for key in (IGNORED_BY_INPUTS if inputs else IGNORED_BY_PATCHES) if dataset.get(key) is not None]
         problems += [f"'{key}' in {where} would be ignored by {dataset['type']}; remove it" for key in ignored]
-    if own and paired:
+    if inputs and phase != "train":
+        problems.append(f"{where}: {INPUTS_TYPE} cuts patches to train on; use type: {SINGLE_TYPE} for inputs alone")
+    elif inputs and not own:
+        models = " and ".join(own_models())
+        problems.append(f"{where}: {INPUTS_TYPE} has no ground truth, without which only {models} train")
+    if own and known:
         problems += _mixed(where, dataset, phase)
     elif dataset.get("type") == LMDB_TYPE and phase == "train":
         problems.append(f"{where}: {LMDB_TYPE} leaves work to the model, which only {' and '.join(own_models())} do")
@@ -57,7 +73,8 @@ def _mixed(where: str, dataset: Mapping[str, Any], phase: str) -> list[str]:
     roots, weights = [dataset.get(key) for key in ("dataroot_gt", "dataroot_lq")], dataset.get("weights")
     lists = [root for root in roots if isinstance(root, list | tuple)]
     if dataset.get("type") != LMDB_TYPE:
-        wrong = (("a list of data sets", bool(lists)), ("weights", weights is not None))
+        given = weights is not None and dataset.get("type") != INPUTS_TYPE  # which would ignore them: told already
+        wrong = (("a list of data sets", bool(lists)), ("weights", given))
         return [f"{where}: {what} needs type: {LMDB_TYPE}" for what, is_there in wrong if is_there]
     problems = []
     if block_of(dataset, "io_backend").get("type", "lmdb") != "lmdb":

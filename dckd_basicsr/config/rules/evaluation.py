@@ -12,7 +12,7 @@ from ...data.lmdb.reader import read_meta_info
 from ...data.photos.headers import image_sizes
 from ...errors import DatasetError
 from ...metrics.sizes import least_side, wants_larger
-from ..blocks.dataset import PAIRED_TYPES, SINGLE_TYPE
+from ..blocks.dataset import INPUTS_TYPE, SINGLE_TYPE
 from ..problems import block_of
 
 __all__ = ["evaluation_rules", "is_evaluated", "single_problems", "size_problems"]
@@ -28,7 +28,10 @@ def is_evaluated(key: str) -> bool:
 def evaluation_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     """Yield sets whose names would lose results, and sets without ground truth where one is needed."""
     if block_of(opt, "datasets", "train").get("type") == SINGLE_TYPE:
-        yield f"datasets.train: {SINGLE_TYPE} has no ground truth to train on; use type: {PAIRED_TYPES[0]}"
+        yield (
+            f"datasets.train: {SINGLE_TYPE} gives whole images, to be restored; to train on inputs alone, with a "
+            f"teacher, use type: {INPUTS_TYPE}"
+        )
     sets = {
         str(key): block
         for key, block in block_of(opt, "datasets").items()

@@ -28,6 +28,7 @@ from ...distill.terms import (
 )
 from ...errors import near_miss
 from ...kinds import distils, takes_terms, trained_labels
+from ..blocks.dataset import INPUTS_TYPE, PAIRED_TYPES
 from ..components import parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
@@ -45,9 +46,13 @@ def _terms(opt: Mapping[str, Any]) -> list[TermOptions]:
     """The terms that are on; blocks that are none are reported elsewhere."""
     train = block_of(opt, "train")
     sane: dict[str, Any] = {key: block for key in TERM_KEYS if isinstance(block := train.get(key), Mapping)}
-    listed = train.get("losses")
-    blocks = listed if isinstance(listed, list | tuple) else ()
-    sane["losses"] = [block if isinstance(block, Mapping) else {} for block in blocks]
+    losses = train.get("losses")
+    if isinstance(losses, Mapping):
+        given = {key: block for key, block in losses.items() if block is not None}
+        sane["losses"] = {key: block if isinstance(block, Mapping) else {} for key, block in given.items()}
+    else:
+        blocks = losses if isinstance(losses, list | tuple) else ()
+        sane["losses"] = [block if isinstance(block, Mapping) else {} for block in blocks]
     return [term for term in term_options(sane) if not term.is_off]
 
 
@@ -123,7 +128,10 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         return
     terms = _terms(opt)
     if "train" in opt and not terms:
-        given = [block for key in (*TERM_KEYS, "losses") if (block := block_of(opt, "train").get(key))]
+        given = [block for key in TERM_KEYS if (block := block_of(opt, "train").get(key))]
+        losses = block_of(opt, "train").get("losses")
+        on = any(block is not None for block in losses.values()) if isinstance(losses, Mapping) else bool(losses)
+        given += [losses] if on else []
         if not given:
             yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}"
         elif all(isinstance(block, Mapping | list | tuple) for block in given):  # else reported elsewhere
@@ -140,9 +148,21 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         yield f"model_type {model} has no {what}, which {', '.join(taught or measured)} need; use model_type: DCKDModel"
         return
     yield from _log_names(terms)
+    yield from _without_gt(opt, needs)
     yield from _teachers(opt, taught)
     if measured:
         yield from _vqgan(opt, measured)
+
+
+def _without_gt(opt: Mapping[str, Any], needs: Needs) -> Iterator[str]:
+    """Terms that compare with a ground truth which the training set has not."""
+    wanting = [place for place, asked in needs.items() if asked and Need.GT in asked]
+    if wanting and block_of(opt, "datasets", "train").get("type") == INPUTS_TYPE:
+        verb = "needs" if len(wanting) == 1 else "need"
+        yield (
+            f"{', '.join(wanting)} {verb} ground truth, and datasets.train ({INPUTS_TYPE}) has none; switch off "
+            f"such terms (pixel_opt: ~) or their gates, or use type: {PAIRED_TYPES[1]} with dataroot_gt"
+        )
 
 
 def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:
@@ -161,7 +181,7 @@ def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:
 
 def _loss_block(term: TermOptions) -> tuple[str, Mapping[str, Any]]:
     """The block of a term's loss, with its place: of a short name the block itself."""
-    place = f"{term.place}.loss" if term.place.endswith("]") else term.place
+    place = f"{term.place}.loss" if term.place.startswith("train.losses") else term.place
     return place, block_of(term.arguments, "loss")
 
 

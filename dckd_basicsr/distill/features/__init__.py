@@ -1,7 +1,20 @@
-"""Feature maps: where they are taken, and the hooks that take them; and a network that measures images."""
+"""Feature maps: where they are taken, the hooks that take them, their form; and features of images."""
 
 from .feature_maps import FeatureMaps
 from .positions import Place, located
+from .scale import has_layer_norm, unit_columns, unit_images, unit_positions
+from .spatial import as_map, positions_of
 from .vgg import FrozenVGG
 
-__all__ = ["FeatureMaps", "FrozenVGG", "Place", "located"]
+__all__ = [
+    "FeatureMaps",
+    "FrozenVGG",
+    "Place",
+    "as_map",
+    "has_layer_norm",
+    "located",
+    "positions_of",
+    "unit_columns",
+    "unit_images",
+    "unit_positions",
+]

@@ -14,26 +14,38 @@ from .build import (
 from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
-from .features import CsdTerm, MclirTerm
+from .eco import EcoTerm
+from .features import AffinityTerm, AttentionTerm, CsdTerm, FeatureTerm, FitnetTerm, MclirTerm
 from .logits import LogitsTerm
+from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
 from .pixel import PixelTerm
+from .psd import PSDTerm
+from .wavelet import WaveletTerm
 
 __all__ = [
     "SHORT_NAMES",
     "TERMS",
     "TERM_KEYS",
     "TOTAL",
+    "AffinityTerm",
+    "AttentionTerm",
     "ConsistencyTerm",
     "ContrastTerm",
     "CsdTerm",
     "DistributionTerm",
+    "EcoTerm",
+    "FeatureTerm",
+    "FitnetTerm",
     "LogitsTerm",
+    "MTKDTerm",
     "MclirTerm",
     "OutputTerm",
+    "PSDTerm",
     "PixelTerm",
     "Term",
     "TermOptions",
+    "WaveletTerm",
     "WeightedTerm",
     "build_terms",
     "name_fault",

@@ -1,10 +1,11 @@
-"""From the options of a run to its terms: the open list ``losses`` and the short names of the usual ones."""
+"""From the options of a run to its terms: ``losses``, a list or by name, and the short names of the usual ones."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, count
 from typing import Any
 
 from torch import nn
@@ -21,6 +22,7 @@ __all__ = [
     "WeightedTerm",
     "build_terms",
     "name_fault",
+    "named_terms",
     "term_options",
 ]
 
@@ -62,7 +64,7 @@ class TermOptions:
     """What an option file says of one term.
 
     Attributes:
-        place: where, for messages: ``train.logits_opt`` or ``train.losses[0]``.
+        place: where, for messages: ``train.logits_opt``, ``train.losses[0]``, ``train.losses.NAME``.
         type: name in the registry.
         arguments: of its constructor.
         weight: number or schedule, as it stands there.
@@ -117,11 +119,31 @@ def term_options(train: Mapping[str, Any]) -> Iterator[TermOptions]:
     for key, name in SHORT_NAMES.items():
         if train.get(key):
             yield _short(f"train.{key}", name, train[key])
-    for i, block in enumerate(train.get("losses") or ()):
-        own = {"type", "weight", "name"}
-        arguments = {key: value for key, value in block.items() if key not in own}
-        weight = block.get("weight", 1.0)
-        yield TermOptions(f"train.losses[{i}]", str(block.get("type")), arguments, weight, block.get("name"))
+    losses = train.get("losses") or ()
+    if isinstance(losses, Mapping):
+        for key, block in losses.items():
+            if block is not None:
+                yield _open(f"train.losses.{key}", {"type": key, "name": f"l_{key}", **block})
+        return
+    for i, block in enumerate(losses):
+        yield _open(f"train.losses[{i}]", block)
+
+
+def named_terms(blocks: Iterable[Any]) -> dict[str, Any]:
+    """Return a list ``losses`` as the same terms by name.
+
+    The key is the entry's ``name`` without ``l_``, else its ``type``; from the second of one key on it is numbered.
+
+    >>> list(named_terms([{"type": "logits"}, {"type": "logits", "weight": 0.1}, {"type": "logits", "name": "l_more"}]))
+    ['logits', 'logits_2', 'more']
+    """
+    found: dict[str, Any] = {}
+    for block in blocks:
+        said = [block.get(key) for key in ("name", "type")] if isinstance(block, Mapping) else []
+        stem = next((text for text in said if isinstance(text, str) and text), "term").removeprefix("l_")
+        names = chain([stem], (f"{stem}_{number}" for number in count(2)))
+        found[next(name for name in names if name not in found)] = block
+    return found
 
 
 def build_terms(train: Mapping[str, Any]) -> list[WeightedTerm]:
@@ -129,7 +151,8 @@ def build_terms(train: Mapping[str, Any]) -> list[WeightedTerm]:
 
     Args:
         train: maps short names (``pixel_opt``, ...) to loss blocks, and ``losses`` to a list of blocks with ``type``,
-            ``weight``, ``name`` and the term's own options. None and missing keys are off, other keys are ignored.
+            ``weight``, ``name`` and the term's own options, or to a mapping of such blocks, whose keys are ``type``
+            and, after ``l_``, ``name`` where a block has none. None and missing keys are off, other keys are ignored.
 
     Raises:
         ConfigError: no term is on, two have one name, or one refuses its options.
@@ -156,6 +179,12 @@ def name_fault(name: str) -> str:
     if name in (TOTAL, "epoch", "iter", "lrs", "time", "data_time") or hasattr(nn.ModuleDict(), name):
         return "must be none that is taken, for instance l_mine"
     return ""
+
+
+def _open(place: str, block: Mapping[str, Any]) -> TermOptions:
+    own = {"type", "weight", "name"}
+    arguments = {key: value for key, value in block.items() if key not in own}
+    return TermOptions(place, str(block.get("type")), arguments, block.get("weight", 1.0), block.get("name"))
 
 
 def _short(place: str, name: str, block: Any) -> TermOptions:

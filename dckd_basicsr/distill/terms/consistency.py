@@ -30,7 +30,7 @@ class ConsistencyTerm(OutputTerm):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        return frozenset({Need.TEACHER, Need.CONSISTENCY})
+        return super().needs | {Need.TEACHER, Need.CONSISTENCY}
 
     def target(self, step: DistillStep) -> Tensor:
         return step.consistent_teacher

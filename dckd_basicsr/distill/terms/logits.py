@@ -37,7 +37,7 @@ class LogitsTerm(OutputTerm):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        return frozenset({TeacherOutput(self.taught_by) if self.taught_by else Need.TEACHER})
+        return super().needs | {TeacherOutput(self.taught_by) if self.taught_by else Need.TEACHER}
 
     def target(self, step: DistillStep) -> Tensor:
         return step.taught_by(self.taught_by)

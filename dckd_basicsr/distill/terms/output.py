@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..needs import Need
 from .base import Term
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class OutputTerm(Term):
             raise ValueError(f"gate must be teacher_better, or null for none, got {gate!r}")
         self.loss = built_loss(loss)
         self.gate = gate
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        return frozenset({Need.GT}) if self.gate else frozenset()
 
     def target(self, step: DistillStep) -> Tensor:
         """Return the image to compare with, in the shape of the student's output, without gradient."""

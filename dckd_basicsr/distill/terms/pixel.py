@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from ..needs import Need
 from .base import register_term
 from .output import L1, OutputTerm
 
@@ -28,6 +29,10 @@ class PixelTerm(OutputTerm):
 
     def __init__(self, loss: Mapping[str, Any] | nn.Module = L1) -> None:
         super().__init__(loss)
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        return frozenset({Need.GT})
 
     def target(self, step: DistillStep) -> Tensor:
         return step.gt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .methods import METHODS
 from .row import TRAIN, BadInput, edit, forced
 from .rules import RULES
 from .values import FOLDERS, VALUES
@@ -217,7 +218,8 @@ _KEYS = (
     forced(
         "one term instead of a list of terms",
         "'train:losses={type: pixel}'",
-        "'losses' in train must be a list of blocks of 'key: value' lines or null, got {'type': 'pixel'}",
+        "train.losses is one term, where a block of terms by name or a list of them was expected",
+        "losses: {pixel: {...}}",
     ),
     forced(
         "two terms of one name in the log",
@@ -293,4 +295,4 @@ _NAMES = (
     ),
 )
 
-CONFIGS = (*_FILE, *_USAGE, *_KEYS, *VALUES, *_NAMES, *FOLDERS, *RULES)
+CONFIGS = (*_FILE, *_USAGE, *METHODS, *_KEYS, *VALUES, *_NAMES, *FOLDERS, *RULES)

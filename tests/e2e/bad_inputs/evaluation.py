@@ -15,6 +15,10 @@ __all__ = ["EVALUATION"]
 
 _SECOND = "{name: held_out, type: PairedImageDataset, dataroot_gt: val/GT.lmdb, dataroot_lq: val/LQ_x2.lmdb}"
 _SINGLE = "{name: mine, type: SingleImageDataset, dataroot_lq: photos}"
+_INPUTS = (
+    "{name: mine, type: SinglePatchDataset, dataroot_lq: photos, gt_size: 32, batch_size_per_gpu: 1, "
+    "num_worker_per_gpu: 0}"
+)
 _LISTED = (
     f"{TRAIN} --force_yml 'datasets:train={{name: t, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq, "
     "meta_info_file: list.txt, gt_size: 32, batch_size_per_gpu: 1}'"
@@ -97,9 +101,32 @@ EVALUATION = (
         lambda: Path("photos/notes.txt").write_text("x"),
     ),
     forced(
-        "training without ground truth",
+        "training on whole images",
         "'datasets:train={name: mine, type: SingleImageDataset, dataroot_lq: photos, batch_size_per_gpu: 1}'",
-        "datasets.train: SingleImageDataset has no ground truth to train on; use type: PairedImageDataset",
+        "datasets.train: SingleImageDataset gives whole images, to be restored",
+        "use type: SinglePatchDataset",
+    ),
+    forced(
+        "training without ground truth on terms that compare with it",
+        f"'datasets:train={_INPUTS}' train:logits_opt:gate=teacher_better",
+        "train.pixel_opt, train.logits_opt need ground truth, and datasets.train (SinglePatchDataset) has none",
+        "switch off such terms (pixel_opt: ~) or their gates",
+    ),
+    forced(
+        "training set without ground truth that names one",
+        f"'datasets:train={_INPUTS}' train:pixel_opt=~ datasets:train:dataroot_gt=data/GT.lmdb",
+        "'dataroot_gt' in datasets.train would be ignored by SinglePatchDataset; remove it",
+    ),
+    forced(
+        "validation by patches",
+        f"'datasets:val={_INPUTS}'",
+        "datasets.val: SinglePatchDataset cuts patches to train on; use type: SingleImageDataset for inputs alone",
+    ),
+    BadInput(
+        "folder to train on with other files in it",
+        f"{TRAIN} --force_yml 'datasets:train={_INPUTS}' train:pixel_opt=~",
+        ("datasets.train.dataroot_lq: 'photos' holds files that are no images (notes.txt)",),
+        lambda: Path("photos/notes.txt").write_text("x"),
     ),
     forced(
         "best weights by a set without ground truth",

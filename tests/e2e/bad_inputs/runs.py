@@ -6,10 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from basicsr.archs import build_network
+
+from tests.tiny import STUDENT
 
 from .row import TRAIN, BadInput, forced
 
 __all__ = ["RUNS"]
+
+_INSPECT = "inspect -opt job.yml"
 
 
 def write(name: str, text: str) -> Callable[[], object]:
@@ -21,6 +26,13 @@ def save_state(**changes: object) -> Callable[[], object]:
     """Write a training state without its weights."""
     state = {"epoch": 0, "iter": 4, "optimizers": [], "schedulers": [], **changes}
     return lambda: torch.save(state, "4.state")
+
+
+def _state_and_weights() -> None:
+    save_state()()
+    for name in ("average.pth", "models/net_g_4.pth"):
+        Path(name).parent.mkdir(exist_ok=True)
+        torch.save({"params": build_network(STUDENT).state_dict()}, name)
 
 
 RUNS = (
@@ -134,6 +146,33 @@ RUNS = (
         f"{TRAIN} --force_yml path:resume_state=4.state",
         ("net_g_4.pth', which does not exist; copy it back, or resume from another state",),
         save_state(),
+    ),
+    forced(
+        "terms of a model that has none",
+        "model_type=SRModel",
+        "model_type SRModel does not train on this package's loss terms",
+        "inspect takes DCKDModel and RestorationModel",
+        command=_INSPECT,
+    ),
+    BadInput(
+        "inspect with weights that are not there", f"{_INSPECT} --weights none.pth", ("'none.pth' does not exist",)
+    ),
+    BadInput(
+        "inspect beyond the end of the run",
+        f"{_INSPECT} --iteration 7",
+        ("--iteration is 7, beyond train.total_iter 6",),
+    ),
+    BadInput(
+        "inspect with weights and a state",
+        f"{_INSPECT} --weights average.pth --force_yml path:resume_state=4.state",
+        ("--weights and path.resume_state both say which weights to look at; give one of them",),
+        _state_and_weights,
+    ),
+    BadInput(
+        "inspect without batches",
+        f"{_INSPECT} --batches 0",
+        ("argument --batches: must be a whole number, at least 1, got '0'",),
+        status=2,
     ),
     forced(
         "batch larger than the set",

@@ -1,6 +1,10 @@
-"""Loss terms that compare features, one a file; importing them registers them."""
+"""The loss terms that compare feature maps, one a file: those that S and T have inside, and those of images."""
 
+from .affinity import AffinityTerm
+from .attention import AttentionTerm
 from .csd import CsdTerm
+from .feature import FeatureTerm
+from .fitnet import FitnetTerm
 from .mclir import MclirTerm
 
-__all__ = ["CsdTerm", "MclirTerm"]
+__all__ = ["AffinityTerm", "AttentionTerm", "CsdTerm", "FeatureTerm", "FitnetTerm", "MclirTerm"]

@@ -167,7 +167,7 @@ class CsdTerm(PerceptualTerm):
             )
         assert self.level_weights is not None  # since it joined the networks
         # First what needs no gradient: what it takes in passing is free before the student's graph is there to stay.
-        teacher, others = self.of_teacher_and(step, bicubic_negatives(step.lq, step.gt.shape[-2:]))
+        teacher, others = self.of_teacher_and(step, bicubic_negatives(step.lq, step.teacher.shape[-2:]))
         terms = csd_terms(self.of_student(step), teacher, others, self.level_weights, self.num)
         own = self.label.removeprefix("l_")
         step.measure(f"d_{own}_teacher", terms.positive)
