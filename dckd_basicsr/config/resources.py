@@ -140,6 +140,10 @@ _DATA = (
 )
 _WEIGHTS = (
     (r"vqgan", _VQGAN),
+    (
+        r"vgg1[69]",
+        "download torchvision's file: https://download.pytorch.org/models/vgg19-dcbb9e9d.pth or vgg16-397923af.pth",
+    ),
     (r"net_\w+_(\d+|latest)", "a training run writes it: `basicsr train -opt FILE`, or point to your own weights"),
     (r"edsr", _MODEL_ZOO),
     (

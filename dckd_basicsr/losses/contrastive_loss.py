@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from ..install import register
 
-__all__ = ["DEFAULT_WEIGHTS", "ContrastTerms", "ContrastiveLoss", "contrast_terms", "contrastive_ratio"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "ContrastTerms",
+    "ContrastiveLoss",
+    "contrast_terms",
+    "contrastive_ratio",
+    "mean_distances",
+]
 
 Taps = Sequence[Tensor]
 
@@ -44,7 +51,7 @@ class _Distances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, one: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(one, *others)
-        exact = one.float()
+        exact = one.to(torch.promote_types(one.dtype, torch.float32))
         return tuple((exact - other).abs_().mean() for other in others)
 
     @staticmethod
@@ -54,6 +61,14 @@ class _Distances(torch.autograd.Function):
         for other, gradient in zip(others, gradients):
             found.add_(torch.sub(one, other).sign_().mul_(gradient / one.numel()))
         return (found, *[None] * len(others))
+
+
+def mean_distances(one: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the mean absolute difference of ``one`` to each of ``others``, all of one shape.
+
+    Scalars, in float32 at least; the gradient reaches ``one`` alone, and no difference is kept for it.
+    """
+    return _Distances.apply(one, *others)
 
 
 def _check(student: Taps, teacher: Taps, negatives: Sequence[Taps], weights: Sequence[float]) -> None:
@@ -79,7 +94,7 @@ def contrast_terms(
     loss = positive = negative = torch.zeros((), device=student_taps[0].device)
     for i, weight in enumerate(weights):
         references = [taps[i].detach() for taps in (teacher_taps, *negative_taps)]
-        to_teacher, *distances = _Distances.apply(student_taps[i], *references)
+        to_teacher, *distances = mean_distances(student_taps[i], references)
         to_negatives = torch.stack(distances).sum()
         loss = loss + weight * to_teacher / (to_negatives + eps)
         positive = positive + weight * to_teacher.detach()

@@ -15,13 +15,14 @@ from .run import device_problems, run_rules
 from .schedules import option_notes, schedule_problems
 from .sizes import facts_problems, size_rules
 from .teachers import teacher_problems
-from .terms import is_used, tap_problems, term_problems
+from .terms import files_of_terms, is_used, tap_problems, term_problems
 
 __all__ = [
     "channel_problems",
     "dataset_problems",
     "device_problems",
     "facts_problems",
+    "files_of_terms",
     "is_evaluated",
     "is_used",
     "loaded_channel_problems",

@@ -34,7 +34,7 @@ from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
 from ..resources import where_to_get
 
-__all__ = ["is_used", "needs_by_place", "tap_problems", "term_problems"]
+__all__ = ["files_of_terms", "is_used", "needs_by_place", "tap_problems", "term_problems"]
 
 # The losses that compare features, by the terms that take no others.
 _FEATURE_LOSSES: dict[type[Term], str] = {ContrastTerm: "ContrastiveLoss", DistributionTerm: "DistributionLoss"}
@@ -63,6 +63,14 @@ def needs_by_place(opt: Mapping[str, Any]) -> dict[str, frozenset[Hashable] | No
     for used, and none is missed.
     """
     return {term.place: _needs(term) for term in _terms(opt)}
+
+
+def files_of_terms(opt: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the files that the options of terms name: where the option stands, and its value."""
+    for term in _terms(opt):
+        for key in TERMS.get(term.type, Term).files:
+            if isinstance(value := term.arguments.get(key), str):
+                yield f"{term.place}.{key}", value
 
 
 def _needs(options: TermOptions) -> frozenset[Hashable] | None:
@@ -134,14 +142,14 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     needs = needs_by_place(opt)
     known = _known(opt)
     taught = {place: _asked(asked, known) for place, asked in needs.items() if asked and _asked(asked, known)}
-    if taught and not distils(opt["model_type"]):
-        model = opt["model_type"]
-        yield f"model_type {model} has no teacher, which {', '.join(taught)} need; use model_type: DCKDModel"
+    measured = _want_encoder(needs)
+    if (taught or measured) and not distils(opt["model_type"]):
+        model, what = opt["model_type"], "teacher" if taught else "encoder"
+        yield f"model_type {model} has no {what}, which {', '.join(taught or measured)} need; use model_type: DCKDModel"
         return
     yield from _log_names(terms)
     yield from _without_gt(opt, needs)
     yield from _teachers(opt, taught)
-    measured = _want_encoder(needs)
     if measured:
         yield from _vqgan(opt, measured)
 

@@ -16,7 +16,7 @@ from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
 from .eco import EcoTerm
-from .features import AffinityTerm, AttentionTerm, FeatureTerm, FitnetTerm, MiPKDTerm
+from .features import AffinityTerm, AttentionTerm, CsdTerm, FeatureTerm, FitnetTerm, MclirTerm, MiPKDTerm
 from .logits import LogitsTerm
 from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
@@ -34,12 +34,14 @@ __all__ = [
     "AugKDTerm",
     "ConsistencyTerm",
     "ContrastTerm",
+    "CsdTerm",
     "DistributionTerm",
     "EcoTerm",
     "FeatureTerm",
     "FitnetTerm",
     "LogitsTerm",
     "MTKDTerm",
+    "MclirTerm",
     "MiPKDTerm",
     "OutputTerm",
     "PSDTerm",

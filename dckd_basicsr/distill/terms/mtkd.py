@@ -75,7 +75,9 @@ class MTKDTerm(OutputTerm):
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        return super().needs | frozenset({Need.TEACHERS} if self.taught_by is None else map(TeacherOutput, self.taught_by))
+        return super().needs | frozenset(
+            {Need.TEACHERS} if self.taught_by is None else map(TeacherOutput, self.taught_by)
+        )
 
     def join(self, student: nn.Module, sources: Sources) -> None:
         """Look how many teachers there are.

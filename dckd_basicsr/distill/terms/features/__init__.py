@@ -1,9 +1,11 @@
-"""The loss terms that compare feature maps of S and T, one a file."""
+"""The loss terms that compare feature maps, one a file: those that S and T have inside, and those of images."""
 
 from .affinity import AffinityTerm
 from .attention import AttentionTerm
+from .csd import CsdTerm
 from .feature import FeatureTerm
 from .fitnet import FitnetTerm
+from .mclir import MclirTerm
 from .mipkd import MiPKDTerm
 
-__all__ = ["AffinityTerm", "AttentionTerm", "FeatureTerm", "FitnetTerm", "MiPKDTerm"]
+__all__ = ["AffinityTerm", "AttentionTerm", "CsdTerm", "FeatureTerm", "FitnetTerm", "MclirTerm", "MiPKDTerm"]
