@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
@@ -48,13 +49,6 @@ PLAIN = "scratch"
 TOTAL = 100
 IMAGENET_VQGAN = {"z_channels": 256}
 SMALL_VQGAN = {"ch": 32, "ch_mult": [1, 1, 2, 2, 4], "attn_resolutions": [16], "z_channels": 64}
-
-
-class Drawless(Generators):
-    """Generators for tensors without values, which no generator can fill."""
-
-    def on(self, device: torch.device | str) -> Any:
-        return None if torch.device(device).type == "meta" else super().on(device)
 
 
 @dataclass
@@ -95,7 +89,7 @@ def _vgg_of_chance(name: str) -> Path:
     return path
 
 
-def step_of(base: str, method: str, batch: int, layout: dict[str, Any], device: str = "cpu") -> Step:
+def step_of(base: str, method: str, batch: int, layout: dict[str, Any]) -> Step:
     """Build a method's step."""
     options, names = options_of(base, method), dict[str, nn.Module]()
     scale, side = int(options["scale"]), int(options["datasets"]["train"]["gt_size"])
@@ -103,16 +97,23 @@ def step_of(base: str, method: str, batch: int, layout: dict[str, Any], device: 
     student = build_network(dict(options["network_g"]))
     for name, block in teacher_blocks(options).items():
         names[name] = build_network(dict(block))
-    sources = Sources(Drawless(0), names, HistoryModel(student), FrozenEncoder(VQGAN(layout, decoder=False)))
+    sources = Sources(Generators(0), names, HistoryModel(student), FrozenEncoder(VQGAN(layout, decoder=False)))
     terms, example = build_terms(options["train"]), torch.zeros(1, 3, side // scale, side // scale)
     found = Distiller(student, terms, sources, total_iter=TOTAL, example=example)
-    if device == "meta":
-        found.to_empty(device=device)
-        for net in sources.networks():
-            net.to_empty(device=device)
-    draw = torch.Generator().manual_seed(1)
-    images = [torch.rand(batch, 3, x, x, generator=draw).to(device) for x in (side // scale, side)]
-    return Step(found, *images)
+    return Step(found, *(torch.rand(batch, 3, x, x) for x in (side // scale, side)))
+
+
+def without_values(step: Step, mode: FakeTensorMode) -> Step:
+    """Take the values from networks and images; they are on the CPU by name, and nothing is computed."""
+    for net in (step.distiller, *step.distiller.sources.networks()):
+        for module in net.modules():
+            for name, p in module._parameters.items():
+                if p is not None:
+                    module._parameters[name] = nn.Parameter(mode.from_tensor(p.detach()), p.requires_grad)
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else mode.from_tensor(buffer)
+    step.lq, step.gt = mode.from_tensor(step.lq), mode.from_tensor(step.gt)
+    return step
 
 
 @dataclass
@@ -154,7 +155,9 @@ def peak_bytes(step: Step) -> int:
 def count(methods: Sequence[str], base: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for method in methods:
-        work = counted(step_of(base, method, 4, IMAGENET_VQGAN, "meta"))
+        step = step_of(base, method, 4, IMAGENET_VQGAN)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            work = counted(without_values(step, mode))
         rows.append({"method": method, "multiply-adds": work.multiply_adds, "kept": work.kept})
         first = rows[0]
         print(
