@@ -66,6 +66,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/divergence.py": _unit("divergence", "divergence_deferred"),
     "training/schedules.py": _unit("schedules", "resumed_rates"),
     "data/augment.py": _unit("paired_lmdb"),
+    # what it says of the terms
+    "report/gradients.py": _unit("gradients"),
     # the sampler
     "data/patches.py": _unit("places", "patches", "loaders", "paired_lmdb"),
     "data/single_patch_dataset.py": _unit("single_patches"),

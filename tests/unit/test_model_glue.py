@@ -9,7 +9,7 @@ import torch
 
 from dckd_basicsr.archs import ArchFacts
 from dckd_basicsr.config import parse
-from dckd_basicsr.distill import ConsistencySettings, NegativesSettings
+from dckd_basicsr.distill import ConsistencySettings, Need, NegativesSettings
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.models import base, dckd_model, restoration_model
 from dckd_basicsr.weight_files import load_state
@@ -243,7 +243,8 @@ def test_a_recorded_step_is_told_of_other_processes(build):
         model.runner.shared = dist
         model.feed_data(BATCH)
         model._forward_backward()
-    assert told == [(False, ("l_pix",)), (True, ("l_pix",))]
+    variant = (("l_pix",), frozenset({Need.GT}))
+    assert told == [(False, variant), (True, variant)]
 
 
 def test_nothing_was_measured_before_the_first_step(build):
@@ -267,8 +268,9 @@ def tensors_of(model) -> list[torch.Tensor]:
 
 def test_data_without_ground_truth_is_taken(build):
     model = build(*ALONE)
+    model.feed_data(BATCH)
     model.feed_data({"lq": BATCH["lq"]})
-    assert not hasattr(model, "gt")
+    assert model.gt is None  # and not that of another batch
 
 
 # --- state and files

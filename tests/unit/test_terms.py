@@ -134,7 +134,7 @@ def test_what_only_ended_terms_needed_runs_no_more():
 def test_what_is_still_needed_goes_on():
     setup = scheduled(contrast=ENDS, consist=ENDS)
     setup.distiller.begin(3)
-    assert setup.distiller.needs == {Need.TEACHER, Need.CODES}
+    assert setup.distiller.needs == {Need.GT, Need.TEACHER, Need.CODES}
     assert passes(setup) == (1, 0, 2)
     assert setup.teacher.passes == [3]  # without the transformed copies
 
