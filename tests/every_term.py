@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import cache, partial
@@ -58,9 +58,6 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Restormer": ({**_RESTORMER, "dim": 4, "num_blocks": [1] * 4}, {**_RESTORMER, "dim": 8, "num_blocks": [1] * 4}),
 }
 """Student and teacher: narrower, shallower, of the same type."""
-
-REFUSED: dict[tuple[str, str], str] = {}
-"""What a term says where it makes no sense on a network."""
 
 Gradients = dict[str, Tensor]
 
@@ -288,13 +285,11 @@ CONDITIONS: dict[str, Callable[[str, str], None]] = {
 # --- in two processes
 
 
-def _process(rank: int, folder: str, names: list[str]) -> None:
+def _process(rank: int, folder: str, names: list[str], networks: list[str]) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", 2)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=120))
-    torch.save(
-        {(t, n): _shared(t, n, rank) for t in names for n in NETWORKS if (t, n) not in REFUSED}, f"{folder}/{rank}"
-    )
+    torch.save({(t, n): _shared(t, n, rank) for t in names for n in networks}, f"{folder}/{rank}")
     dist.destroy_process_group()
 
 
@@ -310,10 +305,12 @@ def _shared(term: str, network: str, rank: int) -> Gradients:
     return taken(found)
 
 
-def two_processes(names: list[str]) -> Mapping[tuple[str, str], list[Gradients]]:
-    """Run all terms on all networks in two gloo processes; gradients of both."""
+def two_processes(
+    names: Iterable[str], networks: Iterable[str] = NETWORKS
+) -> Mapping[tuple[str, str], list[Gradients]]:
+    """Run terms on networks in two gloo processes; gradients of both."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_process, (folder, names), nprocs=2)
+        mp.spawn(_process, (folder, list(names), list(networks)), nprocs=2)
         one, other = (torch.load(Path(folder) / str(rank), weights_only=True) for rank in range(2))
     return {key: [one[key], other[key]] for key in one}
 

@@ -11,7 +11,7 @@ from dckd_basicsr.config import option_problems
 from dckd_basicsr.config.weights import weight_problems
 from dckd_basicsr.distill import Distiller, Need, build_terms
 from dckd_basicsr.distill.features import FrozenVGG
-from dckd_basicsr.distill.terms import CsdTerm
+from dckd_basicsr.distill.terms import CSDTerm
 from dckd_basicsr.distill.terms.features.csd import bicubic_negatives, csd_terms, distance_to_others
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.losses import contrastive_ratio
@@ -99,12 +99,12 @@ def test_bicubic_by_hand():
 
 
 def test_needs():
-    assert CsdTerm().needs == {Need.STUDENT_TAPS, Need.TEACHER_TAPS}
-    assert CsdTerm(features="vgg19", weights="w.pth").needs == {Need.TEACHER}
+    assert CSDTerm().needs == {Need.STUDENT_TAPS, Need.TEACHER_TAPS}
+    assert CSDTerm(features="vgg19", weights="w.pth").needs == {Need.TEACHER}
 
 
 def test_each_image_passes_each_network_once():
-    setup, encoded = Setup([CsdTerm()]), []
+    setup, encoded = Setup([CSDTerm()]), []
     setup.sources.encoder.vqgan.encoder.conv_in.register_forward_hook(
         lambda module, inputs, output: encoded.append((len(output), output.requires_grad))
     )
@@ -131,7 +131,7 @@ def test_never_its_own():
 
 
 def test_one_image_has_no_others():
-    setup = Setup([CsdTerm()])
+    setup = Setup([CSDTerm()])
     setup.lq, setup.gt = setup.lq[:1], setup.gt[:1]
     with pytest.raises(
         ConfigError, match=r"l_csd takes its negatives .* has one image; raise batch_size_per_gpu or low"
@@ -168,7 +168,7 @@ def test_bad_options(options, message):
 
 def test_levels_must_be_the_encoders():
     with pytest.raises(ConfigError, match="l_csd: level_weights has 2 entries, but the VQGAN has 3 levels; give one"):
-        Setup([CsdTerm(level_weights=[1, 1])])
+        Setup([CSDTerm(level_weights=[1, 1])])
 
 
 def test_a_file_that_is_not_there_is_reported_twice(tmp_path):
@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there_is_reported_twice(tmp_path):
 
 def test_with_a_vgg_each_image_passes_it_once(tmp_path):
     torch.save(make_layers(cfgs["E"]).state_dict(prefix="features."), tmp_path / "vgg19.pth")
-    term = CsdTerm("vgg19", str(tmp_path / "vgg19.pth"), num=2)
+    term = CSDTerm("vgg19", str(tmp_path / "vgg19.pth"), num=2)
     setup = Setup([term])
     seen = []
     term.vgg.features[0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
@@ -193,7 +193,7 @@ def test_with_a_vgg_each_image_passes_it_once(tmp_path):
     assert seen == [6, 3]  # T and the bicubic images, then S
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
     up = nn.functional.interpolate(setup.lq, scale_factor=2, mode="bicubic", align_corners=False)
-    vgg = FrozenVGG("vgg19", CsdTerm.vgg_layers, tmp_path / "vgg19.pth", "bytes")
+    vgg = FrozenVGG("vgg19", CSDTerm.vgg_layers, tmp_path / "vgg19.pth", "bytes")
     student, teacher, others = vgg(setup.student(setup.lq)), vgg(setup.teacher(setup.lq)), vgg(up)
     negatives = [[level.roll(-k, 0) for level in others] for k in (1, 2)]
     wanted = contrastive_ratio(student, teacher, negatives, LEVELS)
@@ -210,6 +210,6 @@ def test_in_a_run(build):
 
 
 def test_ground_truth_is_not_asked_for():
-    setup = Setup([CsdTerm()])
+    setup = Setup([CSDTerm()])
     wanted = setup.distiller(setup.lq, setup.gt)["l_csd"]
     assert setup.distiller(setup.lq, None)["l_csd"] == wanted

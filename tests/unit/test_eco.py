@@ -12,7 +12,7 @@ from torch import nn
 from dckd_basicsr.bicubic import imresize_uint8
 from dckd_basicsr.distill import Distiller, DistillStep, Need, Sources, TeacherOutput, build_terms
 from dckd_basicsr.distill.terms.downscaling import Downscaling
-from dckd_basicsr.distill.terms.eco import EcoTerm, linear_share, sigmoid_share
+from dckd_basicsr.distill.terms.eco import ECOTerm, linear_share, sigmoid_share
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.weight_files import load_state
 from tests.models import train
@@ -38,7 +38,7 @@ class Seeing(nn.Module):
 def at(iteration, answers, lq, gt, total=1000, **options):
     """What the student saw, the target, the values and the gradient in an iteration."""
     student, teacher = (Seeing(answer) for answer in answers)
-    term = EcoTerm(**options)
+    term = ECOTerm(**options)
     targets = []
     term.loss.register_forward_hook(lambda module, inputs, output: targets.append(inputs[1]))
     distiller = Distiller(student, [term], Sources(teachers={"teacher": teacher}), total_iter=total)
@@ -192,7 +192,7 @@ def test_the_teacher_runs_until_the_pair_is_real_and_a_second_pass_as_long():
 
 
 def test_in_mode_full_the_student_does_not_see_lq():
-    term = EcoTerm()
+    term = ECOTerm()
     step = DistillStep(
         Sources(teachers={"teacher": Upscale()}), torch.rand(1, 3, 4, 4), torch.rand(1, 3, 8, 8), Upscale()
     )
@@ -202,7 +202,7 @@ def test_in_mode_full_the_student_does_not_see_lq():
 
 
 def test_it_can_name_its_teacher_and_depends_on_the_runs_length():
-    assert EcoTerm(taught_by="second").needs == {Need.GT, TeacherOutput("second")}
+    assert ECOTerm(taught_by="second").needs == {Need.GT, TeacherOutput("second")}
     first, second = (Seeing(torch.full((1, 1, 8, 8), value)) for value in (0.2, 0.8))
     images, options = torch.zeros(1, 1, 8, 8), {"loss": {"type": "MSELoss"}, "schedule": "sigmoid", "name": "l_mine"}
     terms = build_terms({"losses": [{"type": "eco", "taught_by": "second", **options}]})

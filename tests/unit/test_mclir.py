@@ -11,7 +11,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from dckd_basicsr.config import option_problems
 from dckd_basicsr.distill import Distiller, FrozenEncoder, Generators, Need, Sources, build_terms
-from dckd_basicsr.distill.terms import MclirTerm, PixelTerm
+from dckd_basicsr.distill.terms import MCLIRTerm, PixelTerm
 from dckd_basicsr.distill.terms.features.mclir import mclir_loss
 from dckd_basicsr.errors import ConfigError
 from tests.models import train
@@ -57,14 +57,14 @@ def test_gradcheck():
     )
 
 
-def joined(student, **options) -> MclirTerm:
-    term = MclirTerm(**options)
+def joined(student, **options) -> MCLIRTerm:
+    term = MCLIRTerm(**options)
     Distiller(student, [term], Sources(Generators(5), encoder=FrozenEncoder(vqgan())))
     return term
 
 
 def test_a_negative_model_starts_as_a_tenth_of_chance():
-    student, term = Upscale(), MclirTerm(decay=0.1)
+    student, term = Upscale(), MCLIRTerm(decay=0.1)
     sources = Sources(Generators(5), encoder=FrozenEncoder(vqgan()))
     before = torch.get_rng_state()
     term.join(student, sources)
@@ -84,8 +84,8 @@ def test_a_negative_model_starts_as_a_tenth_of_chance():
 
 def test_models_follow_at_their_own_intervals(golden):
     tensors, config = golden("kd/mclir_negative")
-    assert MclirTerm().settings[0].decay == config["constants"]["ema_decay"]
-    assert [each.schedule[0][1] for each in MclirTerm().settings] == config["constants"]["negative_update_interval"]
+    assert MCLIRTerm().settings[0].decay == config["constants"]["ema_decay"]
+    assert [each.schedule[0][1] for each in MCLIRTerm().settings] == config["constants"]["negative_update_interval"]
     term = joined(nn.Linear(4, 5))
     for iteration, wanted in config["updates_at_iteration"].items():
         before = [model.updates for model in term.past]
@@ -112,7 +112,7 @@ def test_following_by_hand():
 
 
 def test_each_image_passes_each_network_once():
-    term, encoded = MclirTerm(), []
+    term, encoded = MCLIRTerm(), []
     setup = Setup([term])
     setup.sources.encoder.vqgan.encoder.conv_in.register_forward_hook(
         lambda module, inputs, output: encoded.append((len(output), output.requires_grad))
@@ -132,7 +132,7 @@ def test_each_image_passes_each_network_once():
 
 
 def test_the_models_run_in_the_frozen_networks_precision():
-    setup = Setup([MclirTerm()])
+    setup = Setup([MCLIRTerm()])
     setup.sources.frozen_region = lambda: torch.autocast("cpu", torch.bfloat16)
     seen = []
     (model, *_) = setup.terms[0].past
@@ -142,8 +142,8 @@ def test_the_models_run_in_the_frozen_networks_precision():
 
 
 def test_needs():
-    assert MclirTerm().needs == {Need.STUDENT_TAPS}
-    assert MclirTerm(features="vgg16", weights="w.pth").needs == frozenset()
+    assert MCLIRTerm().needs == {Need.STUDENT_TAPS}
+    assert MCLIRTerm(features="vgg16", weights="w.pth").needs == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_with_a_vgg(tmp_path):
     """Published: VGG16, normalised by ImageNet. Neither teacher nor encoder is there."""
     net = make_layers(cfgs["D"]).requires_grad_(False)
     torch.save(net.state_dict(prefix="features."), tmp_path / "vgg16.pth")
-    term, student = MclirTerm("vgg16", str(tmp_path / "vgg16.pth")), Upscale()
+    term, student = MCLIRTerm("vgg16", str(tmp_path / "vgg16.pth")), Upscale()
     distiller = Distiller(student, [term, PixelTerm()], Sources())
     lq, gt = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16)
     values = distiller(lq, gt)

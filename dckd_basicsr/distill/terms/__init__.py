@@ -15,8 +15,8 @@ from .build import (
 from .consistency import ConsistencyTerm
 from .contrast import ContrastTerm
 from .distribution import DistributionTerm
-from .eco import EcoTerm
-from .features import AffinityTerm, AttentionTerm, CsdTerm, FeatureTerm, FitnetTerm, MclirTerm, MiPKDTerm
+from .eco import ECOTerm
+from .features import AffinityTerm, AttentionTerm, CSDTerm, FeatureTerm, FitnetTerm, MCLIRTerm, MiPKDTerm
 from .logits import LogitsTerm
 from .mtkd import MTKDTerm
 from .output import OutputTerm, where_teacher_is_better
@@ -32,16 +32,16 @@ __all__ = [
     "AffinityTerm",
     "AttentionTerm",
     "AugKDTerm",
+    "CSDTerm",
     "ConsistencyTerm",
     "ContrastTerm",
-    "CsdTerm",
     "DistributionTerm",
-    "EcoTerm",
+    "ECOTerm",
     "FeatureTerm",
     "FitnetTerm",
     "LogitsTerm",
+    "MCLIRTerm",
     "MTKDTerm",
-    "MclirTerm",
     "MiPKDTerm",
     "OutputTerm",
     "PSDTerm",

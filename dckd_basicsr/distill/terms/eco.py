@@ -17,7 +17,7 @@ from .output import L1, OutputTerm
 if TYPE_CHECKING:
     from ..step import DistillStep
 
-__all__ = ["EcoTerm", "linear_share", "sigmoid_share"]
+__all__ = ["ECOTerm", "linear_share", "sigmoid_share"]
 
 Mode = Literal["full", "target"]
 Schedule = Literal["linear", "sigmoid"]
@@ -51,7 +51,7 @@ def sigmoid_share(iteration: int, total_iter: int) -> float:
 
 
 @register_term("eco")
-class EcoTerm(OutputTerm):
+class ECOTerm(OutputTerm):
     """A loss between S(lq') and gt' = (1 - a) T(LQ) + a GT, while a rises from 0 to 1 over the run.
 
     It stands in the place of ``pixel_opt``, which is off (``~``). T is clamped to [0, 1]. Once a is 1 the teacher is

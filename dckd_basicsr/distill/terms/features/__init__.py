@@ -2,10 +2,10 @@
 
 from .affinity import AffinityTerm
 from .attention import AttentionTerm
-from .csd import CsdTerm
+from .csd import CSDTerm
 from .feature import FeatureTerm
 from .fitnet import FitnetTerm
-from .mclir import MclirTerm
+from .mclir import MCLIRTerm
 from .mipkd import MiPKDTerm
 
-__all__ = ["AffinityTerm", "AttentionTerm", "CsdTerm", "FeatureTerm", "FitnetTerm", "MclirTerm", "MiPKDTerm"]
+__all__ = ["AffinityTerm", "AttentionTerm", "CSDTerm", "FeatureTerm", "FitnetTerm", "MCLIRTerm", "MiPKDTerm"]

@@ -20,7 +20,7 @@ from .perceptual import ImageFeatures, PerceptualTerm
 if TYPE_CHECKING:
     from ...step import DistillStep
 
-__all__ = ["CsdTerm", "bicubic_negatives", "csd_terms", "distance_to_others"]
+__all__ = ["CSDTerm", "bicubic_negatives", "csd_terms", "distance_to_others"]
 
 Levels = Sequence[Tensor]
 
@@ -121,7 +121,7 @@ def csd_terms(
 
 
 @register_term("csd")
-class CsdTerm(PerceptualTerm):
+class CSDTerm(PerceptualTerm):
     """Contrast with the batch's other images, bicubic, as fixed negatives (Wang et al., IJCAI 2021, arXiv 2105.11683).
 
     In CSD the student is a part of its teacher and both train; here the teacher is given and frozen. The log has the

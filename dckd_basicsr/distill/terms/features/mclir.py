@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...sources import Sources
     from ...step import DistillStep
 
-__all__ = ["MclirTerm", "mclir_loss"]
+__all__ = ["MCLIRTerm", "mclir_loss"]
 
 Levels = Sequence[Tensor]
 
@@ -52,7 +52,7 @@ def mclir_loss(student: Levels, negatives: Sequence[Levels], weights: Sequence[f
 
 
 @register_term("mclir")
-class MclirTerm(PerceptualTerm):
+class MCLIRTerm(PerceptualTerm):
     """Away from M older states of the student, each of another age (Wu et al., AAAI 2024, arXiv 2309.06023).
 
     No teacher is needed. What is minimised is minus a distance, which has no lower bound: the weight must stay so small
