@@ -129,7 +129,7 @@ def test_zoom_out_by_hand(weight):
     """A uniform LQ stays as it is when it is made smaller: S is 0.4 there, T and LQ 0.8."""
     lq, gt = pair()
     zoom_in = value(brighter(AugKDTerm(prob=0.0)), lq, gt)
-    found = brighter(AugKDTerm(prob=0.0, zoom_out=True, zoom_out_gt_weight=weight))
+    found = brighter(AugKDTerm(prob=0.0, zoom_out=True, **({} if weight == 1 else {"zoom_out_gt_weight": weight})))
     parts = (1 + weight) * 0.4, -(1 + weight) * 0.8
     assert value(found, lq, gt) == pytest.approx(tuple(a + b for a, b in zip(zoom_in, parts, strict=True)))
     assert found.student.passes == [(3, 4), (3, 2)]

@@ -110,6 +110,15 @@ def test_the_term_by_hand(count, options):
     assert all(p.grad is None for p in teacher.parameters())
 
 
+def test_what_it_is_by_default():
+    """The paper's weights, and positions, mask and layers as they were chosen."""
+    term = MiPKDTerm()
+    assert (term.feature_weight, term.autoencoder_weight, term.block_weight) == (1.0, 1.0, 0.1)
+    assert (term.width, term.mask_ratio, term.student_share, term.relative) == (64, 0.5, 0.5, False)
+    assert [ours.path for ours, _ in term.pairs] == ["1/3", "2/3", "end"]
+    assert term.continued == {1}
+
+
 def test_the_log_has_the_parts():
     values = mixed(MiPKDTerm(width=6, feature_weight=2.0, autoencoder_weight=0.5, block_weight=3.0))(LQ, GT)
     parts = [values[f"mipkd_{each}"].item() for each in ("features", "autoencoder", "blocks")]
@@ -192,10 +201,11 @@ def test_a_network_goes_on_with_what_is_put_there(position):
     assert torch.equal(net(LQ), plain)
 
 
-def test_what_is_put_there_is_written_over_as_a_copy():
-    """EDSR adds its skip onto what conv_after_body gives, in place."""
+@pytest.mark.parametrize("position", ["conv_after_body", "body.0.relu@input"])
+def test_what_is_put_there_is_written_over_as_a_copy(position):
+    """EDSR adds its skip onto what conv_after_body gives, and its ReLUs work in place."""
     net = network(EDSR)
-    put, features = Replacement(net, "conv_after_body", STUDENT), torch.randn(4, 8, 8, 8)
+    put, features = Replacement(net, position, STUDENT), torch.randn(4, 8, 8, 8)
     kept = features.clone()
     with put.by(features):
         net(LQ)
