@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import install
 from ..errors import ConfigError
+from ..methods import add_with_flag
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,7 @@ def add_inspect_parser(commands: Any) -> None:
     parser.add_argument(
         "--iteration", type=_count, metavar="I", help="where in the run: schedules, data (default: 1, or the next one)"
     )
+    add_with_flag(parser)
     parser.add_argument(
         "--force_yml", nargs="+", action="extend", default=[], metavar="KEY:SUBKEY=VALUE", help="override options"
     )
@@ -93,6 +95,7 @@ def _as_for_train(options: argparse.Namespace) -> list[str]:
         # No key: the moving average if the file has one, else what there is. What the user says of it comes after.
         forced = [f"path:pretrain_network_g={json.dumps(options.weights)}", "path:param_key_g=~", *forced]
     found = ["-opt", options.opt, *(word for name in options.imports for word in ("--import", name))]
+    found += ["--with", *options.methods] if options.methods else []
     return [*found, "--force_yml", *forced] if forced else found
 
 
@@ -170,6 +173,6 @@ def _weights(model: RestorationModel, iteration: int) -> dict[str, float]:
             continue
         term = model.distiller.terms[name]
         # A short name's weight is an argument of its loss, unless it is a schedule; then that argument is 1.
-        own = 1.0 if each.place.endswith("]") else float(getattr(getattr(term, "loss", None), "loss_weight", 1.0))
+        own = 1.0 if each.place.startswith("train.losses") else float(getattr(getattr(term, "loss", None), "loss_weight", 1.0))
         found[name] = own * loss_weight(each.weight).at(share)
     return found

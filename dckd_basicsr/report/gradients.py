@@ -49,26 +49,25 @@ def batch_gradients(
     names = distiller.active
     parameters = [parameter for parameter in distiller.student.parameters() if parameter.requires_grad]
     vectors = []
-    for i, name in enumerate(names):
+    for name in names:
         with region():
-            vectors.append(_gradient(values[name], parameters, scale, keep=i + 1 < len(names)))
+            vectors.append(_gradient(values[name], parameters, scale))
     vectors.append(torch.stack(vectors).sum(0))
     products = torch.stack([torch.stack([torch.dot(a.double(), b.double()) for b in vectors]) for a in vectors])
     found = torch.stack([values[name].detach().double() for name in (*names, TOTAL)])
     return BatchGradients((*names, TOTAL), found.cpu(), products.cpu())
 
 
-def _gradient(value: Tensor, parameters: Sequence[nn.Parameter], scale: float, keep: bool) -> Tensor:
+def _gradient(value: Tensor, parameters: Sequence[nn.Parameter], scale: float) -> Tensor:
     """Return a scalar's gradient as one float32 vector; zeros where it does not depend on a parameter."""
-    if not value.requires_grad:
-        return torch.cat([torch.zeros_like(parameter, dtype=torch.float32).flatten() for parameter in parameters])
-    while True:
-        found = torch.autograd.grad(scale * value, parameters, retain_graph=keep or scale > 1, allow_unused=True)
-        pairs = zip(found, parameters, strict=True)
-        vector = torch.cat([(torch.zeros_like(p) if g is None else g).float().flatten() for g, p in pairs]) / scale
-        if scale <= 1 or vector.isfinite().all():
-            return vector
-        scale /= 2
+    found: Sequence[Tensor | None] = [None] * len(parameters)
+    if value.requires_grad:  # the other terms need the graph, too
+        found = torch.autograd.grad(scale * value, parameters, retain_graph=True, allow_unused=True)
+    pairs = zip(found, parameters, strict=True)
+    vector = torch.cat([(torch.zeros_like(p) if g is None else g).float().flatten() for g, p in pairs]) / scale
+    if scale > 1 and not vector.isfinite().all():
+        return _gradient(value, parameters, scale / 2)
+    return vector
 
 
 @dataclass(frozen=True)
@@ -94,5 +93,5 @@ class Gradients:
         products = torch.stack([batch.products for batch in batches])
         norms = products.diagonal(dim1=1, dim2=2).sqrt()
         lengths = norms[:, :, None] * norms[:, None, :]
-        cosines = torch.where(lengths > 0, products / lengths, torch.nan).clamp(-1, 1)
+        cosines = (products / lengths).clamp(-1, 1)
         return cls(batches[0].names, torch.stack([batch.values for batch in batches]), norms, cosines)

@@ -108,6 +108,15 @@ def test_float16s_scale_is_taken_out_and_lowered_where_it_is_too_much() -> None:
     torch.testing.assert_close(batch_gradients(net, images(0.0, 1.5), scale=2.0**130).products, plain.products)
 
 
+def test_what_is_not_finite_is_said(monkeypatch) -> None:
+    passes: list[float] = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: passes.append(1) or grad(*a, **k))
+    found = batch_gradients(distiller(Mean("l_mean", math.nan)), images(0.0, 1.5), scale=4.0)
+    assert found.products.isnan().all()
+    assert len(passes) == 3  # at 4, 2 and 1
+
+
 def test_nothing_to_compare_with() -> None:
     found = Gradients.of([batch_gradients(distiller(Still(), Mean("l_mean", 0.0)), images(0.0, 1.5))])
     rows = balance_tables(found, {"l_still": 1.0, "l_mean": 1.0}, "l_still").splitlines()

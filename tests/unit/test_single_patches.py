@@ -64,7 +64,7 @@ def test_a_folder_gives_what_its_database_gives(packed: Path) -> None:
     assert len(folder) == len(database) == 3
     for seed in range(6):
         request = PatchRequest(seed % 3, 48, seed)
-        assert torch.equal(folder[request]["lq"], database[request]["lq"])
+        assert torch.equal(NamedSamples(folder)[request]["lq"], database[request]["lq"])
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -77,7 +77,8 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "photos" / "photo0.png").unlink()
     with pytest.raises(DatasetError, match=r"dataset 'mine': image '.*photo0\.png' cannot be read"):
         NamedSamples(dataset)[PatchRequest(0, 16, 0)]
-    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "deeper").mkdir(parents=True)
+    (tmp_path / "none" / ".hidden").touch()
     with pytest.raises(DatasetError, match="holds no files"):
         inputs(tmp_path / "none")
 
