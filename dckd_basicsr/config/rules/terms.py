@@ -33,6 +33,7 @@ from ..components import parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
 from ..resources import where_to_get
+from .sizes import gt_sizes, known_facts
 
 __all__ = ["files_of_terms", "is_used", "needs_by_place", "tap_problems", "term_problems"]
 
@@ -84,10 +85,14 @@ def _needs(options: TermOptions) -> frozenset[Hashable] | None:
 
 @lru_cache(maxsize=100)
 def _needs_of(cls: Any, arguments: str) -> frozenset[Hashable]:
-    """Build a term without its loss, which may read weights, and on which needs do not depend."""
+    return _without_loss(cls, json.loads(arguments)).needs
+
+
+def _without_loss(cls: Any, arguments: Mapping[str, Any]) -> Term:
+    """Build a term without its loss, which may read weights, and on which neither needs nor sizes depend."""
     loss = {"loss": nn.Identity()} if "loss" in inspect.signature(cls).parameters else {}
     with torch.random.fork_rng(devices=()):  # layers of its own draw random numbers
-        return cls(**json.loads(arguments), **loss).needs
+        return cls(**arguments, **loss)
 
 
 def _asked(needs: frozenset[Hashable], known: Sequence[str]) -> set[str]:
@@ -149,6 +154,7 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _log_names(terms)
     yield from _without_gt(opt, needs)
+    yield from _sizes(opt, terms)
     yield from _teachers(opt, taught)
     if measured:
         yield from _vqgan(opt, measured)
@@ -163,6 +169,26 @@ def _without_gt(opt: Mapping[str, Any], needs: Needs) -> Iterator[str]:
             f"{', '.join(wanting)} {verb} ground truth, and datasets.train ({INPUTS_TYPE}) has none; switch off "
             f"such terms (pixel_opt: ~) or their gates, or use type: {PAIRED_TYPES[1]} with dataroot_gt"
         )
+
+
+def _sizes(opt: Mapping[str, Any], terms: list[TermOptions]) -> Iterator[str]:
+    """Patches that a term cannot work on."""
+    scale = opt.get("scale", 1)
+    if not isinstance(scale, int) or scale < 1:
+        return  # reported elsewhere
+    pairs = [("student", networks_of(opt).get("g")), ("teacher", next(iter(teachers_of(opt)), None))]
+    rules = {name: facts for name, net in pairs if net is not None and (facts := known_facts(net.block)) is not None}
+    for term in terms:
+        cls: Any = TERMS.get(term.type, Term)
+        if cls.size_faults is Term.size_faults:
+            continue
+        try:
+            built = _without_loss(cls, {key: value for key, value in term.arguments.items() if key != "loss"})
+            sides = [size // scale for size in gt_sizes(opt).values() if size % scale == 0]
+            faults = [fault for side in sides for fault in built.size_faults(scale, side, side, rules)]
+        except Exception:  # as for needs
+            continue
+        yield from (f"{term.place}: {fault}" for fault in faults)
 
 
 def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:
