@@ -115,8 +115,8 @@ class RestorationModel(TrainedModel, TakingTerms):
         return Sources(self.generators)
 
     def lq_side(self) -> int:
-        """Return the side of the first LQ patches in px; 64 where a dataset sizes them in a way of its own."""
-        return max(1, patch_stages(self.opt)[0].gt_size // self.scale) or 64
+        """Return the side of the first LQ patches in px; some 64 where a dataset sizes them in a way of its own."""
+        return patch_stages(self.opt)[0].gt_size // self.scale or self.facts.padded(64, 64)[0]
 
     def _example(self) -> Tensor:
         side = self.lq_side()
