@@ -248,8 +248,8 @@ class RestorationModel(TrainedModel, TakingTerms):
         before, now = state.get("total_iter"), self.distiller.total_iter
         if self.distiller.has_schedules and before not in (None, now):
             _LOG.warning(
-                "train.total_iter was %s when the run was saved and is %s now; schedules of weights go on as if the "
-                "run had had this length from the start",
+                "train.total_iter was %s when the run was saved and is %s now; weights and terms that follow a "
+                "schedule go on as if the run had had this length from the start",
                 *(before, now),
             )
         for missing in self.distiller.load_training_state(state):
