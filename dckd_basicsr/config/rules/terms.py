@@ -29,7 +29,7 @@ from ...distill.terms import (
 from ...errors import near_miss
 from ...kinds import distils, takes_terms, trained_labels
 from ..blocks.dataset import INPUTS_TYPE, PAIRED_TYPES
-from ..components import parameters_of
+from ..components import binding_problems, parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
 from ..resources import where_to_get
@@ -142,6 +142,7 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         elif all(isinstance(block, Mapping | list | tuple) for block in given):  # else reported elsewhere
             yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
     for term in terms:
+        yield from _refused(term)
         yield from _loss_problems(term)
     yield from _gaps(terms, block_of(opt, "train").get("total_iter"))
     needs = needs_by_place(opt)
@@ -169,6 +170,20 @@ def _without_gt(opt: Mapping[str, Any], needs: Needs) -> Iterator[str]:
             f"{', '.join(wanting)} {verb} ground truth, and datasets.train ({INPUTS_TYPE}) has none; switch off "
             f"such terms (pixel_opt: ~) or their gates, or use type: {PAIRED_TYPES[1]} with dataroot_gt"
         )
+
+
+def _refused(term: TermOptions) -> Iterator[str]:
+    """What a term's constructor says of options of the right kinds; others are reported elsewhere."""
+    cls: Any = TERMS.get(term.type)
+    arguments = {key: value for key, value in term.arguments.items() if key != "loss"}
+    if cls is None or binding_problems(term.place, parameters_of(cls), arguments):
+        return
+    try:
+        _without_loss(cls, arguments)
+    except ValueError as error:
+        yield f"{term.place} ({term.type}): {error}"
+    except Exception:  # as for needs
+        return
 
 
 def _sizes(opt: Mapping[str, Any], terms: list[TermOptions]) -> Iterator[str]:
