@@ -255,10 +255,8 @@ class Distiller(nn.Module):
     def _network(self, name: str, term: str) -> str:
         """Return the name under which a network is there; raise ConfigError where it is not."""
         known = self.sources.teachers
-        if name == STUDENT or name in known:
-            return name
-        if name == "teacher" and known:
-            return self.sources.first_teacher
+        if name == STUDENT or self.sources.meant(name) in known:
+            return name if name == STUDENT else self.sources.meant(name)
         there = f"; there are: {', '.join(known)}" if known else ""
         raise ConfigError(
             f"the term {term} needs the {title_of(name)}, which is not there{near_miss(name, known) or there}"

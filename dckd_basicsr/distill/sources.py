@@ -68,6 +68,10 @@ class Sources:
         """The name of the teacher that is meant where none is named; "teacher" where there is none."""
         return next(iter(self.teachers), "teacher")
 
+    def meant(self, name: str | None) -> str:
+        """Return the name of the teacher that an option means: None, or "teacher" of several, is the first."""
+        return self.first_teacher if name is None or (name == "teacher" and name not in self.teachers) else name
+
     def networks(self) -> list[nn.Module]:
         """Return all networks, none of which trains."""
         others: list[nn.Module | None] = [self.history, self.encoder]

@@ -89,13 +89,13 @@ class DistillStep:
         return self.taught_by(None)
 
     def taught_by(self, name: str | None) -> Tensor:
-        """Return T(LQ) of the teacher ``name``, or of the first; no gradient."""
-        return self._run_teacher(name or self.sources.first_teacher).plain
+        """Return T(LQ) of the teacher ``name``; None, or "teacher" of several, is the first; no gradient."""
+        return self._run_teacher(self.sources.meant(name)).plain
 
     @torch.no_grad()
     def teach(self, images: Tensor, name: str | None = None) -> Tensor:
-        """Return what the teacher ``name``, or the first, makes of other images than LQ; no gradient, float32."""
-        name = name or self.sources.first_teacher
+        """Return what a teacher makes of other images than LQ, named as in :meth:`taught_by`; no gradient, float32."""
+        name = self.sources.meant(name)
         teacher = _part(self.sources.teachers.get(name), "teacher")
         with self.sources.frozen_region():
             return self._in_pieces(teacher, images, self.sources.widths.get(name, 32.0))
@@ -108,7 +108,7 @@ class DistillStep:
         if need not in self.needs:
             raise RuntimeError(f"the feature map {need.path} of {need.network} was not announced in the step's needs")
         own = need.network == STUDENT
-        maps = self._run_student[1] if own else self._run_teacher(self._named(need.network)).maps
+        maps = self._run_student[1] if own else self._run_teacher(self.sources.meant(need.network)).maps
         return maps[need.path]
 
     @property
@@ -172,10 +172,6 @@ class DistillStep:
             output = self.restore(self.lq)
         return output, taken
 
-    def _named(self, network: str) -> str:
-        """The teacher that a need means: "teacher" is the first of them."""
-        return network if network in self.sources.teachers else self.sources.first_teacher
-
     def _run_teacher(self, name: str) -> _Taught:
         if name not in self._taught:
             self._taught[name] = self._teach(name)
@@ -185,7 +181,7 @@ class DistillStep:
     def _teach(self, name: str) -> _Taught:
         teacher = _part(self.sources.teachers.get(name), "teacher")
         width = self.sources.widths.get(name, 32.0)
-        asked = any(isinstance(need, FeatureMap) and self._named(need.network) == name for need in self.needs)
+        asked = any(isinstance(need, FeatureMap) and self.sources.meant(need.network) == name for need in self.needs)
         maps = self.sources.maps.get(name) if asked else None
         consistent = name == self.sources.first_teacher and Need.CONSISTENCY in self.needs
         taken: dict[str, Tensor] = {}

@@ -115,8 +115,8 @@ class RestorationModel(TrainedModel, TakingTerms):
         return Sources(self.generators)
 
     def lq_side(self) -> int:
-        """Return the side of the first LQ patches in px; 64 where a dataset sizes them in a way of its own."""
-        return max(1, patch_stages(self.opt)[0].gt_size // self.scale) or 64
+        """Return the side of the first LQ patches in px; some 64 where a dataset sizes them in a way of its own."""
+        return patch_stages(self.opt)[0].gt_size // self.scale or self.facts.padded(64, 64)[0]
 
     def _example(self) -> Tensor:
         side = self.lq_side()
@@ -248,8 +248,8 @@ class RestorationModel(TrainedModel, TakingTerms):
         before, now = state.get("total_iter"), self.distiller.total_iter
         if self.distiller.has_schedules and before not in (None, now):
             _LOG.warning(
-                "train.total_iter was %s when the run was saved and is %s now; schedules of weights go on as if the "
-                "run had had this length from the start",
+                "train.total_iter was %s when the run was saved and is %s now; weights and terms that follow a "
+                "schedule go on as if the run had had this length from the start",
                 *(before, now),
             )
         for missing in self.distiller.load_training_state(state):

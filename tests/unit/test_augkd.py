@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from dckd_basicsr.config import option_problems
 from dckd_basicsr.distill import ConsistencySettings, Distiller, Generators, Sources, Transform, draw_transform
 from dckd_basicsr.distill.terms import AugKDTerm, LogitsTerm, augkd
 from dckd_basicsr.distill.terms.augkd import cells_of, draw_cells
@@ -154,6 +155,43 @@ def test_what_does_not_fit():
     for options in ({"cells": 0}, {"prob": 1.5}, {"zoom_out_gt_weight": -1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             AugKDTerm(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "scale", "gt_size", "message"),
+    [
+        ({"cells": 5}, 2, 48, "cells is 5, but at scale 2 GT has 4 of LQ's size; give at most 4"),
+        ({"zoom_out": True}, 1, 24, "zoom_out makes LQ smaller by the scale, which is 1; set it to false"),
+        ({"zoom_out": True}, 2, 26, "zoom_out needs LQ patches whose sides are multiples of 2, got 13x13; "
+         "make gt_size a multiple of 4, or set zoom_out to false"),
+        ({"zoom_out": True}, 2, 40, "zoom_out gives the teacher patches of 10x10, but it takes multiples of 4, at "
+         "least 4; change gt_size, or set zoom_out to false"),
+        ({"zoom_out": True, "cells": 4}, 2, 48, None),
+        ({"zoom_out": True, "cells": 5, "weight": 0}, 2, 26, None),
+        ({"cells": "5"}, 2, 48, "'cells' in train.losses.augkd (augkd) must be an integer, got '5'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_by_the_check(options, scale, gt_size, message):
+    opt = {
+        "model_type": "DCKDModel", "scale": scale,
+        "network_g": {**EDSR, "upscale": scale}, "network_teacher": {**SWINIR, "upscale": scale},
+        "datasets": {"train": {"type": "PairedPatchDataset", "gt_size": gt_size}},
+        "train": {"losses": {"augkd": options}},
+    }  # fmt: skip
+    found = [each for each in option_problems(opt) if "augkd" in each and "network" not in each]
+    assert found == ([] if message is None else [message if "train" in message else f"train.losses.augkd: {message}"])
+
+
+def test_the_check_looks_at_every_size_of_progressive_training():
+    train_set = {"type": "PairedPatchDataset", "progressive": [[2, 32, 8], [2, 40, 8], [2, 44, 8]]}
+    opt = {
+        "model_type": "DCKDModel", "scale": 2, "network_g": EDSR, "network_teacher": EDSR,
+        "datasets": {"train": train_set}, "train": {"losses": [{"type": "augkd", "zoom_out": True}]},
+    }  # fmt: skip
+    assert not any("train.losses[0]" in each for each in option_problems(opt) if "pretrain" not in each)
+    train_set["progressive"][1][1] = 42
+    (found,) = [each for each in option_problems(opt) if "zoom_out" in each]
+    assert found.startswith("train.losses[0]: zoom_out needs LQ patches whose sides are multiples of 2, got 21x21")
 
 
 # --- reference numbers

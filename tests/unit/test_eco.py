@@ -258,3 +258,15 @@ def test_a_run_slides_recorded_and_resumed(build, tmp_path, options):
     nets = (straight.net_g, straight.net_g_ema), (resumed.net_g, resumed.net_g_ema)
     for one, other in zip(*nets, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
+
+
+def test_a_run_of_another_length_goes_on_as_if_it_had_had_it_from_the_start(build, tmp_path, said):
+    only = {**dict.fromkeys(ALL_TERMS), "losses": [{"type": "eco"}]}
+    first = build(train={**only, "total_iter": 4})
+    train(first, [1, 2, 3])
+    assert not first.distiller.terms["l_eco"].taught
+    first.save(0, 3)
+    longer = build(train={**only, "total_iter": 8})
+    longer.resume_training(load_state(tmp_path / "experiments/tiny/training_states/3.state"))
+    assert any("total_iter was 4" in text and "is 8 now; weights and terms that follow" in text for text in said)
+    assert train(longer, [4])[0]["real_eco"] == pytest.approx(4 / 6)  # and the teacher is back

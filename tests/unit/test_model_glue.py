@@ -117,6 +117,15 @@ def test_progressive_patches_are_checked_too_and_unsized_ones_are_not(build):
     model.check_patches("network_g", facts)
 
 
+def test_the_example_has_the_patches_size_or_one_that_the_student_takes(build):
+    model = build(*ALONE)
+    assert model.lq_side() == model.opt["datasets"]["train"]["gt_size"] // model.scale
+    model.opt["datasets"]["train"]["gt_size"] = None
+    assert model.lq_side() == 64
+    model.facts = ArchFacts(scale=2, multiple_of=7)
+    assert model.lq_side() == 70
+
+
 def test_a_teacherless_model_says_what_it_cannot_do(build, monkeypatch):
     monkeypatch.setattr(parse, "check_options", lambda *args, **kwargs: None)
     with pytest.raises(ConfigError, match="RestorationModel trains without a teacher, but train asks for"):

@@ -107,6 +107,8 @@ def test_as_many_weights_as_teachers():
         result(MTKDTerm(weights=[1, 1, 1]), FIRST, SECOND)
     with pytest.raises(ConfigError, match=r"l_mtkd needs the teacher 'nobody', which is not there; there are: one"):
         result(MTKDTerm(taught_by=["nobody"]), FIRST)
+    with pytest.raises(ConfigError, match=r"l_mtkd: taught_by names one twice, which 'teacher' means too; leave one"):
+        result(MTKDTerm(taught_by=["one", "teacher"]), FIRST, SECOND)
 
 
 @pytest.mark.parametrize(("options", "built"), [({}, ["sharp", "smooth"]), ({"taught_by": ["smooth"]}, ["smooth"])])

@@ -217,3 +217,19 @@ def test_needs_are_asked_by_key_and_what_is_off_needs_nothing() -> None:
     listed = needs_by_place(options_with([{"type": "pixel"}, {"type": "logits", "gate": "teacher_better"}]))
     assert list(found.values()) == list(listed.values())
     assert [Need.TEACHER in (asked or ()) for asked in found.values()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"augkd": {"cells": 0}}, "train.losses.augkd (augkd): cells must be at least 1, got 0"),
+        ({"slides": {"type": "eco", "end_ratio": 2.0}},
+         "train.losses.slides (eco): end_ratio must be a share of the run in (0, 1], got 2.0"),
+        ({"psd": {"levels": 0, "weight": 0}}, None),
+        ({"eco": {"mode": "hr"}}, "'mode' in train.losses.eco (eco) must be one of 'full', 'target', got 'hr'"),
+    ],
+)  # fmt: skip
+def test_what_a_terms_constructor_refuses_is_told_before_anything_is_built(block, message):
+    opt = {"model_type": "DCKDModel", "train": {"losses": block}}
+    found = [each for each in option_problems(opt) if f"losses.{next(iter(block))} (" in each]
+    assert found == ([] if message is None else [message])  # once

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import pytest
 import torch
 from torch import nn
 
-from dckd_basicsr.distill import Distiller, Sources, build_terms, teacher_blocks
+from dckd_basicsr.distill import TERMS, Distiller, Generators, Sources, build_terms, teacher_blocks
 from dckd_basicsr.errors import CheckpointError, ConfigError
 from tests.models import BATCH, train
-from tests.terms import RegressedTerm
+from tests.terms import EDSR, RegressedTerm, network
 from tests.tiny import TEACHER
 from tests.unit.test_step import ALL_TERMS, Upscale
 
@@ -45,6 +47,23 @@ def test_each_term_has_its_teacher_and_each_teacher_one_pass():
     assert values["l_logits"].item() == values["l_sharp"].item()  # the first where none is named
     assert values["l_sharp"].item() != values["l_smooth"].item()
     assert all(not net.training and not any(p.requires_grad for p in net.parameters()) for net in teachers.values())
+
+
+@pytest.mark.parametrize("term", sorted(n for n, cls in TERMS.items() if "taught_by" in signature(cls).parameters))
+def test_the_first_goes_by_teacher_too_in_every_term(term):
+    """An overlay or a base that says ``taught_by: teacher`` goes with a file of several."""
+
+    def values(*names):
+        torch.manual_seed(0)
+        student, *nets = network(EDSR), *(network({**EDSR, "num_feat": 12}) for _ in names)
+        sources = Sources(Generators(3), dict(zip(names, nets, strict=True)))
+        terms = build_terms({"losses": [{"type": term, "taught_by": ["teacher"] if term == "mtkd" else "teacher"}]})
+        torch.manual_seed(1)  # helper layers
+        found = Distiller(student, terms, sources, total_iter=9, example=torch.zeros(1, 3, 8, 8))
+        gt = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+        return {key: value.item() for key, value in found(gt[..., ::2, ::2], gt).items()}
+
+    assert values("sharp", "smooth") == values("sharp") == values("teacher")
 
 
 def test_a_teacher_nobody_asks_does_not_run():

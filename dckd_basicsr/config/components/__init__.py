@@ -2,7 +2,7 @@
 
 from .binding import component_problems, network_problems
 from .kind import KINDS, LOSS, METRIC, NETWORK, OPTIMIZER, SCHEDULER, TEACHER, TERM, Kind, lookup, short_name
-from .signature import parameters_of
+from .signature import binding_problems, parameters_of
 
 __all__ = [
     "KINDS",
@@ -14,6 +14,7 @@ __all__ = [
     "TEACHER",
     "TERM",
     "Kind",
+    "binding_problems",
     "component_problems",
     "lookup",
     "network_problems",

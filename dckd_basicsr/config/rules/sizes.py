@@ -10,7 +10,7 @@ from ..blocks.dataset import PATCH_TYPES
 from ..networks import network_at, networks_of, teachers_of
 from ..problems import block_of, type_of
 
-__all__ = ["facts_problems", "size_rules"]
+__all__ = ["facts_problems", "gt_sizes", "known_facts", "size_rules"]
 
 
 def size_rules(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
@@ -18,17 +18,18 @@ def size_rules(opt: Mapping[str, Any], is_train: bool) -> Iterator[str]:
     scale = opt.get("scale")
     if not isinstance(scale, int) or scale < 1:
         return
-    for key, gt_size in _gt_sizes(opt).items() if is_train else ():
+    for key, gt_size in gt_sizes(opt).items() if is_train else ():
         if gt_size % scale:
             yield f"{key} is {gt_size}, no multiple of scale {scale}; {gt_size // scale * scale} would be"
     student = networks_of(opt).get("g")
     for network in (*([student] if student else []), *(teachers_of(opt) if is_train else ())):
-        facts = _facts(network.block)
+        facts = known_facts(network.block)
         if facts is not None:
             yield from facts_problems(opt, network.place, facts, is_train)
 
 
-def _facts(block: Mapping[str, Any]) -> ArchFacts | None:
+def known_facts(block: Mapping[str, Any]) -> ArchFacts | None:
+    """Return the facts of a network as its options tell them; None where they do not."""
     try:
         return facts_from_options(block)
     except (TypeError, ValueError):  # an argument of the wrong type, reported where it stands
@@ -51,7 +52,7 @@ def facts_problems(opt: Mapping[str, Any], name: str, facts: ArchFacts, is_train
     if facts.scale != scale:
         yield f"scale is {scale}, but {label} upscales by {facts.scale}; make them equal"
     multiple = max(1, facts.multiple_of)
-    for key, gt_size in _gt_sizes(opt).items() if is_train else ():
+    for key, gt_size in gt_sizes(opt).items() if is_train else ():
         patch, rest = divmod(gt_size, scale)
         if not rest and not facts.admits(patch):
             least = f", at least {facts.minimum}" if patch < facts.minimum > multiple else ""
@@ -61,8 +62,8 @@ def facts_problems(opt: Mapping[str, Any], name: str, facts: ArchFacts, is_train
             )
 
 
-def _gt_sizes(opt: Mapping[str, Any]) -> dict[str, int]:
-    """Patch sizes by where they stand: gt_size, or the rows of progressive."""
+def gt_sizes(opt: Mapping[str, Any]) -> dict[str, int]:
+    """Return patch sizes by where they stand: gt_size, or the rows of progressive."""
     train = block_of(opt, "datasets", "train")
     rows = train.get("progressive")
     if isinstance(rows, list) and train.get("type") in PATCH_TYPES:

@@ -29,10 +29,11 @@ from ...distill.terms import (
 from ...errors import near_miss
 from ...kinds import distils, takes_terms, trained_labels
 from ..blocks.dataset import INPUTS_TYPE, PAIRED_TYPES
-from ..components import parameters_of
+from ..components import binding_problems, parameters_of
 from ..networks import TEACHERS, networks_of, teachers_of
 from ..problems import block_of, show, type_of
 from ..resources import where_to_get
+from .sizes import gt_sizes, known_facts
 
 __all__ = ["files_of_terms", "is_used", "needs_by_place", "tap_problems", "term_problems"]
 
@@ -84,10 +85,14 @@ def _needs(options: TermOptions) -> frozenset[Hashable] | None:
 
 @lru_cache(maxsize=100)
 def _needs_of(cls: Any, arguments: str) -> frozenset[Hashable]:
-    """Build a term without its loss, which may read weights, and on which needs do not depend."""
+    return _without_loss(cls, json.loads(arguments)).needs
+
+
+def _without_loss(cls: Any, arguments: Mapping[str, Any]) -> Term:
+    """Build a term without its loss, which may read weights, and on which neither needs nor sizes depend."""
     loss = {"loss": nn.Identity()} if "loss" in inspect.signature(cls).parameters else {}
     with torch.random.fork_rng(devices=()):  # layers of its own draw random numbers
-        return cls(**json.loads(arguments), **loss).needs
+        return cls(**arguments, **loss)
 
 
 def _asked(needs: frozenset[Hashable], known: Sequence[str]) -> set[str]:
@@ -137,6 +142,7 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         elif all(isinstance(block, Mapping | list | tuple) for block in given):  # else reported elsewhere
             yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
     for term in terms:
+        yield from _refused(term)
         yield from _loss_problems(term)
     yield from _gaps(terms, block_of(opt, "train").get("total_iter"))
     needs = needs_by_place(opt)
@@ -149,6 +155,7 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _log_names(terms)
     yield from _without_gt(opt, needs)
+    yield from _sizes(opt, terms)
     yield from _teachers(opt, taught)
     if measured:
         yield from _vqgan(opt, measured)
@@ -163,6 +170,40 @@ def _without_gt(opt: Mapping[str, Any], needs: Needs) -> Iterator[str]:
             f"{', '.join(wanting)} {verb} ground truth, and datasets.train ({INPUTS_TYPE}) has none; switch off "
             f"such terms (pixel_opt: ~) or their gates, or use type: {PAIRED_TYPES[1]} with dataroot_gt"
         )
+
+
+def _refused(term: TermOptions) -> Iterator[str]:
+    """What a term's constructor says of options of the right kinds; others are reported elsewhere."""
+    cls: Any = TERMS.get(term.type)
+    arguments = {key: value for key, value in term.arguments.items() if key != "loss"}
+    if cls is None or binding_problems(term.place, parameters_of(cls), arguments):
+        return
+    try:
+        _without_loss(cls, arguments)
+    except ValueError as error:
+        yield f"{term.place} ({term.type}): {error}"
+    except Exception:  # as for needs
+        return
+
+
+def _sizes(opt: Mapping[str, Any], terms: list[TermOptions]) -> Iterator[str]:
+    """Patches that a term cannot work on."""
+    scale = opt.get("scale", 1)
+    if not isinstance(scale, int) or scale < 1:
+        return  # reported elsewhere
+    pairs = [("student", networks_of(opt).get("g")), ("teacher", next(iter(teachers_of(opt)), None))]
+    rules = {name: facts for name, net in pairs if net is not None and (facts := known_facts(net.block)) is not None}
+    for term in terms:
+        cls: Any = TERMS.get(term.type, Term)
+        if cls.size_faults is Term.size_faults:
+            continue
+        try:
+            built = _without_loss(cls, {key: value for key, value in term.arguments.items() if key != "loss"})
+            sides = [size // scale for size in gt_sizes(opt).values() if size % scale == 0]
+            faults = [fault for side in sides for fault in built.size_faults(scale, side, side, rules)]
+        except Exception:  # as for needs
+            continue
+        yield from (f"{term.place}: {fault}" for fault in faults)
 
 
 def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ transformed and has to give what the teacher gives for the plain one, transforme
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -96,13 +96,40 @@ class AugKDTerm(Term):
     def needs(self) -> frozenset[Hashable]:
         return frozenset({Need.GT, Need.TEACHER})
 
+    def size_faults(self, scale: int, height: int, width: int, rules: Mapping[str, ArchFacts]) -> Iterator[str]:
+        if self.cells > scale * scale:
+            yield (
+                f"cells is {self.cells}, but at scale {scale} GT has {scale * scale} of LQ's size; "
+                f"give at most {scale * scale}"
+            )
+        if not self.zoom_out:
+            return
+        if scale == 1:
+            yield "zoom_out makes LQ smaller by the scale, which is 1; set it to false"
+            return
+        if height % scale or width % scale:
+            yield (
+                f"zoom_out needs LQ patches whose sides are multiples of {scale}, got {height}x{width}; "
+                f"make gt_size a multiple of {scale * scale}, or set zoom_out to false"
+            )
+            return
+        size = (height // scale, width // scale)
+        for name, known in rules.items():
+            if known.padded(*size) != size:
+                yield (
+                    f"zoom_out gives the {name} patches of {size[0]}x{size[1]}, but it takes multiples "
+                    f"of {known.multiple_of}, at least {known.minimum}; change gt_size, or set zoom_out to false"
+                )
+
     def join(self, student: nn.Module, sources: Sources) -> None:
         teacher = sources.teachers[sources.first_teacher]
         self._rules = {"student": _size_rules(student), "teacher": _size_rules(teacher)}
 
     def forward(self, step: DistillStep) -> Tensor:
         scale = step.gt.shape[-1] // step.lq.shape[-1]
-        self._check(scale, step.lq)
+        height, width = step.lq.shape[2:]
+        for fault in self.size_faults(scale, height, width, self._rules):
+            raise ConfigError(f"{self.label}: {fault}")
         found = self._zoomed_in(step, scale)
         return found + self._zoomed_out(step, scale) if self.zoom_out else found
 
@@ -124,30 +151,6 @@ class AugKDTerm(Term):
         output = step.restore(images)
         found = self.loss(output, step.teach(images))
         return found + self.zoom_out_gt_weight * self.loss(output, step.lq) if self.zoom_out_gt_weight else found
-
-    def _check(self, scale: int, lq: Tensor) -> None:
-        if self.cells > scale * scale:
-            raise ConfigError(
-                f"{self.label}: cells is {self.cells}, but at scale {scale} GT has {scale * scale} of LQ's size; "
-                f"give at most {scale * scale}"
-            )
-        if not self.zoom_out:
-            return
-        if scale == 1:
-            raise ConfigError(f"{self.label}: zoom_out makes LQ smaller by the scale, which is 1; set it to false")
-        height, width = lq.shape[2:]
-        if height % scale or width % scale:
-            raise ConfigError(
-                f"{self.label}: zoom_out needs LQ patches whose sides are multiples of {scale}, got {height}x{width}; "
-                f"make gt_size a multiple of {scale * scale}, or set zoom_out to false"
-            )
-        size = (height // scale, width // scale)
-        for name, rules in self._rules.items():
-            if rules.padded(*size) != size:
-                raise ConfigError(
-                    f"{self.label}: zoom_out gives the {name} patches of {size[0]}x{size[1]}, but it takes multiples "
-                    f"of {rules.multiple_of}, at least {rules.minimum}; change gt_size, or set zoom_out to false"
-                )
 
 
 def _size_rules(net: nn.Module) -> ArchFacts:

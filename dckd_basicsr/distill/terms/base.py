@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..needs import FeatureMap
 
 if TYPE_CHECKING:
+    from ...archs.facts import ArchFacts
     from ..sources import Sources
     from ..step import DistillStep
 
@@ -52,6 +53,17 @@ class Term(nn.Module):
     def current_needs(self) -> frozenset[Hashable]:
         """What it asks of a step at present, of all that it may ask; see :meth:`begin`."""
         return self.needs
+
+    def size_faults(self, scale: int, height: int, width: int, rules: Mapping[str, ArchFacts]) -> Iterator[str]:
+        """Yield what keeps it from training on LQ patches of a size, and what to do; for the check of option files.
+
+        Args:
+            scale: of GT / LQ.
+            height: of LQ.
+            width: of LQ.
+            rules: of "student" and "teacher", the first, as far as they are known.
+        """
+        yield from ()
 
     def join(self, student: nn.Module, sources: Sources) -> None:
         """Take what it keeps of the run's networks, bare; called once, before :meth:`setup`."""

@@ -80,21 +80,25 @@ class MTKDTerm(OutputTerm):
         )
 
     def join(self, student: nn.Module, sources: Sources) -> None:
-        """Look how many teachers there are.
+        """Look which teachers there are.
 
         Raises:
-            ConfigError: there is another number of weights.
+            ConfigError: there is another number of weights, or two names mean one teacher.
         """
+        names = [sources.meant(name) for name in self.taught_by or sources.teachers]
+        if len(set(names)) != len(names):
+            raise ConfigError(
+                f"the term {self.label}: taught_by names {sources.first_teacher} twice, which 'teacher' means too; "
+                "leave one of them out, or give weights"
+            )
         try:
-            _check_count(self.weights, len(self.taught_by or sources.teachers), "network_teachers")
+            _check_count(self.weights, len(names), "network_teachers")
         except ValueError as error:
             raise ConfigError(f"the term {self.label}: {error}") from error
 
     def target(self, step: DistillStep) -> Tensor:
         names = self.taught_by or tuple(step.sources.teachers)
-        # "teacher" is the first of several, as everywhere
-        images = [step.taught_by(name if name in step.sources.teachers else None) for name in names]
-        return mean_of_teachers(images, self.weights)
+        return mean_of_teachers([step.taught_by(name) for name in names], self.weights)
 
 
 def _check_count(weights: Sequence[float] | None, count: int, where: str) -> None:

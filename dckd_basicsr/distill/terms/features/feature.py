@@ -73,7 +73,7 @@ class FeatureTerm(Term):
     def join(self, student: nn.Module, sources: Sources) -> None:
         """See which of the two networks leaves the magnitude of its features free."""
         if self.normalize == "auto":
-            teacher = sources.teachers[self.taught_by or sources.first_teacher]
+            teacher = sources.teachers[sources.meant(self.taught_by)]
             self.normalized = has_layer_norm(student), has_layer_norm(teacher)
 
     def setup(self, shapes: Mapping[FeatureMap, torch.Size]) -> None:

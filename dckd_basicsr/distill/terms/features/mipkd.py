@@ -109,7 +109,7 @@ class MiPKDTerm(FeatureTerm):
         return super().needs | {output} if self.continued else super().needs
 
     def join(self, student: nn.Module, sources: Sources) -> None:
-        teacher = sources.teachers[self.taught_by or sources.first_teacher]
+        teacher = sources.teachers[sources.meant(self.taught_by)]
         for i in sorted(self.continued):
             ours, theirs = self.pairs[i]
             self._replacements[i] = (
@@ -155,7 +155,7 @@ class MiPKDTerm(FeatureTerm):
         with in_student.by(_as_given(mixed.for_student[:count], step.feature(ours))):
             outputs = [step.restore(step.lq[:count])]
         if count < len(step.lq):
-            teacher = step.sources.teachers[self.taught_by or step.sources.first_teacher]
+            teacher = step.sources.teachers[step.sources.meant(self.taught_by)]
             given = _as_given(mixed.for_teacher[count:], step.feature(theirs))
             with in_teacher.by(given), step.sources.frozen_region():  # with a gradient through it, to the mixture
                 outputs.append(teacher(step.lq[count:]).float())
