@@ -76,7 +76,7 @@ class _Note(ModuleType):
         room = self.__name__.split(".")[-1]
         if name in _HAD[room]:
             raise ImportError(f"{self.__name__} is no more: {name!r} is looked for in {_NOW[room]}")
-        # Asked of every module there is, by inspect, copy and pickle, the last of which the compiler makes its keys with.
+        # Asked of every module by inspect, copy and pickle, of which the last makes the keys of the compiler's cache.
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
 

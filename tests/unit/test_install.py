@@ -157,7 +157,7 @@ REGISTERED = """
     names = {
         "model": ["DCKDModel", "RestorationModel"],
         "arch": ["Bicubic", "NAFNet", "PretrainedNet", "Restormer", "TeacherAggregation", "VQGAN"],
-        "loss": ["ContrastiveLoss", "DistributionLoss", "PSNRLoss"],
+        "loss": ["ContrastiveLoss", "DistributionLoss", "HaarLoss", "PSNRLoss"],
         "dataset": ["PairedLMDBDataset", "PairedPatchDataset", "SinglePatchDataset"],
         "metric": ["calculate_psnr_y_rounded", "calculate_ssim_3d", "calculate_ssim_y_rounded"],
     }
