@@ -172,6 +172,8 @@ def test_parts_of_one_image_are_refused_before_training(monkeypatch):
     ("options", "message"),
     [
         ({"num": 0}, "num must be at least 1, got 0"),
+        ({"level_weights": [1, -1, 1]}, r"level_weights must be at least 0, and one of them more, got \[1, -1, 1\]"),
+        ({"level_weights": [0, 0, 0]}, r"level_weights must be at least 0, and one of them more, got \[0, 0, 0\]"),
         ({"features": "vgg13"}, "features must be one of vqgan, vgg16, vgg19, got 'vgg13'"),
         ({"inputs": "rgb", "features": "vgg16"}, "inputs must be one of unit, bytes, imagenet, or null, got 'rgb'"),
         ({"weights": "x.pth", "inputs": "unit"}, "weights, inputs mean something of a VGG only; set features"),
