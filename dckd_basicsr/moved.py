@@ -14,6 +14,22 @@ _NOW = {
     "compat": "dckd_basicsr.install",
     "runtime": "dckd_basicsr.training (around a step) and dckd_basicsr.inference (around a forward pass)",
 }
+_HAD = {
+    "checkpoint": {
+        "Weights", "atomic_write", "check_file", "load_into", "load_state", "load_training_state", "load_weights",
+        "misfits", "save_state",
+    },
+    "compat": {
+        "prepare_import", "prepare_lmdb_backend", "prepare_pipelines", "register", "replace_parse_options",
+        "replace_train_pipeline", "shared_environment", "stock_train_pipeline",
+    },
+    "runtime": {
+        "acceleration", "add_results", "augment", "budget", "build_schedule", "checkpoints", "compiling",
+        "create_loaders", "divergence", "ensemble", "flat", "grouping", "image_names", "loaders", "processes",
+        "random_state", "read_results", "results", "run_folder", "samples", "schedules", "static_step", "stopping",
+        "tiling", "validation_record",
+    },
+}  # fmt: skip
 _SETS, _LMDB = "from dckd_basicsr.prepare.sets", "from dckd_basicsr.data.lmdb"
 _WRITTEN = {
     "training": {"train_pipeline": "from basicsr.train import train_pipeline"},
@@ -54,12 +70,14 @@ def names_of(package: str) -> Callable[[str], Any]:
 
 
 class _Note(ModuleType):
-    """Stands where a module was: any name taken from it is an ImportError that says where it is now."""
+    """Stands where a module was: a name it had is an ImportError that says where it is now."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked of every module by inspect, copy and the import system
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        raise ImportError(f"{self.__name__} is no more: {name!r} is looked for in {_NOW[self.__name__.split('.')[-1]]}")
+        room = self.__name__.split(".")[-1]
+        if name in _HAD[room]:
+            raise ImportError(f"{self.__name__} is no more: {name!r} is looked for in {_NOW[room]}")
+        # Asked of every module by inspect, copy and pickle, of which the last makes the keys of the compiler's cache.
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
 
 def leave_notes(package: str) -> None:

@@ -133,19 +133,47 @@ def test_never_its_own():
 def test_one_image_has_no_others():
     setup = Setup([CSDTerm()])
     setup.lq, setup.gt = setup.lq[:1], setup.gt[:1]
-    with pytest.raises(
-        ConfigError, match=r"l_csd takes its negatives .* has one image; raise batch_size_per_gpu or low"
-    ):
+    with pytest.raises(ConfigError, match=r"l_csd takes its negatives .* has one image; give it two or more"):
         setup.run()
 
 
 # --- options
 
 
+def test_parts_of_one_image_are_refused_before_training(monkeypatch):
+    """The stage in which a part has one image may come days into a run."""
+    options = job_options(OFF)
+    train, data = options["train"], options["datasets"]["train"]
+    train["losses"] = {"csd": {}}
+    assert option_problems(options) == []
+    data["batch_size_per_gpu"] = 1
+    wanted = "train.losses.csd needs 2 images in each part of a batch; raise datasets.train.batch_size_per_gpu"
+    assert option_problems(options) == [wanted]
+    del data["batch_size_per_gpu"], data["gt_size"]
+    data |= {"type": "PairedPatchDataset", "progressive": [[2, 16, 8], [4, 24, 4], [9, 32, 4]]}
+    assert option_problems(options) == []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    options["dist"], train["accumulate"] = True, 2
+    (found,) = option_problems(options)
+    assert found.startswith(
+        "train.losses.csd needs 2 images in each part of a batch, and from iteration 3 on 2 x 2 (processes x "
+        "train.accumulate) share 4 (datasets.train.progressive[1]); raise that batch"
+    )
+    train["losses"]["csd"] = {"weight": {"type": "steps", "at": [0.5], "values": [1.0, 0.0]}}
+    assert len(option_problems(options)) == 1  # it ends after iteration 3
+    train["losses"]["csd"] = {"weight": {"type": "linear", "from": 1.0, "to": 0.0, "until": 0.3}}
+    assert option_problems(options) == []
+    train["losses"]["csd"], train["total_iter"] = {}, 2
+    train["scheduler"]["milestones"] = [1]
+    assert option_problems(options) == []  # never comes there
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"num": 0}, "num must be at least 1, got 0"),
+        ({"level_weights": [1, -1, 1]}, r"level_weights must be at least 0, and one of them more, got \[1, -1, 1\]"),
+        ({"level_weights": [0, 0, 0]}, r"level_weights must be at least 0, and one of them more, got \[0, 0, 0\]"),
         ({"features": "vgg13"}, "features must be one of vqgan, vgg16, vgg19, got 'vgg13'"),
         ({"inputs": "rgb", "features": "vgg16"}, "inputs must be one of unit, bytes, imagenet, or null, got 'rgb'"),
         ({"weights": "x.pth", "inputs": "unit"}, "weights, inputs mean something of a VGG only; set features"),

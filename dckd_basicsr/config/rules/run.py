@@ -13,6 +13,7 @@ from ...errors import ConfigError
 from ...kinds import is_own
 from ..blocks.dataset import PATCH_TYPES
 from ..problems import block_of, show
+from .terms import least_images
 
 __all__ = ["device_problems", "run_rules"]
 
@@ -20,21 +21,54 @@ __all__ = ["device_problems", "run_rules"]
 def run_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     """Yield contradictions in what a training run is to do."""
     yield from _stage_rules(opt)
+    yield from _part_rules(opt)
     yield from _validation_rules(opt)
     yield from _checkpoint_rules(opt)
 
 
 def _stage_rules(opt: Mapping[str, Any]) -> Iterator[str]:
     train = block_of(opt, "datasets", "train")
-    rows, parts = train.get("progressive"), block_of(opt, "train").get("accumulate", 1)
-    world = int(os.environ.get("WORLD_SIZE", "1")) if opt.get("dist") is True else 1
+    rows = train.get("progressive")
     if rows and train.get("type") not in PATCH_TYPES:
         yield f"datasets.train.progressive needs type: {PATCH_TYPES[0]}, got {show(train.get('type'))}"
     elif isinstance(rows, list):
         try:
-            stages_from(rows, world, parts if isinstance(parts, int) and parts > 0 else 1)
+            stages_from(rows, *_shares(opt))
         except (ConfigError, TypeError) as error:
             yield f"datasets.train: {error}"
+
+
+def _shares(opt: Mapping[str, Any]) -> tuple[int, int]:
+    """Processes, and the parts into which each cuts its share of a batch."""
+    parts = block_of(opt, "train").get("accumulate", 1)
+    world = int(os.environ.get("WORLD_SIZE", "1")) if opt.get("dist") is True else 1
+    return world, parts if isinstance(parts, int) and parts > 0 else 1
+
+
+def _part_rules(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Terms that compare the images of a batch, where a part of it has too few: at once, not days into the run."""
+    train, (world, parts) = block_of(opt, "datasets", "train"), _shares(opt)
+    rows, size = train.get("progressive"), train.get("batch_size_per_gpu")
+    for place, least, used in least_images(opt):
+        if rows is None and isinstance(size, int) and 0 < size < least:
+            yield f"{place} needs {least} images in each part of a batch; raise datasets.train.batch_size_per_gpu"
+        if train.get("type") not in PATCH_TYPES or not isinstance(rows, list):
+            continue
+        try:
+            stages = stages_from(rows, world, parts)
+        except (ConfigError, TypeError):
+            continue  # reported above
+        begins = 1
+        for i, stage in enumerate(stages):
+            if stage.batch // (world * parts) < least and used(begins):
+                shared = f"{world} x {parts} (processes x train.accumulate)" if world * parts > 1 else "one process"
+                yield (
+                    f"{place} needs {least} images in each part of a batch, and from iteration {begins} on {shared} "
+                    f"share {stage.batch} (datasets.train.progressive[{i}]); raise that batch, use fewer processes or "
+                    "accumulate less"
+                )
+                break
+            begins = stage.until + 1
 
 
 def _validation_rules(opt: Mapping[str, Any]) -> Iterator[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ from ..problems import block_of, show, type_of
 from ..resources import where_to_get
 from .sizes import gt_sizes, known_facts
 
-__all__ = ["files_of_terms", "is_used", "needs_by_place", "tap_problems", "term_problems"]
+__all__ = ["files_of_terms", "is_used", "least_images", "needs_by_place", "tap_problems", "term_problems"]
 
 # The losses that compare features, by the terms that take no others.
 _FEATURE_LOSSES: dict[type[Term], str] = {ContrastTerm: "ContrastiveLoss", DistributionTerm: "DistributionLoss"}
@@ -72,6 +72,23 @@ def files_of_terms(opt: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for key in TERMS.get(term.type, Term).files:
             if isinstance(value := term.arguments.get(key), str):
                 yield f"{term.place}.{key}", value
+
+
+def least_images(opt: Mapping[str, Any]) -> Iterator[tuple[str, int, Callable[[int], bool]]]:
+    """Yield the terms for which one image is too few: their place, how many they take, in which iterations or later."""
+    total = block_of(opt, "train").get("total_iter")
+    for term in _terms(opt):
+        least = TERMS.get(term.type, Term).least_images
+        if least > 1 and isinstance(total, int) and total > 0:
+            yield term.place, least, partial(_lasts, term.weight, total)
+
+
+def _lasts(weight: Any, total: int, iteration: int) -> bool:
+    """Whether a run comes to an iteration, counted from 1, with a weight that is not over then."""
+    try:
+        return iteration <= total and not loss_weight(weight).is_over((iteration - 1) / total)
+    except (TypeError, ValueError):
+        return False  # reported elsewhere
 
 
 def _needs(options: TermOptions) -> frozenset[Hashable] | None:

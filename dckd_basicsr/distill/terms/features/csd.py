@@ -140,6 +140,7 @@ class CSDTerm(PerceptualTerm):
     vgg_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     vgg_level_weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
     vgg_inputs = "bytes"
+    least_images = 2
 
     def __init__(
         self,
@@ -160,10 +161,10 @@ class CSDTerm(PerceptualTerm):
         return super().needs | {Need.TEACHER_TAPS if self.measures_by_encoder else Need.TEACHER}
 
     def forward(self, step: DistillStep) -> Tensor:
-        if len(step.lq) < 2:
+        if len(step.lq) < self.least_images:
             raise ConfigError(
                 f"{self.label} takes its negatives from the other images of a batch, but this part of a batch has one "
-                "image; raise batch_size_per_gpu or lower train.accumulate, so that each part has two or more"
+                "image; give it two or more"
             )
         assert self.level_weights is not None  # since it joined the networks
         # First what needs no gradient: what it takes in passing is free before the student's graph is there to stay.

@@ -82,8 +82,8 @@ class MiPKDTerm(FeatureTerm):
             raise ValueError(f"block_positions must be among those of student, {', '.join(student)}; got {other[0]!r}")
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
-        if not 0 <= mask_ratio <= 1:
-            raise ValueError(f"mask_ratio must be a probability in [0, 1], got {mask_ratio}")
+        if not 0 < mask_ratio <= 1:  # with 0 there is nothing of the student in a mixture
+            raise ValueError(f"mask_ratio must be a probability, more than 0 and at most 1, got {mask_ratio}")
         if not 0 < student_share < 1:
             raise ValueError(f"student_share must be more than 0 and less than 1, got {student_share}")
         if feature_weight <= 0:  # the encoders would be without a gradient

@@ -55,6 +55,8 @@ class PerceptualTerm(Term):
             raise ValueError(f"features must be one of {', '.join(get_args(ImageFeatures))}, got {features!r}")
         if inputs not in (None, *get_args(Inputs)):
             raise ValueError(f"inputs must be one of {', '.join(get_args(Inputs))}, or null, got {inputs!r}")
+        if level_weights is not None and (min(level_weights, default=0) < 0 or not any(level_weights)):
+            raise ValueError(f"level_weights must be at least 0, and one of them more, got {list(level_weights)}")
         self.features: ImageFeatures = features
         self.weights, self.inputs = weights, inputs or self.vgg_inputs
         self.layers = tuple(layers) if layers is not None else self.vgg_layers
