@@ -40,6 +40,8 @@ class Term(nn.Module):
     """Whether it depends on the length of the run."""
     remembered: tuple[str, ...] = ()
     """Beginnings of names in its ``state_dict`` that do not train and still belong into the training state."""
+    bounded: ClassVar[bool] = True
+    """Whether it has a least value; a run needs a term that has."""
     files: ClassVar[tuple[str, ...]] = ()
     """Option keys that name files, which have to be there; None is none."""
 
