@@ -173,6 +173,6 @@ def _weights(model: RestorationModel, iteration: int) -> dict[str, float]:
             continue
         term = model.distiller.terms[name]
         # A short name's weight is an argument of its loss, unless it is a schedule; then that argument is 1.
-        own = 1.0 if each.place.startswith("train.losses") else float(getattr(getattr(term, "loss", None), "loss_weight", 1.0))
-        found[name] = own * loss_weight(each.weight).at(share)
+        own = 1.0 if each.place.startswith("train.losses") else getattr(getattr(term, "loss", None), "loss_weight", 1.0)
+        found[name] = float(own) * loss_weight(each.weight).at(share)
     return found
