@@ -142,6 +142,15 @@ def test_one_image_has_no_others():
 # --- options
 
 
+@pytest.mark.parametrize(("batch", "parts", "is_told"), [(1, 1, True), (2, 1, False), (3, 2, True), (4, 2, False)])
+def test_a_batch_of_one_is_told_before_the_run(batch: int, parts: int, is_told: bool):
+    options = job_options({"losses": {"csd": {"weight": 0.1}}, "accumulate": parts})
+    options["datasets"]["train"]["batch_size_per_gpu"] = batch
+    told = f"needs 2 in each part of one; raise datasets.train.batch_size_per_gpu ({batch}) or lower"
+    assert [each for each in option_problems(options) if told in each] == option_problems(options)
+    assert bool(option_problems(options)) is is_told
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -154,6 +154,7 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _log_names(terms)
     yield from _without_gt(opt, needs)
+    yield from _small_batches(opt, terms)
     yield from _teachers(opt, taught)
     if measured:
         yield from _vqgan(opt, measured)
@@ -168,6 +169,21 @@ def _without_gt(opt: Mapping[str, Any], needs: Needs) -> Iterator[str]:
             f"{', '.join(wanting)} {verb} ground truth, and datasets.train ({INPUTS_TYPE}) has none; switch off "
             f"such terms (pixel_opt: ~) or their gates, or use type: {PAIRED_TYPES[1]} with dataroot_gt"
         )
+
+
+def _small_batches(opt: Mapping[str, Any], terms: list[TermOptions]) -> Iterator[str]:
+    """Terms that compare the images of a batch, where it has too few; ``progressive`` rows are told in the run."""
+    data, parts = block_of(opt, "datasets", "train"), block_of(opt, "train").get("accumulate", 1)
+    batch = data.get("batch_size_per_gpu")
+    if data.get("progressive") or not isinstance(batch, int) or not isinstance(parts, int) or parts < 1:
+        return
+    for term in terms:
+        least = TERMS[term.type].least_images if term.type in TERMS else 1
+        if least > 1 and batch // parts < least:
+            yield (
+                f"{term.place} compares images of a batch and needs {least} in each part of one; raise "
+                f"datasets.train.batch_size_per_gpu ({batch}) or lower train.accumulate ({parts})"
+            )
 
 
 def _gaps(terms: list[TermOptions], total: Any) -> Iterator[str]:

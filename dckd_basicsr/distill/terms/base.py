@@ -42,6 +42,8 @@ class Term(nn.Module):
     """Beginnings of names in its ``state_dict`` that do not train and still belong into the training state."""
     bounded: ClassVar[bool] = True
     """Whether it has a least value; a run needs a term that has."""
+    least_images: ClassVar[int] = 1
+    """How many images it needs in each part of a batch."""
     files: ClassVar[tuple[str, ...]] = ()
     """Option keys that name files, which have to be there; None is none."""
 

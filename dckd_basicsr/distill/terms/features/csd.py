@@ -140,6 +140,7 @@ class CSDTerm(PerceptualTerm):
     vgg_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     vgg_level_weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
     vgg_inputs = "bytes"
+    least_images = 2
 
     def __init__(
         self,
