@@ -10,6 +10,7 @@ from typing import Any
 from ..distill.terms.build import named_terms
 from ..errors import ConfigError, near_miss
 from ..methods import packaged_methods
+from .blocks.dataset import INPUTS_TYPE
 from .inherit import LOSSES, REPLACE, Source, load_overlay, merged
 from .problems import block_of, report, show
 from .resources import as_path, is_there, packaged_file
@@ -64,7 +65,7 @@ def _find(name: str) -> Path:
         return packaged
     hint = near_miss(path.name.removesuffix(".yml"), methods)
     if packaged is not None:
-        hint = "; it is an option file to run by itself (-opt)"
+        hint = "; it is an option file to run by itself (-opt)."
     raise ConfigError(
         f"unknown method '{name}' after --with{hint or '.'} Give the path of a YAML file, or one of: "
         f"{', '.join(methods) or 'none'}"
@@ -95,6 +96,9 @@ def overlaid(
     """
     part = combined(overlays, settled)
     replaced = dict(source.replaced)
+    against_gt = block_of(part, "train", "pixel_opt")
+    if against_gt and against_gt.get("type") is None and _without_truth(options):
+        part = {**part, "train": {k: v for k, v in block_of(part, "train").items() if k != "pixel_opt"}}
     result = merged(options, part, replaced)
     train, pixel = result.get("train"), block_of(result, "train", "pixel_opt")
     for key in _LIKE_PIXEL:
@@ -109,6 +113,12 @@ def overlaid(
     if not is_train and isinstance(weights, str):
         result["path"] = {**result["path"], _STUDENT: _of_run(weights, names)}
     return result, Source(f"{source} --with {' '.join(overlay.shown for overlay in overlays)}", replaced, names)
+
+
+def _without_truth(options: Mapping[str, Any]) -> bool:
+    """Whether a file trains on inputs alone and has no loss of which a method could set the weight."""
+    kind = block_of(options, "datasets", "train").get("type")
+    return kind == INPUTS_TYPE and block_of(options, "train", "pixel_opt").get("type") is None
 
 
 def _of_run(weights: str, names: Sequence[str]) -> str:

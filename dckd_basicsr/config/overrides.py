@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..distill.terms.build import named_terms
@@ -58,6 +59,8 @@ def _split(entry: str) -> tuple[tuple[str, ...], Any]:
     keys = _keys(path)
     if not equals or not all(keys):
         raise ConfigError(f"override '{entry}' must look like key=value or block:key=value")
+    if len(keys) == 1 and text == str(Path("~").expanduser()):  # bash does so after NAME=, not after BLOCK:KEY=
+        raise ConfigError(f"override '{entry}': the shell made ~ your home folder; write {path}=null")
     value = parse_yaml(text, f"override '{entry}'")
     if value is None and text.strip() not in _NULLS:  # an empty value, or one that '#' made a comment
         raise ConfigError(

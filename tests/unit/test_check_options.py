@@ -200,7 +200,7 @@ def test_no_term(options: dict[str, Any]) -> None:
     off = [f"train:{term}=~" for term in ("pixel_opt", "logits_opt", "contrastive_opt", "distribution_opt")]
     assert problems(options, *off) == [
         "train has no loss term; give at least one of pixel_opt, logits_opt, contrastive_opt, distribution_opt, "
-        "consistency_opt"
+        "consistency_opt, or one in losses"
     ]
 
 

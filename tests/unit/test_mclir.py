@@ -190,7 +190,12 @@ def test_it_runs_without_a_teacher_and_the_check_lets_it(build):
     assert model.sources.teachers == {}
     assert {"l_pix", "l_mclir"} <= set(train(model, [1])[0])
     restoring = {**job_options(options), "model_type": "RestorationModel"}
-    assert any("has no encoder, which train.losses[0] need; use" in each for each in option_problems(restoring))
+    assert any("has no encoder, which train.losses[0] needs; use" in each for each in option_problems(restoring))
+
+
+def test_alone_it_is_refused():
+    found = option_problems(job_options({**ALONE, "pixel_opt": None, "losses": {"mclir": {"weight": 0.001}}}))
+    assert [each for each in found if each.startswith("train.losses.mclir has no lower bound and pulls")] == found != []
 
 
 def test_a_resumed_run_ends_as_one_that_was_not(build):

@@ -157,6 +157,27 @@ def test_a_loss_against_the_teacher_is_by_default_that_against_the_truth() -> No
     assert resolved("mine.yml")["train"]["logits_opt"] == {"loss_weight": 1}, "a mistake of the file stays one"
 
 
+def test_inputs_alone_stay_without_a_loss_against_the_truth() -> None:
+    pixel, inputs = {**L1, "loss_weight": 3.0}, {"train": {"type": "SinglePatchDataset"}}
+    for off in ({}, {"pixel_opt": None}):
+        write(job={"datasets": inputs, "train": {**off, "logits_opt": L1}})
+        train = resolved("logits", "mtkd", overrides=("train:pixel_opt=~",))["train"]
+        assert (train["pixel_opt"], train["logits_opt"]) == (None, {**L1, "loss_weight": 1.0})
+        train = resolved("logits")["train"]
+        assert (train.get("pixel_opt"), train["logits_opt"]) == (None, {**L1, "loss_weight": 1.0})
+    write(mine={"train": {"pixel_opt": pixel}})
+    assert resolved("mine.yml")["train"]["pixel_opt"] == pixel, "what names its loss is for the check to refuse"
+    write(job={"datasets": inputs, "train": {"pixel_opt": pixel}})
+    assert resolved("logits")["train"]["pixel_opt"] == {**L1, "loss_weight": 1.0}
+    write(job={"train": {"pixel_opt": None}})
+    assert resolved("logits")["train"]["pixel_opt"] == {"loss_weight": 1.0}, "with ground truth that is a mistake"
+
+
+def test_two_forms_of_csd_contradict_each_other_in_what_measures() -> None:
+    write(job={"train": {}})
+    assert "train.losses.csd.features is 'vqgan' in csd and 'vgg19' in csd_vgg" in error("csd", "csd_vgg")
+
+
 def test_names_and_paths() -> None:
     write(job={"name": "job"}, scratch={"mine": True}, other={"other": 1})
     assert "mine" not in resolved("scratch"), "a bare name is that of a packaged method"
@@ -167,7 +188,7 @@ def test_names_and_paths() -> None:
         assert resolved(name) == resolved("scratch")
     assert "unknown method 'scrach' after --with; did you mean 'scratch'? Give the path" in error("scrach")
     assert f"or one of: {', '.join(packaged_methods())}" in error("zzz", "scratch")
-    assert "unknown method 'dckd_x4_rcan' after --with; it is an option file to run by itself (-opt)" in error(
+    assert "unknown method 'dckd_x4_rcan' after --with; it is an option file to run by itself (-opt). Give" in error(
         "dckd_x4_rcan"
     )
     for path in ("mine/scratch.yml", "."):

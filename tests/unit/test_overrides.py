@@ -66,6 +66,13 @@ def test_no_value(entry: str) -> None:
         apply_overrides({}, [entry])
 
 
+def test_a_home_folder_where_the_shell_was_given_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    with pytest.raises(ConfigError, match="the shell made ~ your home folder; write val=null"):
+        apply_overrides({}, ["val=/home/somebody"])
+    assert apply_overrides({}, ["path:a=/home/somebody", "b=/home/somebody/c"])["path"] == {"a": "/home/somebody"}
+
+
 def test_all_problems_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         apply_overrides({}, ["a", "b=1", "c=[1", "d={}x4"])

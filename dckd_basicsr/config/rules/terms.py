@@ -155,9 +155,12 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         on = any(block is not None for block in losses.values()) if isinstance(losses, Mapping) else bool(losses)
         given += [losses] if on else []
         if not given:
-            yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}"
+            yield f"train has no loss term; give at least one of {', '.join(TERM_KEYS)}, or one in losses"
         elif all(isinstance(block, Mapping | list | tuple) for block in given):  # else reported elsewhere
             yield "every loss term of train has weight 0, which leaves nothing to minimise; give one of them a weight"
+    if terms and all(term.type in TERMS and not TERMS[term.type].bounded for term in terms):
+        alone = ", ".join(term.place for term in terms)
+        yield f"{alone} has no lower bound and pulls the student nowhere; give a term beside it, such as logits_opt"
     for term in terms:
         yield from _refused(term)
         yield from _loss_problems(term)
@@ -168,7 +171,9 @@ def term_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     measured = _want_encoder(needs)
     if (taught or measured) and not distils(opt["model_type"]):
         model, what = opt["model_type"], "teacher" if taught else "encoder"
-        yield f"model_type {model} has no {what}, which {', '.join(taught or measured)} need; use model_type: DCKDModel"
+        places = list(taught or measured)
+        verb = "needs" if len(places) == 1 else "need"
+        yield f"model_type {model} has no {what}, which {', '.join(places)} {verb}; use model_type: DCKDModel"
         return
     yield from _log_names(terms)
     yield from _without_gt(opt, needs)

@@ -41,6 +41,8 @@ class Term(nn.Module):
     """Whether it depends on the length of the run."""
     remembered: tuple[str, ...] = ()
     """Beginnings of names in its ``state_dict`` that do not train and still belong into the training state."""
+    bounded: ClassVar[bool] = True
+    """Whether it has a least value; a run needs a term that has."""
     least_images: ClassVar[int] = 1
     """How many images each part of a batch must have at least, on each process."""
     files: ClassVar[tuple[str, ...]] = ()

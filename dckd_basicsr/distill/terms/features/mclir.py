@@ -78,6 +78,7 @@ class MCLIRTerm(PerceptualTerm):
     vgg_level_weights = (0.2, 0.3, 0.5)
     vgg_inputs = "imagenet"
     remembered = ("past.",)
+    bounded = False
 
     def __init__(
         self,
