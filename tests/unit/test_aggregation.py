@@ -306,7 +306,14 @@ def test_it_trains_as_any_network(build, model_job):
 def test_it_trains_and_teaches_in_every_way(monkeypatch, way):
     """In mixed precision, accumulated, recorded, compiled, resumed: as student and as teacher."""
     inner = [{**STUDENT, "path": None}, {"type": "Bicubic", "upscale": 2}]
-    block = {"type": "TeacherAggregation", "teachers": inner, **SMALL, "drop_path_rate": 0.0}
+    block = {
+        "type": "TeacherAggregation",
+        "teachers": inner,
+        **SMALL,
+        "depths": [1, 1],
+        "num_heads": [2, 2],
+        "drop_path_rate": 0.0,
+    }
     monkeypatch.setitem(NETWORKS, "TeacherAggregation", (block, {**block, "embed_dim": 12}))
     CONDITIONS[way]("mtkd", "TeacherAggregation")
 

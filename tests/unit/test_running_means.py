@@ -192,8 +192,9 @@ def test_a_student_that_assigns_buffers_is_not_recorded(build, caplog, monkeypat
     monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
     model = build("network_g={type: LevelNet}")
     model.runner.recorded, level = recorded_step(model, record_operations), model.net_g.level
+    model.feed_data({"lq": torch.rand(2, 3, 16, 16), "gt": torch.rand(2, 3, 32, 32)})
     with pytest.raises(NotRecordable, match="assigns its buffer 'level' anew"):
-        model.runner.recorded([(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32))])
+        model.runner.recorded(model.parts())
     assert model.net_g.level is level
     assert level == 0
     step(model, 1, BATCH)
