@@ -226,7 +226,9 @@ class Distiller(nn.Module):
         """Check that all that terms need is there, and put hooks where they want feature maps."""
         sources, paths = self.sources, dict[str, list[str]]()
         for name in self.weights:
-            for need in self._term(name).needs:
+            # In an order of their own: a set's differs from process to process, and with it the order of hooks, in which
+            # gradients of a map with several readers are added up.
+            for need in sorted(self._term(name).needs, key=repr):
                 if isinstance(need, FeatureMap):
                     paths.setdefault(self._network(need.network, name), []).append(need.path)
                 elif isinstance(need, TeacherOutput):
@@ -280,7 +282,7 @@ class Distiller(nn.Module):
             found[name] = {path: output.shape for path, output in taken.items()}
         for name in self.weights:
             term = self._term(name)
-            wanted = [need for need in term.needs if isinstance(need, FeatureMap)]
+            wanted = sorted((need for need in term.needs if isinstance(need, FeatureMap)), key=repr)
             if wanted:
                 term.setup({need: found[self._network(need.network, name)][need.path] for need in wanted})
                 term.to(example.device)

@@ -270,3 +270,27 @@ def test_copies_of_the_student_keep_nothing():
 
 def _body(net):
     return net.body(net.conv_first((LQ - net.mean) * net.img_range))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_order_of_hooks_is_not_that_of_a_set(backwards):
+    """Which differs from process to process: gradients of a map with several readers add up in the order of hooks."""
+
+    class InOrder(frozenset):
+        def __iter__(self):
+            return iter(sorted(super().__iter__(), key=repr, reverse=backwards))
+
+    class SeveralTerm(RegressedTerm):
+        paths = ("body.1", "1/2", "end", "2/2")
+
+        @property
+        def needs(self):
+            return InOrder([*super().needs, *(FeatureMap(STUDENT, path) for path in self.paths)])
+
+        def setup(self, shapes):
+            self.seen = list(shapes)
+            super().setup(shapes)
+
+    term = SeveralTerm()
+    distiller(term)
+    assert [need.path for need in term.seen] == ["1/2", "2/2", "body.1", "end", "body.2"]  # S, then the teacher
