@@ -226,8 +226,8 @@ class Distiller(nn.Module):
         """Check that all that terms need is there, and put hooks where they want feature maps."""
         sources, paths = self.sources, dict[str, list[str]]()
         for name in self.weights:
-            # In an order of their own: a set's differs from process to process, and with it the order of hooks, in which
-            # gradients of a map with several readers are added up.
+            # In an order of their own: a set's differs from process to process, and hooks in another order add up the
+            # gradients of a map with several readers in another order.
             for need in sorted(self._term(name).needs, key=repr):
                 if isinstance(need, FeatureMap):
                     paths.setdefault(self._network(need.network, name), []).append(need.path)
