@@ -64,6 +64,10 @@ def test_auto_normalises_where_there_is_layer_normalization():
         term.taught_by = "b"
         term.join(nets["SwinIR"], sources)
         assert term.normalized == wanted
+    for form, wanted in (("regressor", (True, False)), ("channel_mean", (True, True)), ("raw", (True, True))):
+        term = FitnetTerm(form=form, taught_by="b")  # the last two compare what no layer scales
+        term.join(nets["SwinIR"], sources)
+        assert term.normalized == wanted
 
 
 # --- tokens

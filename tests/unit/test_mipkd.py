@@ -340,6 +340,10 @@ def test_maps_of_different_sizes():
         ({"teacher": [1]}, "teacher must be a list"),
         ({"teacher": ["end"]}, "teacher must have one position for each of student, which has 3, got 1"),
         ({"block_positions": ["1/2"]}, "block_positions must be among those of student, 1/3, 2/3, end; got '1/2'"),
+        (
+            {"block_positions": []},
+            "block_positions is empty, so no network goes on; name one, or set block_weight to 0",
+        ),
         ({"width": 0}, "width must be at least 1"),
         ({"mask_ratio": 1.1}, "mask_ratio must be a probability, more than 0 and at most 1, got 1.1"),
         ({"mask_ratio": 0.0}, "mask_ratio must be a probability, more than 0 and at most 1, got 0.0"),

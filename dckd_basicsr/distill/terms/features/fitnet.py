@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from ....errors import ConfigError
 from ..base import register_term
 from .feature import POSITIONS, FeatureTerm, Normalize
+
+if TYPE_CHECKING:
+    from ...sources import Sources
 
 __all__ = ["FitnetTerm"]
 
@@ -26,7 +29,7 @@ class FitnetTerm(FeatureTerm):
         student: positions of the student's maps: shares of the depth (``1/3``), ``end``, module paths.
         teacher: positions of the teacher's, one for each of the student's; the student's by default.
         normalize: scale every position to a root mean square of 1 over its channels; auto does so with the maps of a
-            network with layer normalization, S and T each for itself.
+            network with layer normalization, S and T each for itself, but with both where no regressor is in between.
         taught_by: name of the teacher, of several; the first by default.
         form: regressor: a 1x1 convolution of each position, which trains and is no part of the student, takes its map
             to the teacher's width; channel_mean: the mean over channels of either (DUKD's code, arXiv 2309.14162); raw:
@@ -50,6 +53,11 @@ class FitnetTerm(FeatureTerm):
         self.form = form
         self.loss = F.l1_loss if distance == "l1" else F.mse_loss
         self.regressors = nn.ModuleList()
+
+    def join(self, student: nn.Module, sources: Sources) -> None:
+        super().join(student, sources)
+        if self.form != "regressor":  # without a layer in between both maps have one scale, or none
+            self.normalized = (any(self.normalized), any(self.normalized))
 
     def build(self, widths: Sequence[tuple[int, int]]) -> None:
         if self.form == "regressor":

@@ -80,6 +80,8 @@ class MiPKDTerm(FeatureTerm):
         blocks = tuple(student[-2:][:1] if block_positions is None else block_positions)
         if other := [each for each in blocks if each not in student]:
             raise ValueError(f"block_positions must be among those of student, {', '.join(student)}; got {other[0]!r}")
+        if block_weight and not blocks:
+            raise ValueError("block_positions is empty, so no network goes on; name one, or set block_weight to 0")
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
         if not 0 < mask_ratio <= 1:  # with 0 there is nothing of the student in a mixture
