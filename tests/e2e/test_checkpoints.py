@@ -35,8 +35,8 @@ def job(stopped, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def straight(stopped) -> Path:
-    folder = Path(shutil.copytree(stopped, stopped.parent / "straight"))
+def straight(stopped, tmp_path_factory) -> Path:
+    folder = Path(shutil.copytree(stopped, tmp_path_factory.mktemp("checkpoints") / "straight"))
     done = run(folder, *TRAIN, "--auto_resume")
     assert done.returncode == 0, done.stderr
     return folder / "experiments/tiny"

@@ -38,8 +38,8 @@ def aggregate(folder: Path, job: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def straight(made: Path) -> Path:
-    return aggregate(made.parent / "straight", made)
+def straight(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return aggregate(tmp_path_factory.mktemp("stages") / "straight", made)
 
 
 def test_the_first_stage_resumes_exactly(straight: Path, tmp_path: Path) -> None:
