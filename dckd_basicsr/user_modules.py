@@ -6,6 +6,7 @@ group ``dckd_basicsr``. An option file names none: whoever runs a file of somebo
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import pkgutil
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from .errors import ConfigError, DCKDError, near_miss
 
-__all__ = ["GROUP", "Plugin", "import_modules", "import_plugins", "plugins"]
+__all__ = ["GROUP", "Plugin", "add_import_flag", "import_modules", "import_plugins", "plugins"]
 
 #: The entry-point group: ``any_name = my_package.module``.
 GROUP = "dckd_basicsr"
@@ -27,6 +28,18 @@ GROUP = "dckd_basicsr"
 Plugin = metadata.EntryPoint
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def add_import_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--import MODULE``, whose names come as ``imports``, a list."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module of your own, by name, which registers networks, losses, ...; may be repeated",
+    )
 
 
 def import_modules(names: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from .. import install
 from ..errors import ConfigError
 from ..methods import add_with_flag
-from ..user_modules import import_modules, import_plugins
+from ..user_modules import add_import_flag, import_modules, import_plugins
 
 __all__ = ["add_config_parser", "resolved_yaml"]
 
@@ -35,14 +35,7 @@ def add_config_parser(commands: Any) -> None:
         "--no-files", action="store_true", help="check the options alone, not the files and data sets that they name"
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of option files and exit")
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import a module of your own, as for `basicsr train`",
-    )
+    add_import_flag(parser)
     parser.set_defaults(func=_run)
 
 

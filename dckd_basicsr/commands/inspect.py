@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import install
 from ..errors import ConfigError
 from ..methods import add_with_flag
+from ..user_modules import add_import_flag
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,14 +47,7 @@ def add_inspect_parser(commands: Any) -> None:
     parser.add_argument(
         "--force_yml", nargs="+", action="extend", default=[], metavar="KEY:SUBKEY=VALUE", help="override options"
     )
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import a module of your own, as for `basicsr train`",
-    )
+    add_import_flag(parser)
     parser.set_defaults(func=run_inspect)
 
 

@@ -15,7 +15,7 @@ from ..distill.settings import settings_from
 from ..kinds import is_own, trained_labels
 from ..methods import add_with_flag
 from ..training import processes
-from ..user_modules import import_modules, import_plugins
+from ..user_modules import add_import_flag, import_modules, import_plugins
 from .check import check_options
 from .networks import TEACHERS, with_own_file
 from .resolve import fill_defaults, resolve_options
@@ -89,14 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY:SUBKEY=VALUE",
         help="override options; values are YAML, e.g. train:ema_decay=0.999",
     )
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import a module of your own, by name, which registers networks, losses, ...; may be repeated",
-    )
+    add_import_flag(parser)
     return parser
 
 

@@ -19,7 +19,7 @@ class Need:
         TEACHERS: T(LQ) of every teacher that the option file has.
         CONSISTENCY: its output for a transformed LQ, transformed back.
         TAPS: the encoder's feature maps of S, T and the negatives, which the history model makes.
-        STUDENT_TAPS: the encoder's feature maps of S alone; with them a step measures any other image too.
+        STUDENT_TAPS: the encoder's feature maps of S alone.
         TEACHER_TAPS: those of T.
         CODES: the encoder's code logits of S and T.
     """

@@ -128,10 +128,6 @@ class DistillStep:
         with self.sources.frozen_region():
             return self._in_pieces(history, batch, self.sources.history_width, self.sources.negatives.chunk)
 
-    def taps(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the encoder's taps of images in [0, 1], with gradient to them."""
-        return self._encoder(images, taps=True, logits=False).taps
-
     def reference_taps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder's taps of images in [0, 1] that need no gradient."""
         return self._encoder.reference(images, taps=True, logits=False).taps

@@ -256,10 +256,6 @@ def test_a_recorded_step_is_told_of_other_processes(build):
     assert told == [(False, variant), (True, variant)]
 
 
-def test_nothing_was_measured_before_the_first_step(build):
-    assert build(*ALONE).get_current_log() == {}
-
-
 def test_without_a_check_every_step_is_taken(build):
     model = build(
         "train:divergence:check=false", "train:optim_g={type: SGD, lr: 1.0}", "train:clip_grad_norm=0.01", *ALONE
@@ -273,13 +269,6 @@ def test_without_a_check_every_step_is_taken(build):
 
 def tensors_of(model) -> list[torch.Tensor]:
     return [p.detach().clone() for p in model.net_g.parameters()]
-
-
-def test_data_without_ground_truth_is_taken(build):
-    model = build(*ALONE)
-    model.feed_data(BATCH)
-    model.feed_data({"lq": BATCH["lq"]})
-    assert model.gt is None  # and not that of another batch
 
 
 # --- state and files

@@ -211,3 +211,7 @@ def test_float16_counts_divergence_once_the_scale_has_come_down(build):
         counts.append((model.guard.skipped, model.scaler.get_scale()))
     assert counts == [(0, 1.0), (1, 0.5), (2, 0.25)]
     assert torch.equal(tensors(model)[0], before)
+
+
+def test_nothing_was_measured_before_the_first_step(build):
+    assert build().get_current_log() == {}

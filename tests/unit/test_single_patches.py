@@ -223,3 +223,10 @@ def test_it_inherits_what_it_can_use() -> None:
     assert result == {"name": "DIV2K", "gt_size": 192, "use_rot": True, **new}
     whole = merged({"datasets": {"train": pairs}}, {"datasets": {"train": {"name": "mine", **new}}})
     assert whole["datasets"]["train"] == {"name": "mine", **new}
+
+
+def test_data_without_ground_truth_is_taken(build):
+    model = build()
+    model.feed_data(BATCH)
+    model.feed_data({"lq": BATCH["lq"]})
+    assert model.gt is None  # and not that of another batch

@@ -93,7 +93,7 @@ def _lasts(weight: Any, total: int, iteration: int) -> bool:
 
 def _needs(options: TermOptions) -> frozenset[Hashable] | None:
     cls: Any = TERMS.get(options.type)
-    own = {key: value for key, value in options.arguments.items() if key != "loss"}
+    own = _but_loss(options)
     try:
         return None if cls is None else _needs_of(cls, json.dumps(own))
     except Exception:  # whatever a user's class raises; its options are checked elsewhere
@@ -103,6 +103,10 @@ def _needs(options: TermOptions) -> frozenset[Hashable] | None:
 @lru_cache(maxsize=100)
 def _needs_of(cls: Any, arguments: str) -> frozenset[Hashable]:
     return _without_loss(cls, json.loads(arguments)).needs
+
+
+def _but_loss(term: TermOptions) -> dict[str, Any]:
+    return {key: value for key, value in term.arguments.items() if key != "loss"}
 
 
 def _without_loss(cls: Any, arguments: Mapping[str, Any]) -> Term:
@@ -197,7 +201,7 @@ def _without_gt(opt: Mapping[str, Any], needs: Needs) -> Iterator[str]:
 def _refused(term: TermOptions) -> Iterator[str]:
     """What a term's constructor says of options of the right kinds; others are reported elsewhere."""
     cls: Any = TERMS.get(term.type)
-    arguments = {key: value for key, value in term.arguments.items() if key != "loss"}
+    arguments = _but_loss(term)
     if cls is None or binding_problems(term.place, parameters_of(cls), arguments):
         return
     try:
@@ -220,7 +224,7 @@ def _sizes(opt: Mapping[str, Any], terms: list[TermOptions]) -> Iterator[str]:
         if cls.size_faults is Term.size_faults:
             continue
         try:
-            built = _without_loss(cls, {key: value for key, value in term.arguments.items() if key != "loss"})
+            built = _without_loss(cls, _but_loss(term))
             sides = [size // scale for size in gt_sizes(opt).values() if size % scale == 0]
             faults = [fault for side in sides for fault in built.size_faults(scale, side, side, rules)]
         except Exception:  # as for needs
