@@ -57,8 +57,8 @@ class RunRecord:
         commands: that repeat it, as typed.
         images: test set -> image -> metric -> value.
         validations: ``{"iteration", "dataset", "metrics"}``, oldest first.
-        curve: what the log printed: ``{"iter": [...], "l_pix": [...], ...}``, columns of one length, thinned; None where
-            a value was not printed.
+        curve: what the log printed: ``{"iter": [...], "l_pix": [...], ...}``, columns of one length, thinned; None
+            where a value was not printed.
         cost: as measured.
         environment: versions and machine, as text by name.
         finished: day and time, ISO 8601.

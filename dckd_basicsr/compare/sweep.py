@@ -164,7 +164,8 @@ def load_sweep(file: Path) -> Sweep:
     problems = list(_problems(found))
     if problems:
         raise ConfigError(report(problems, f"sweep '{file}'"))
-    top = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k not in ("bases", "variants")}
+    top: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
+    del top["bases"], top["variants"]
     bases = {str(key): Base(**block) for key, block in found["bases"].items()}
     variants = {str(key): Variant(**_variant(block)) for key, block in found["variants"].items()}
     return Sweep(**top, bases=bases, variants=variants, file=file)
