@@ -1,0 +1,120 @@
+"""A chart: a Matplotlib figure whose points can be named, and what the page makes of it.
+
+In the page a chart is inline SVG: its text is text, its colours are variables of the style, and each point has a name
+that is shown under the pointer, read aloud, and reached by keyboard. In a file for a paper it is as Matplotlib draws it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from ...weight_files import atomic_write
+from .colours import VARIABLES
+
+__all__ = ["Chart"]
+
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "dckd_basicsr", "pdf.fonttype": 42, "axes.unicode_minus": True}
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_FONT = re.compile(r"font-family:[^;]*;?|font: [^;]*;?")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and the names of its points.
+
+    Attributes:
+        figure: drawn with the colours of :mod:`.colours` alone.
+        title: above the chart in the page; not in the figure.
+        description: one sentence, for those who do not see it and as a caption.
+        names: group id (Matplotlib's ``gid``) -> a name for each point of that group, in the order in which it was
+            drawn. Points outside the axes are not drawn, so they must not be there.
+    """
+
+    figure: Figure
+    title: str
+    description: str
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def markup(self, prefix: str) -> str:
+        """Return the chart as SVG to stand in an HTML page.
+
+        Args:
+            prefix: of all ids, so that charts of one page do not share any.
+        """
+        root = ElementTree.fromstring(self._drawn("svg"))
+        _without_namespaces(root)
+        for child in [child for child in root if child.tag == "metadata" or child.find("style") is not None]:
+            root.remove(child)  # a style in here would be one of the whole page
+        groups = {group.get("id"): group for group in root.iter("g")}
+        for gid, names in self.names.items():
+            _name_points(groups[gid], names)
+        for element in root.iter():
+            _belong_to(element, prefix)
+        box = root.get("viewBox", "")
+        root.attrib.clear()
+        root.attrib.update({"viewBox": box, "role": "group", "aria-label": f"{self.title}. {self.description}"})
+        return ElementTree.tostring(root, encoding="unicode")
+
+    def write(self, file: Path) -> None:
+        """Write the figure as the file's suffix says: ``.svg`` or ``.pdf``; whole or not at all."""
+        data = self._drawn(file.suffix.removeprefix("."))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, lambda temporary: temporary.write_bytes(data))
+
+    def _drawn(self, kind: str) -> bytes:
+        log, buffer = logging.getLogger("matplotlib"), io.BytesIO()
+        level = log.level
+        log.setLevel(logging.ERROR)  # a font that lacks a letter of somebody's title is no news here
+        try:
+            with rc_context(_STYLE):  # settings for this drawing alone
+                metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}
+                self.figure.savefig(buffer, format=kind, metadata=metadata, transparent=True)
+        finally:
+            log.setLevel(level)
+        return buffer.getvalue()
+
+
+def _without_namespaces(root: ElementTree.Element) -> None:
+    for element in root.iter():
+        element.tag = element.tag.split("}")[-1]
+        if _HREF in element.attrib:
+            element.set("href", element.attrib.pop(_HREF))
+
+
+def _name_points(group: ElementTree.Element, names: Sequence[str]) -> None:
+    """Give each point its name; the first of a group is a stop of the Tab key, arrows lead on from there."""
+    points = list(group.iter("use")) or [group]
+    if len(points) != len(names):
+        raise ValueError(f"group '{group.get('id')}' has {len(points)} points, and {len(names)} names")
+    for i, (point, name) in enumerate(zip(points, names, strict=True)):
+        title = ElementTree.Element("title")
+        title.text = name
+        point.insert(0, title)
+        given = {"class": "point", "tabindex": "-1" if i else "0", "role": "img", "aria-label": name}
+        point.attrib.update(given)
+    group.set("data-points", "")
+
+
+def _belong_to(element: ElementTree.Element, prefix: str) -> None:
+    """Make ids, colours and fonts those of the page."""
+    for name, value in list(element.attrib.items()):
+        if name == "id":
+            element.set(name, f"{prefix}-{value}")
+        elif name == "href":
+            element.set(name, value.replace("#", f"#{prefix}-", 1))
+        elif name in ("clip-path", "style"):
+            value = value.replace("url(#", f"url(#{prefix}-")
+            value = _COLOUR.sub(
+                lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], value
+            )
+            element.set(name, _FONT.sub("", value).strip() if element.tag == "text" else value)

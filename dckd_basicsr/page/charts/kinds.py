@@ -1,0 +1,107 @@
+"""The charts of a page, from numbers: curves, gains image by image, cost against quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..tables import signed
+from .chart import Chart
+from .colours import BETTER, INK, MUTED, WORSE, series_colour, series_dashes
+from .drawing import Dot, Line, bare_axes, draw_band, draw_dots, draw_line, end_labels, log_scale
+
+__all__ = ["curve_chart", "dot_chart", "gain_chart"]
+
+_DECADES = 30
+"""Largest value over smallest from which an axis of positive values is logarithmic."""
+
+
+def curve_chart(
+    lines: Sequence[Line],
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    levels: Mapping[str, float] | None = None,
+) -> Chart:
+    """Draw curves, each with its label at its end and its band, if it has one.
+
+    Args:
+        lines: at least one, each with at least one point; their labels differ.
+        title: above the chart.
+        description: below it, and for those who do not see it.
+        x_label: of the axis.
+        y_label: of the axis.
+        levels: label -> value of horizontal lines to compare with, such as the teacher's.
+    """
+    levels = levels or {}
+    labels = [*(line.label for line in lines if len(lines) > 1 or levels), *levels]
+    figure, axes = bare_axes(x_label, y_label, labels)
+    for line in lines:
+        draw_band(axes, line, series_colour(line.number))
+    names: dict[str, Sequence[str]] = {}
+    for i, line in enumerate(lines):
+        gid = f"{'dots' if line.dots else 'quiet'}-{i}"
+        names |= draw_line(axes, line, gid, series_colour(line.number), series_dashes(line.number))
+    for value in levels.values():
+        axes.axhline(value, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)))
+    values = [value for line in lines for value in line.y]
+    if min(values) > 0 and max(values) > _DECADES * min(values):
+        log_scale(axes, "y")
+    axes.margins(x=0.01)
+    if labels:
+        end = axes.get_xlim()[1]
+        ends = {line.label: (line.x[-1], line.y[-1], series_colour(line.number)) for line in lines}
+        end_labels(axes, ends | {label: (end, value, MUTED) for label, value in levels.items()})
+    return Chart(figure, title, description, names)
+
+
+def gain_chart(gains: Mapping[str, float], title: str, description: str, unit: str = "dB") -> Chart:
+    """Draw one bar for each image, the largest gain first.
+
+    Args:
+        gains: image -> value of a method less that of its baseline; at least one.
+        title: above the chart.
+        description: below it.
+        unit: of the values.
+    """
+    figure, axes = bare_axes("images, sorted by gain", f"gain ({unit})", height=222, bottom=26)
+    order = sorted(gains, key=lambda image: -gains[image])
+    names: dict[str, Sequence[str]] = {}
+    for i, image in enumerate(order):
+        value = gains[image]
+        (bar,) = axes.bar([i], [value], width=0.8, color=BETTER if value >= 0 else WORSE)
+        bar.set_gid(f"bar-{i}")
+        names[f"bar-{i}"] = [f"{image}: {signed(value, 3)} {unit}"]
+    axes.axhline(0, color=INK, linewidth=0.9)
+    mean = sum(gains.values()) / len(gains)
+    axes.axhline(mean, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)))
+    place: Any = {"xycoords": "figure points", "ha": "right", "va": "top", "color": MUTED, "fontsize": 11}
+    axes.annotate(f"mean {signed(mean, 3)}", xy=(466, 218), **place)
+    axes.set_xticks([])
+    axes.set_xlim(-0.8, max(len(order), 8) - 0.2)
+    return Chart(figure, title, description, names)
+
+
+def dot_chart(
+    dots: Sequence[Dot], title: str, description: str, x_label: str, y_label: str, logarithmic: bool = False
+) -> Chart:
+    """Draw points with their labels to their right: what costs how much and is how good.
+
+    Args:
+        dots: at least one.
+        title: above the chart.
+        description: below it.
+        x_label: of the axis.
+        y_label: of the axis.
+        logarithmic: the x axis; for costs that differ by orders of magnitude.
+    """
+    figure, axes = bare_axes(x_label, y_label, [dot.label for dot in dots])
+    names: dict[str, Sequence[str]] = {}
+    for i, dot in enumerate(dots):
+        names |= draw_dots(axes, dot, f"dot-{i}", series_colour(dot.number))
+    if logarithmic:
+        log_scale(axes, "x")
+    axes.margins(0.08)
+    end_labels(axes, {dot.label: (dot.x, dot.y, series_colour(dot.number)) for dot in dots}, beside=True)
+    return Chart(figure, title, description, names)
