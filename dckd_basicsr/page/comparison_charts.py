@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..compare import Comparison, RunRecord
@@ -29,8 +30,7 @@ def validation_charts(comparison: Comparison, base: str) -> list[Chart]:
                 pairs.setdefault(each["dataset"], next(iter(each["metrics"])))
     charts = []
     for dataset, metric in pairs.items():
-        lines = _lines(comparison, base, lambda r, d=dataset, m=metric: validation_points(r.validations, d, m),
-                       unit_of(metric))  # fmt: skip
+        lines = _lines(comparison, base, partial(_validated, dataset, metric), unit_of(metric))
         if lines:
             text = f"Measured while training, on {dataset}."
             charts.append(curve_chart(lines, f"{heading_of(metric)} against iterations", _with_band(text, lines),
@@ -43,7 +43,7 @@ def term_charts(comparison: Comparison, base: str) -> list[Chart]:
     runs = [run for name in comparison.variants(base) for run in comparison.runs(base, name)]
     charts = []
     for term in terms_in([run.curve for run in runs]):
-        lines = _lines(comparison, base, lambda r, t=term: curve_points(r.curve, t))
+        lines = _lines(comparison, base, partial(_logged, term))
         if lines:
             text = _with_band(f"What the log printed of {term}.", lines)
             charts.append(curve_chart(lines, term, text, "iteration", term))
@@ -112,6 +112,14 @@ def terms_in(curves: Sequence[Mapping[str, Any]]) -> list[str]:
 def named(comparison: Comparison, base: str) -> str:
     """Return what to put before a heading where there are several bases."""
     return f"{comparison.sweep.base_title(base)}: " if len(comparison.bases) > 1 else ""
+
+
+def _validated(dataset: str, metric: str, run: RunRecord) -> dict[float, float]:
+    return validation_points(run.validations, dataset, metric)
+
+
+def _logged(term: str, run: RunRecord) -> dict[float, float]:
+    return curve_points(run.curve, term)
 
 
 def _is_no_term(key: str) -> bool:

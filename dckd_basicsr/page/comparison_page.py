@@ -169,14 +169,11 @@ def _why(comparison: Comparison, base: str, subject: _Subject, dataset: str, ima
     metric = comparison.metrics(base, dataset)[0]
     unit = unit_of(metric)
     if subject.reference is None:
-        return (
-            f"{'The highest' if most else 'The lowest'} {heading_of(metric)} of {best} on {dataset}: {fixed(value, 3)}."
-        )
+        end = "highest" if most else "lowest"
+        return f"Of {dataset}, the image with the {end} {heading_of(metric)} of {best}: {fixed(value, 3)}."
     of, gain = comparison.sweep.title_of(subject.reference), f"{signed(value, 3)}{unit and ' ' + unit}"
-    if most:
-        return f"Of {dataset}, the image on which {best} gains most over {of}: {gain}, mean over seeds."
-    return f"Of {dataset}, the image on which {best} {'loses most against' if value < 0 else 'gains least over'} {of}: " \
-           f"{gain}, mean over seeds."  # fmt: skip
+    does = "gains most over" if most else "loses most against" if value < 0 else "gains least over"
+    return f"Of {dataset}, the image on which {best} {does} {of}: {gain}, mean over seeds."
 
 
 def _details(comparison: Comparison, base: str, dataset: str, image: str, names: list[str]) -> dict[str, str]:

@@ -68,8 +68,8 @@ def read_curve(file: Path, points: int = _POINTS) -> dict[str, list[float | None
     """Read what a run logged, one JSON object a line, as columns of one length; nothing if there is no such file.
 
     With more lines than ``points``, as many lines as make about that number become one: the means of their values, at
-    the last one's iteration. Of an iteration that was logged twice, as after a crash, the later line counts; a line that
-    was cut off is left out.
+    the last one's iteration. Of an iteration that was logged twice, as after a crash, the later line counts; a line
+    that was cut off is left out.
     """
     by_iteration: dict[int, dict[str, float]] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():

@@ -67,9 +67,8 @@ def _facts(runs: Sequence[RunFiles], names: Sequence[str]) -> Table:
     rows = []
     for run, name in zip(runs, names, strict=True):
         options, network = run.options, run.options.get("network_g") or {}
-        done = max(
-            [int(e["iteration"]) for e in run.validations] + [int(i or 0) for i in run.curve.get("iter", ())] + [0]
-        )
+        ends = [*(each["iteration"] for each in run.validations), *(i or 0 for i in run.curve.get("iter", ()))]
+        done = int(max(ends, default=0))
         total = (options.get("train") or {}).get("total_iter")
         reached = f"{done:,} of {total:,.0f}" if isinstance(total, int | float) and done else f"{total or '–'}"
         rows.append([Cell(name), Cell(str(options.get("model_type", "–"))), Cell(str(network.get("type", "–"))),
@@ -134,9 +133,8 @@ def _validation_charts(runs: Sequence[RunFiles], names: Sequence[str]) -> list[C
             lines = _lines(names, points, unit_of(metric))
             if lines and any(len(line.x) > 1 for line in lines):
                 heading = heading_of(metric)
-                charts.append(
-                    curve_chart(lines, f"{heading} on {dataset}", "Measured while training.", "iteration", heading)
-                )
+                title, text = f"{heading} on {dataset}", "Measured while training."
+                charts.append(curve_chart(lines, title, text, "iteration", heading))
     return charts
 
 

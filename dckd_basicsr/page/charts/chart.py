@@ -1,7 +1,7 @@
 """A chart: a Matplotlib figure whose points can be named, and what the page makes of it.
 
 In the page a chart is inline SVG: its text is text, its colours are variables of the style, and each point has a name
-that is shown under the pointer, read aloud, and reached by keyboard. In a file for a paper it is as Matplotlib draws it.
+that is shown under the pointer, read aloud, and reached by keyboard. A file for a paper has it as Matplotlib draws it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
@@ -23,7 +24,7 @@ from .colours import VARIABLES
 __all__ = ["Chart"]
 
 _HREF = "{http://www.w3.org/1999/xlink}href"
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "dckd_basicsr", "pdf.fonttype": 42, "axes.unicode_minus": True}
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "dckd_basicsr", "pdf.fonttype": 42, "axes.unicode_minus": True}
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _FONT = re.compile(r"font-family:[^;]*;?|font: [^;]*;?")
 
@@ -114,7 +115,5 @@ def _belong_to(element: ElementTree.Element, prefix: str) -> None:
             element.set(name, value.replace("#", f"#{prefix}-", 1))
         elif name in ("clip-path", "style"):
             value = value.replace("url(#", f"url(#{prefix}-")
-            value = _COLOUR.sub(
-                lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], value
-            )
+            value = _COLOUR.sub(lambda found: f"var({VARIABLES[found[0]]})", value)
             element.set(name, _FONT.sub("", value).strip() if element.tag == "text" else value)

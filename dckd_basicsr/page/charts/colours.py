@@ -1,4 +1,4 @@
-"""Colours of charts: Okabe and Ito's, which the colour-blind can tell apart; in the page each is a variable of the style.
+"""Colours of charts: Okabe and Ito's, which the colour-blind can tell apart; in a page each is a variable of its style.
 
 Source: M. Okabe, K. Ito: Color Universal Design, https://jfly.uni-koeln.de/color/.
 """

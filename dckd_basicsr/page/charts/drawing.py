@@ -141,7 +141,6 @@ def end_labels(
                 "color": ends[label][2],
                 "linewidth": 0.9,
                 "alpha": 0.6,
-                "shrinkA": 0,
                 "shrinkB": 4,
             }
             axes.annotate("", xy=start, xytext=end, textcoords="figure points", arrowprops=line, **place)

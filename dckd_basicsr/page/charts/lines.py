@@ -32,14 +32,14 @@ def seed_line(label: str, number: int, runs: Sequence[Points], unit: str = "") -
     """
     found: dict[float, list[float]] = {}
     for run in runs:
-        for x, y in run.items():
-            if math.isfinite(y):
-                found.setdefault(x, []).append(y)
+        for at, value in run.items():
+            if math.isfinite(value):
+                found.setdefault(at, []).append(value)
     if not found:
         return None
     x = sorted(found)
     y = [sum(found[each]) / len(found[each]) for each in x]
-    low, high = ([side(found[each]) for each in x] for side in (min, max))
+    low, high = [min(found[each]) for each in x], [max(found[each]) for each in x]
     several = any(len(values) > 1 for values in found.values())
     names = [_point_name(label, at, value, found[at], unit) for at, value in zip(x, y, strict=True)]
     return Line(label, x, y, low if several else None, high if several else None, number, names, len(x) <= _MANY)

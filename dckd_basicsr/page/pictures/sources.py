@@ -25,8 +25,8 @@ class Pictures:
     """Pictures of one base of a comparison.
 
     Attributes:
-        images: set -> image -> who -> picture; who is ``GT``, ``LQ``, or the key of a variant. Restorations have the size
-            of GT; LQ may be smaller by a whole factor.
+        images: set -> image -> who -> picture; who is ``GT``, ``LQ``, or the key of a variant. Restorations have the
+            size of GT; LQ may be smaller by a whole factor.
     """
 
     images: Mapping[str, Mapping[str, Mapping[str, Source]]] = field(default_factory=dict)
