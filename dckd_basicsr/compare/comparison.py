@@ -27,7 +27,8 @@ class Value:
 
     Attributes:
         mean: over images and seeds, in the metric's unit.
-        spread: standard deviation (n - 1) over seeds of the runs' means; None with one seed.
+        spread: standard deviation (n - 1) over seeds of the runs' means; None with one seed, or where a mean is not
+            finite.
         runs: mean of each run over the images, in the order of ``Row.seeds``.
     """
 
@@ -98,7 +99,8 @@ class Comparison:
         self.bases = tuple(base for base in sweep.bases if any(base == each.base for each in self.records.values()))
         for base in self.bases:
             _same_images([each for each in self.records.values() if each.base == base])
-        self._judge = cache(self._judge_once)
+        self._judge = cache(self._judge_once)  # tables and pages ask for the same rows again and again
+        self._row = cache(self._row_once)
 
     def runs(self, base: str, variant: str) -> tuple[RunRecord, ...]:
         """Return the records of a variant, by the sweep's order of seeds; ``teacher`` has one, or none."""
@@ -144,6 +146,27 @@ class Comparison:
 
     def row(self, base: str, dataset: str, variant: str) -> Row:
         """Return one row; the variant must have a record."""
+        return self._row(base, dataset, variant)
+
+    def verdict(self, base: str, dataset: str, variant: str, reference: str, metric: str | None = None) -> Verdict:
+        """Return what may be said about two variants; ``metric`` is the first one where it is not given."""
+        return self._judge(base, dataset, variant, reference, metric or self.metrics(base, dataset)[0])
+
+    def differences(self) -> int:
+        """Return how many differences the rows of all tables judge: as many verdicts stand beside each other."""
+        tables = [self.rows(base, dataset) for base in self.bases for dataset in self.datasets(base)]
+        return sum(len(row.gains) for rows in tables for row in rows)
+
+    def environment(self) -> dict[str, tuple[str, ...]]:
+        """Return what the records' environments say, by key: one value, or all those that differ."""
+        keys = dict.fromkeys(key for each in self.records.values() for key in each.environment)
+        texts = {key: [str(e.environment[key]) for e in self.records.values() if key in e.environment] for key in keys}
+        return {key: tuple(dict.fromkeys(found)) for key, found in texts.items()}
+
+    def _first(self, base: str) -> RunRecord:
+        return next(each for each in self.records.values() if each.base == base)
+
+    def _row_once(self, base: str, dataset: str, variant: str) -> Row:
         runs, metrics = self.runs(base, variant), self.metrics(base, dataset)
         earlier = self.references(base)
         if variant in earlier:
@@ -160,25 +183,6 @@ class Comparison:
             gains=gains,
             cost=_median_cost(runs),
         )
-
-    def verdict(self, base: str, dataset: str, variant: str, reference: str, metric: str | None = None) -> Verdict:
-        """Return what may be said about two variants; ``metric`` is the first one where it is not given."""
-        return self._judge(base, dataset, variant, reference, metric or self.metrics(base, dataset)[0])
-
-    def differences(self) -> int:
-        """Return how many differences all rows of all tables judge, and so how many p-values stand beside each other."""
-        return sum(
-            len(row.gains) for base in self.bases for name in self.datasets(base) for row in self.rows(base, name)
-        )
-
-    def environment(self) -> dict[str, tuple[str, ...]]:
-        """Return what the records' environments say, by key: one value, or all those that differ."""
-        keys = dict.fromkeys(key for each in self.records.values() for key in each.environment)
-        texts = {key: [str(e.environment[key]) for e in self.records.values() if key in e.environment] for key in keys}
-        return {key: tuple(dict.fromkeys(found)) for key, found in texts.items()}
-
-    def _first(self, base: str) -> RunRecord:
-        return next(each for each in self.records.values() if each.base == base)
 
     def _judge_once(self, base: str, dataset: str, variant: str, reference: str, metric: str) -> Verdict:
         a, b = (self.values(base, dataset, name, metric) for name in (variant, reference))
@@ -215,13 +219,18 @@ def _same_images(records: list[RunRecord]) -> None:
                             f"same images only: remove the record of the one that was measured otherwise, and compare "
                             "makes it again"
                         )
-    if not first.images or not all(first.images.values()):
-        raise DatasetError(f"run '{first.name}' has a test set without images; remove its record, and check its test")
+    every = [metrics for images in first.images.values() for metrics in images.values()]
+    if not all(first.images.values()) or not set(every[0] if every else ()).intersection(*every):
+        raise DatasetError(
+            f"run '{first.name}' has no metric that all images of its test sets have; remove its record, and check the "
+            "test's data sets and val.metrics"
+        )
 
 
 def _value(values: npt.NDArray[np.float64]) -> Value:
     runs = values.mean(axis=1)
-    spread = float(runs.std(ddof=1)) if runs.size > 1 else None
+    # PSNR of an image that equals GT is infinite; means of such runs have no spread
+    spread = float(runs.std(ddof=1)) if runs.size > 1 and np.isfinite(runs).all() else None
     return Value(float(runs.mean()), spread, tuple(map(float, runs)))
 
 
