@@ -98,10 +98,10 @@ def notes(comparison: Comparison, *, gains: bool = True) -> list[str]:
         ]
     told += [
         "A difference is called one (better, worse) if it is beyond the spread over images (two-sided Wilcoxon "
-        f"signed-rank test, p < {LEVEL}, and a 95 % bootstrap interval without 0) and over seeds (Welch's t-test of the "
-        f"means of runs, p < {LEVEL}).",
-        f"The p-values are not corrected for the number of comparisons ({comparison.differences()} here): of many, some "
-        f"are below {LEVEL} by chance.",
+        f"signed-rank test, p < {LEVEL}, and a 95 % bootstrap interval without 0) and over seeds (Welch's t-test of "
+        f"the means of runs, p < {LEVEL}).",
+        f"The p-values are not corrected for the number of comparisons ({comparison.differences()} here): of many, "
+        f"some are below {LEVEL} by chance.",
         f"Environment: {environment_text(comparison)}.",
     ]
     if comparison.missing:

@@ -1,4 +1,4 @@
-r"""A base's table for a paper: ``\input`` it, after ``\usepackage{booktabs}``."""
+r"""A base's table for a paper: ``\input`` it, after ``\usepackage{booktabs,graphicx}``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ _SPECIAL = {
     "−": "$-$",
     "→": r"$\rightarrow$",
 } | {each: "\\" + each for each in "&%$#_{}"}
-_GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi - pi rho - sigma tau upsilon phi chi psi"
-)
+_GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi - pi rho - sigma tau upsilon phi "
+_GREEK += "chi psi omega"
 _SPECIAL |= {chr(0x3B1 + i): f"$\\{name}$" for i, name in enumerate(_GREEK.split()) if name != "-"}
+_ORDER = (
+    "Best values are bold, second ones underlined, of the students and as printed; "
+    "this alone says nothing about whether a difference is one."
+)
 _SIGNS = {"better": "$^{+}$", "worse": "$^{-}$"}
 
 
@@ -42,7 +45,7 @@ def latex_table(comparison: Comparison, base: str) -> str:
     """Return a complete ``table`` environment: methods as rows, test sets as columns, ``PSNR/SSIM`` in the cells.
 
     The best value of a column is bold, the second underlined, of the students only and as printed. A sign at the first
-    metric says what may be said about the difference to the first reference.
+    metric says what may be said about the difference to the first reference. A table wider than the text is shrunk.
     """
     datasets, references = comparison.datasets(base), comparison.references(base)
     tables = {name: {row.variant: row for row in comparison.rows(base, name)} for name in datasets}
@@ -58,24 +61,24 @@ def latex_table(comparison: Comparison, base: str) -> str:
         rows.insert(1, r"\midrule")
     metrics = "/".join(heading(name) for name in comparison.metrics(base, datasets[0]))
     names = ["all" if name == ALL else name for name in datasets]
-    order = "Best values are bold, second ones underlined, of the students and as printed; this says nothing about "
-    order += "whether a difference is one."
-    signs = f" $^{{+}}$ and $^{{-}}$: better and worse than {escaped(comparison.sweep.title_of(references[0]))}, by "
-    below = escaped(" ".join([*notes(comparison, gains=False), order])) + (signs + "both tests." if references else "")
+    below = escaped(" ".join([*notes(comparison, gains=False), _ORDER]))
+    if references:
+        below += rf" $^{{+}}$ and $^{{-}}$: better and worse than {escaped(comparison.sweep.title_of(references[0]))}."
     title = escaped(f"{comparison.sweep.heading}: {comparison.sweep.base_title(base)}")
     lines = [
-        r"% needs \usepackage{booktabs}",
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{title}, {escaped(metrics)}}}",
         rf"\label{{tab:{comparison.sweep.name}-{base}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{lr{'c' * len(datasets)}}}",
         r"\toprule",
         " & ".join(["method", "params (M)", *map(escaped, names)]) + r" \\",
         r"\midrule",
         *rows,
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         rf"\par\medskip\parbox{{\linewidth}}{{\footnotesize {below}}}",
         r"\end{table}",
     ]
