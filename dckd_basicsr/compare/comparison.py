@@ -86,6 +86,7 @@ class Comparison:
     Attributes:
         sweep: as given.
         records: those that belong to the sweep, in its order, each base's teacher before its other runs.
+        missing: runs without a record, as (base, variant, seed).
         bases: keys of the bases with a record, in the sweep's order.
     """
 
@@ -94,8 +95,7 @@ class Comparison:
         by_run = {(each.base, each.variant, each.seed): each for each in records.values()}
         order = [run for base in sweep.bases for run in _runs(sweep, base)]
         self.records = {by_run[run].name: by_run[run] for run in order if run in by_run}
-        self.missing: tuple[tuple[str, str, int | None], ...] = tuple(run for run in order if run not in by_run)
-        """Runs without a record, as (base, variant, seed)."""
+        self.missing = tuple(run for run in order if run not in by_run)
         self.bases = tuple(base for base in sweep.bases if any(base == each.base for each in self.records.values()))
         for base in self.bases:
             _same_images([each for each in self.records.values() if each.base == base])
@@ -125,9 +125,10 @@ class Comparison:
         return tuple(name for name in images[0] if all(name in image for image in images))
 
     def higher_is_better(self, base: str, metric: str) -> bool:
-        """Return a metric's direction, from ``val.metrics.METRIC.better`` of the records."""
-        block = self._first(base).options.get("val") or {}
-        return ((block.get("metrics") or {}).get(metric) or {}).get("better", "higher") == "higher"
+        """Return a metric's direction, from ``val.metrics.METRIC.better`` of the records; higher where none says."""
+        blocks = [each.options.get("val") or {} for each in self.records.values() if each.base == base]
+        told = [((block.get("metrics") or {}).get(metric) or {}).get("better") for block in blocks]
+        return "lower" not in told
 
     def values(self, base: str, dataset: str, variant: str, metric: str) -> npt.NDArray[np.float64]:
         """Return every value, shape (runs, images), images in the order of :meth:`images`."""
@@ -193,6 +194,8 @@ def images_of(record: RunRecord, dataset: str) -> PerImage:
     """Return a record's images of a set; of :data:`ALL`, unless a set is called so, those of all sets."""
     if dataset in record.images:
         return record.images[dataset]
+    if dataset != ALL:
+        raise KeyError(dataset)
     return {f"{name}/{image}": found for name, images in record.images.items() for image, found in images.items()}
 
 
