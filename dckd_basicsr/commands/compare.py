@@ -73,7 +73,8 @@ def run_compare(options: argparse.Namespace) -> int:
             print(shlex.join(["basicsr", "compare", options.sweep, "--run", run.name, *words]))
         return 0
     if options.tables:
-        return _write(sweep, records, root, folder)
+        _write(sweep, records, folder)
+        return 0
     if options.run is not None:
         runs = [_named(runs, options.run)]
     _check([run for run in runs if run.name not in records])
@@ -84,7 +85,7 @@ def run_compare(options: argparse.Namespace) -> int:
     for text in failed:
         print(f"basicsr: {text}")
     if options.run is None:
-        _write(sweep, records, root, folder)
+        _write(sweep, records, folder)
     return 1 if failed else 0
 
 
@@ -118,5 +119,12 @@ def _keep(sweep: Sweep, folder: Path) -> None:
         atomic_write(folder / "sweep.yml", lambda temporary: temporary.write_bytes(source))
 
 
-def _write(sweep: Sweep, records: Mapping[str, RunRecord], root: Path, folder: Path) -> int:
-    return 0
+def _write(sweep: Sweep, records: Mapping[str, RunRecord], folder: Path) -> None:
+    from ..compare import Comparison, write_tables
+
+    if not records:
+        print("No run is done yet, so there is nothing to compare.")
+        return
+    files = write_tables(Comparison(sweep, records), folder)
+    print(f"\n{(folder / 'comparison.md').read_text(encoding='utf-8')}")
+    print("\n".join(f"written: {file.relative_to(Path.cwd())}" for file in files))

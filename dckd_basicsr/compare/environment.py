@@ -23,7 +23,7 @@ def environment() -> dict[str, str]:
         found["device"] = torch.cuda.get_device_name()
         found["cuda"] = str(torch.version.cuda)
     else:
-        found["device"] = f"CPU: {_processor()}, {len(_cores())} cores"
+        found["device"] = f"CPU {_processor()}, {len(_cores())} cores"
         found["threads"] = str(torch.get_num_threads())
     return found
 
