@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import install
+from .commands.compare import add_compare_parser
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
 from .commands.inspect import add_inspect_parser
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add_convert_parser(commands)
     add_config_parser(commands)
     add_inspect_parser(commands)
+    add_compare_parser(commands)
     demo = commands.add_parser("demo", help="distil a small student on photos that scikit-image ships; a few minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything it writes (default: demo)")
     demo.set_defaults(func=_demo)

@@ -27,7 +27,8 @@ class Value:
 
     Attributes:
         mean: over images and seeds, in the metric's unit.
-        spread: standard deviation (n - 1) over seeds of the runs' means; None with one seed.
+        spread: standard deviation (n - 1) over seeds of the runs' means; None with one seed, or where a mean is not
+            finite.
         runs: mean of each run over the images, in the order of ``Row.seeds``.
     """
 
@@ -85,6 +86,7 @@ class Comparison:
     Attributes:
         sweep: as given.
         records: those that belong to the sweep, in its order, each base's teacher before its other runs.
+        missing: runs without a record, as (base, variant, seed).
         bases: keys of the bases with a record, in the sweep's order.
     """
 
@@ -93,12 +95,12 @@ class Comparison:
         by_run = {(each.base, each.variant, each.seed): each for each in records.values()}
         order = [run for base in sweep.bases for run in _runs(sweep, base)]
         self.records = {by_run[run].name: by_run[run] for run in order if run in by_run}
-        self.missing: tuple[tuple[str, str, int | None], ...] = tuple(run for run in order if run not in by_run)
-        """Runs without a record, as (base, variant, seed)."""
+        self.missing = tuple(run for run in order if run not in by_run)
         self.bases = tuple(base for base in sweep.bases if any(base == each.base for each in self.records.values()))
         for base in self.bases:
             _same_images([each for each in self.records.values() if each.base == base])
-        self._judge = cache(self._judge_once)
+        self._judge = cache(self._judge_once)  # tables and pages ask for the same rows again and again
+        self._row = cache(self._row_once)
 
     def runs(self, base: str, variant: str) -> tuple[RunRecord, ...]:
         """Return the records of a variant, by the sweep's order of seeds; ``teacher`` has one, or none."""
@@ -123,9 +125,10 @@ class Comparison:
         return tuple(name for name in images[0] if all(name in image for image in images))
 
     def higher_is_better(self, base: str, metric: str) -> bool:
-        """Return a metric's direction, from ``val.metrics.METRIC.better`` of the records."""
-        block = self._first(base).options.get("val") or {}
-        return ((block.get("metrics") or {}).get(metric) or {}).get("better", "higher") == "higher"
+        """Return a metric's direction, from ``val.metrics.METRIC.better`` of the records; higher where none says."""
+        blocks = [each.options.get("val") or {} for each in self.records.values() if each.base == base]
+        told = [((block.get("metrics") or {}).get(metric) or {}).get("better") for block in blocks]
+        return "lower" not in told
 
     def values(self, base: str, dataset: str, variant: str, metric: str) -> npt.NDArray[np.float64]:
         """Return every value, shape (runs, images), images in the order of :meth:`images`."""
@@ -144,6 +147,27 @@ class Comparison:
 
     def row(self, base: str, dataset: str, variant: str) -> Row:
         """Return one row; the variant must have a record."""
+        return self._row(base, dataset, variant)
+
+    def verdict(self, base: str, dataset: str, variant: str, reference: str, metric: str | None = None) -> Verdict:
+        """Return what may be said about two variants; ``metric`` is the first one where it is not given."""
+        return self._judge(base, dataset, variant, reference, metric or self.metrics(base, dataset)[0])
+
+    def differences(self) -> int:
+        """Return how many differences the rows of all tables judge: as many verdicts stand beside each other."""
+        tables = [self.rows(base, dataset) for base in self.bases for dataset in self.datasets(base)]
+        return sum(len(row.gains) for rows in tables for row in rows)
+
+    def environment(self) -> dict[str, tuple[str, ...]]:
+        """Return what the records' environments say, by key: one value, or all those that differ."""
+        keys = dict.fromkeys(key for each in self.records.values() for key in each.environment)
+        texts = {key: [str(e.environment[key]) for e in self.records.values() if key in e.environment] for key in keys}
+        return {key: tuple(dict.fromkeys(found)) for key, found in texts.items()}
+
+    def _first(self, base: str) -> RunRecord:
+        return next(each for each in self.records.values() if each.base == base)
+
+    def _row_once(self, base: str, dataset: str, variant: str) -> Row:
         runs, metrics = self.runs(base, variant), self.metrics(base, dataset)
         earlier = self.references(base)
         if variant in earlier:
@@ -161,25 +185,6 @@ class Comparison:
             cost=_median_cost(runs),
         )
 
-    def verdict(self, base: str, dataset: str, variant: str, reference: str, metric: str | None = None) -> Verdict:
-        """Return what may be said about two variants; ``metric`` is the first one where it is not given."""
-        return self._judge(base, dataset, variant, reference, metric or self.metrics(base, dataset)[0])
-
-    def differences(self) -> int:
-        """Return how many differences all rows of all tables judge, and so how many p-values stand beside each other."""
-        return sum(
-            len(row.gains) for base in self.bases for name in self.datasets(base) for row in self.rows(base, name)
-        )
-
-    def environment(self) -> dict[str, tuple[str, ...]]:
-        """Return what the records' environments say, by key: one value, or all those that differ."""
-        keys = dict.fromkeys(key for each in self.records.values() for key in each.environment)
-        texts = {key: [str(e.environment[key]) for e in self.records.values() if key in e.environment] for key in keys}
-        return {key: tuple(dict.fromkeys(found)) for key, found in texts.items()}
-
-    def _first(self, base: str) -> RunRecord:
-        return next(each for each in self.records.values() if each.base == base)
-
     def _judge_once(self, base: str, dataset: str, variant: str, reference: str, metric: str) -> Verdict:
         a, b = (self.values(base, dataset, name, metric) for name in (variant, reference))
         return judge(a, b, higher=self.higher_is_better(base, metric), resamples=self._resamples)
@@ -189,6 +194,8 @@ def images_of(record: RunRecord, dataset: str) -> PerImage:
     """Return a record's images of a set; of :data:`ALL`, unless a set is called so, those of all sets."""
     if dataset in record.images:
         return record.images[dataset]
+    if dataset != ALL:
+        raise KeyError(dataset)
     return {f"{name}/{image}": found for name, images in record.images.items() for image, found in images.items()}
 
 
@@ -215,13 +222,18 @@ def _same_images(records: list[RunRecord]) -> None:
                             f"same images only: remove the record of the one that was measured otherwise, and compare "
                             "makes it again"
                         )
-    if not first.images or not all(first.images.values()):
-        raise DatasetError(f"run '{first.name}' has a test set without images; remove its record, and check its test")
+    every = [metrics for images in first.images.values() for metrics in images.values()]
+    if not all(first.images.values()) or not set(every[0] if every else ()).intersection(*every):
+        raise DatasetError(
+            f"run '{first.name}' has no metric that all images of its test sets have; remove its record, and check the "
+            "test's data sets and val.metrics"
+        )
 
 
 def _value(values: npt.NDArray[np.float64]) -> Value:
     runs = values.mean(axis=1)
-    spread = float(runs.std(ddof=1)) if runs.size > 1 else None
+    # PSNR of an image that equals GT is infinite; means of such runs have no spread
+    spread = float(runs.std(ddof=1)) if runs.size > 1 and np.isfinite(runs).all() else None
     return Value(float(runs.mean()), spread, tuple(map(float, runs)))
 
 

@@ -1,13 +1,16 @@
 """Whether a difference between two methods is one: over images, and over seeds.
 
-Two things vary between runs: the images (a method is better on some, worse on others) and the training (another seed gives
-another network). A test over images says nothing about the second, so a difference is called one only if two tests agree:
+Two things vary between runs: the images (a method is better on some, worse on others) and the training (another seed
+gives another network). A test over images says nothing about the second, so a difference is called one only if two
+tests agree:
 
 - over images: Wilcoxon's signed-rank test (Wilcoxon 1945) of the differences of each image, averaged over seeds, and a
-  percentile bootstrap interval of their mean (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13);
-- over seeds: Welch's t-test (Welch 1947) of the means of whole runs. Images are nested in seeds, all of a run's images
-  sharing its luck, so a run's mean is one observation. Why the training's spread belongs into the comparison: Bouthillier
+  percentile bootstrap interval of their mean (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13);
+- over seeds: Welch's t-test (Welch 1947) of the means of whole runs. Images are nested in seeds: all images of a run
+  share its luck, so a run's mean is one observation. Why the spread of training belongs into a comparison: Bouthillier
   et al., Accounting for Variance in Machine Learning Benchmarks, MLSys 2021, arXiv 2103.03098.
+
+Both look at the same difference, so they cannot disagree about its sign.
 """
 
 from __future__ import annotations
@@ -76,8 +79,8 @@ class Verdict:
     Attributes:
         word: ``better`` and ``worse`` take into account whether higher or lower is better.
         reason: a short sentence.
-        difference: variant minus reference, mean over seeds and images, in the metric's unit; its sign is the plain one,
-            whichever direction is better.
+        difference: variant minus reference, mean over seeds and images, in the metric's unit; its sign is the plain
+            one, whichever direction is better.
         paired: over images; None where a value is not finite.
         seeds: over seeds; None where a value is not finite.
     """

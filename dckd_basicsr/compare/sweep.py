@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..config.blocks.judging import settings_problems
 from ..config.load import load_yaml
-from ..config.problems import report
+from ..config.problems import report, unknown_key
 from ..config.resources import as_path, is_there
 from ..errors import ConfigError, near_miss
 from ..methods import option_folders
@@ -34,6 +34,7 @@ SWEEPS = "sweeps"
 """Their folder beside the option files."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _BASELINES = ("scratch", "logits")
+_WITH = "with"
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _variant(block: Any) -> Any:
         return {}
     if not isinstance(block, Mapping):
         return block
-    found = {"methods" if key == "with" else key: value for key, value in block.items()}
+    found = {"methods" if key == _WITH else key: value for key, value in block.items()}
     if isinstance(found.get("methods"), str):
         found["methods"] = [found["methods"]]
     return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
@@ -198,6 +199,14 @@ class _Top:
     teacher: bool = True
 
 
+def _of_variant(where: str, block: Any) -> list[str]:
+    if not isinstance(block, Mapping):
+        return settings_problems(where, block, Variant)
+    known = [_WITH, *(each.name for each in fields(Variant) if each.name != "methods")]
+    unknown = [unknown_key(key, where, known) for key in block if key not in known]
+    return unknown + settings_problems(where, _variant({k: v for k, v in block.items() if k in known}), Variant)
+
+
 def _problems(found: Mapping[str, Any]) -> list[str]:
     blocks = {key: found.get(key) for key in ("bases", "variants")}
     problems = settings_problems("the sweep", {k: v for k, v in found.items() if k not in blocks}, _Top)
@@ -209,7 +218,7 @@ def _problems(found: Mapping[str, Any]) -> list[str]:
     for key, block in bases.items():
         problems += settings_problems(f"bases.{key}", {} if block is None else block, Base)
     for key, block in variants.items():
-        problems += settings_problems(f"variants.{key}", _variant(block), Variant)
+        problems += _of_variant(f"variants.{key}", block)
     named = [("name", found.get("name")), *(("bases", key) for key in bases), *(("variants", key) for key in variants)]
     for place, name in named:
         if isinstance(name, str) and not _NAME.fullmatch(name):

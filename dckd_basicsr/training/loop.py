@@ -11,6 +11,7 @@ import signal
 import time
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from basicsr.utils import AvgTimer, MessageLogger
@@ -18,6 +19,7 @@ from basicsr.utils import AvgTimer, MessageLogger
 from ..data.loaders import Loaders
 from ..errors import Interrupted
 from .checkpoints import Checkpoints
+from .curve import Curve
 from .processes import same_everywhere
 from .stopping import StopRequest
 
@@ -51,6 +53,7 @@ class TrainingLoop:
         """Go on after iteration ``done``: train, log, save, validate; in this order, as BasicSR does."""
         opt, model = self.opt, self.model
         messages = MessageLogger(opt, done, self.tb_logger)
+        curve = Curve(Path(opt["path"]["experiments_root"]) if opt["rank"] == 0 else None, done)
         timer, data_timer, start = AvgTimer(), AvgTimer(), time.time()
         if done:
             self.saved = done
@@ -70,7 +73,9 @@ class TrainingLoop:
                 if iteration % opt["logger"]["print_freq"] == 0:
                     times = {"time": timer.get_avg_time(), "data_time": data_timer.get_avg_time()}
                     rates = {"lrs": model.get_current_learning_rate()}
-                    messages({"epoch": epoch, "iter": iteration, **rates, **times, **model.get_current_log()})
+                    terms = model.get_current_log()
+                    messages({"epoch": epoch, "iter": iteration, **rates, **times, **terms})
+                    curve.add({"iter": iteration, "epoch": epoch, "lr": rates["lrs"][0], **times, **terms})
                 if iteration % opt["logger"]["save_checkpoint_freq"] == 0:
                     self._save(epoch, iteration)
                 if opt.get("val") is not None and iteration % opt["val"]["val_freq"] == 0:

@@ -1,0 +1,91 @@
+"""A record of a run that has finished: its files read, its costs counted."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..archs import outline
+from ..errors import DatasetError
+from ..inference.results import read_results
+from ..report import parameter_count
+from ..training.curve import read_curve
+from .environment import environment
+from .plan import PlannedRun
+from .record import Cost, RunRecord
+from .sameness import digests
+
+__all__ = ["made_record"]
+
+_POINTS = 200
+"""Of a curve: more cannot be told apart on a page."""
+
+
+def made_record(run: PlannedRun, root: Path, imports: Sequence[str] = ()) -> RunRecord:
+    """Return the record of a run that was trained and tested.
+
+    Args:
+        run: which one.
+        root: holds ``experiments/`` and ``results/``.
+        imports: modules that its commands import.
+
+    Raises:
+        DatasetError: its results are missing, or lack a test set.
+    """
+    results = read_results(root / "results" / run.name)
+    wanted = [block["name"] for block in run.test_options["datasets"].values()]
+    missing = [name for name in wanted if name not in results]
+    if missing:
+        raise DatasetError(f"'results/{run.name}' has no values of {', '.join(missing)}; test the run again")
+    folder = root / "experiments" / run.name
+    lines = read_curve(folder) if run.seed is not None else []
+    words = [word for name in imports for word in ("--import", name)]
+    commands = [["basicsr", *part, *words] for part in (run.train_arguments, run.test_arguments) if part]
+    return RunRecord(
+        name=run.name,
+        base=run.base,
+        variant=run.variant,
+        seed=run.seed,
+        options=run.options,
+        inputs={**digests(run.options), **_of_test(run)},
+        commands=[shlex.join(command) for command in commands],
+        images={name: results[name]["images"] for name in wanted},
+        validations=_validations(folder) if run.seed is not None else [],
+        curve=_thinned(lines),
+        cost=_cost(run, lines),
+        environment=environment(),
+        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
+
+
+def _of_test(run: PlannedRun) -> dict[str, str]:
+    found = digests({"datasets": run.test_options.get("datasets")})
+    return {place.replace("datasets:", "test:", 1): digest for place, digest in found.items()}
+
+
+def _validations(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "validations.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+
+
+def _thinned(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return columns of what the lines hold but for epochs and data times, at most ``_POINTS`` rows with the last."""
+    step = -(-len(lines) // _POINTS) or 1
+    rows = list(lines[::-1][::step][::-1])
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("epoch", "data_time"))
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _cost(run: PlannedRun, lines: Sequence[Mapping[str, Any]]) -> Cost:
+    times = [row["time"] for row in lines if row.get("time")]
+    seconds = statistics.median(times) if times else None
+    return Cost(
+        parameters=parameter_count(outline(run.test_options["network_g"], scale=run.options.get("scale")).net),
+        seconds_per_iteration=seconds,
+        hours=None if seconds is None else seconds * run.iterations / 3600,
+    )

@@ -1,0 +1,135 @@
+"""Sweeps: what their files say, which runs they stand for, and which options count as the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dckd_basicsr  # noqa: F401 (registers)
+from dckd_basicsr.compare import load_sweep, planned_runs
+from dckd_basicsr.compare.plan import entries
+from dckd_basicsr.compare.sameness import differences, digests
+from dckd_basicsr.compare.sweep import Sweep
+from dckd_basicsr.config import apply_overrides
+from dckd_basicsr.errors import ConfigError
+
+GOOD: dict[str, Any] = {
+    "name": "s",
+    "bases": {"small": {"train": "demo_x4_edsr.yml", "test": "demo_test_x4.yml", "options": {"train:total_iter": 20}}},
+    "variants": {
+        "scratch": {"with": "scratch"},
+        "weak": {"with": ["dckd"], "options": {"train:contrastive_opt:loss_weight": 1e-5, "train:total_iter": 30}},
+    },
+    "seeds": [3, 1],
+    "options": {"train:total_iter": 10, "train:ema_decay": 0.5},
+}
+
+
+def sweep_of(tmp_path: Path, **changes: Any) -> Sweep:
+    file = tmp_path / "s.yml"
+    file.write_text(yaml.safe_dump({**GOOD, **changes}, sort_keys=False))
+    return load_sweep(file)
+
+
+def test_runs_come_seed_by_seed_after_the_teacher(tmp_path: Path) -> None:
+    variants = {**GOOD["variants"], "other": {"seeds": [3], "with": "logits"}}
+    names = [run.name for run in planned_runs(sweep_of(tmp_path, variants=variants))]
+    assert names == [
+        "s_small_teacher", "s_small_scratch_s3", "s_small_weak_s3", "s_small_other_s3",
+        "s_small_scratch_s1", "s_small_weak_s1",
+    ]  # fmt: skip
+    assert planned_runs(sweep_of(tmp_path, teacher=False))[0].name == "s_small_scratch_s3"
+    one = {**GOOD["variants"], "other": {"bases": ["large"]}}
+    bases = {**GOOD["bases"], "large": GOOD["bases"]["small"]}
+    found = planned_runs(sweep_of(tmp_path, bases=bases, variants=one, teacher=False, seeds=[0]))
+    assert [run.name for run in found if run.variant == "other"] == ["s_large_other_s0"]
+
+
+def test_the_later_overrides_win_and_methods_come_before_them(tmp_path: Path) -> None:
+    teacher, scratch, weak = planned_runs(sweep_of(tmp_path))[:3]
+    assert scratch.iterations == 20
+    assert weak.iterations == 30
+    assert teacher.iterations == 0
+    assert weak.options["train"]["ema_decay"] == 0.5
+    assert weak.options["train"]["contrastive_opt"]["loss_weight"] == 1e-5
+    assert scratch.options["train"]["contrastive_opt"] is None
+    assert weak.options["manual_seed"] == 3
+    assert weak.options["name"] == "s_small_weak_s3"
+
+
+def test_the_teacher_and_the_student_are_put_into_the_test(tmp_path: Path) -> None:
+    teacher, scratch, *_, last = planned_runs(sweep_of(tmp_path))
+    assert teacher.test_options["network_g"]["num_block"] == 16
+    assert teacher.test_options["path"]["pretrain_network_g"] == "builtin:edsr_x4_f64b16"
+    assert teacher.train_arguments == []
+    assert scratch.test_options["network_g"] == scratch.options["network_g"]
+    assert scratch.test_options["path"]["pretrain_network_g"].endswith("s_small_scratch_s3/models/net_g_latest.pth")
+    assert scratch.test_options["val"]["save_img"] is True
+    assert last.test_options["val"]["save_img"] is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sedes": [0]}, "unknown key 'sedes' in the sweep; did you mean 'seeds'?"),
+        ({"name": "a b"}, "'a b' in name becomes part of folders' names"),
+        ({"variants": {}}, "variants must be a block with one entry for each, by name"),
+        ({"variants": {"dckd*": {"with": "dckd"}}}, "'dckd*' in variants becomes part of folders' names"),
+        ({"variants": {"teacher": {}}}, "'teacher' in variants is what the bases' own teachers are called"),
+        ({"variants": {"x": {"wiht": "dckd"}}}, "unknown key 'wiht' in variants.x; did you mean 'with'?"),
+        ({"bases": {"x": {"train": "a.yml"}}}, "missing key 'test' in bases.x"),
+        ({"baselines": ["scrach"]}, "baselines names 'scrach'; did you mean 'scratch'?"),
+        ({"seeds": [0, 0]}, "seeds must name at least one seed, and none twice"),
+        ({"seeds": []}, "seeds must name at least one seed, and none twice"),
+        ({"hours": "3h"}, "'hours' in the sweep must be a number or null, got '3h'"),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_said(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        sweep_of(tmp_path, **changes)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, True, 1e-5, -3, "text", "true", "1e-4", "a: b", "", [1, "x"], {"type": "é"}])
+def test_an_override_comes_through_the_command_line_as_it_was(value: Any) -> None:
+    assert apply_overrides({}, entries({"a:b": value})) == {"a": {"b": value}}
+
+
+def test_only_what_changes_weights_is_a_difference() -> None:
+    one: dict[str, Any] = {
+        "name": "a", "manual_seed": 0, "num_gpu": 0, "train": {"optim_g": {"lr": 0.1}, "consistency_opt": None},
+        "datasets": {"train": {"dataroot_gt": "x", "gt_size": 32, "num_worker_per_gpu": 1}, "val": {"name": "v"}},
+        "path": {"pretrain_network_teacher": "t.pth", "strict_load_g": True}, "logger": {"print_freq": 1},
+    }  # fmt: skip
+    same: dict[str, Any] = {
+        "name": "b", "manual_seed": 1, "num_gpu": 4, "train": {"optim_g": {"lr": 0.1}},
+        "datasets": {"train": {"dataroot_gt": "/y", "gt_size": 32, "num_worker_per_gpu": 6}},
+        "path": {"pretrain_network_teacher": "/u.pth", "strict_load_g": True}, "logger": {},
+    }  # fmt: skip
+    assert differences(one, same) == {}
+    other = {**same, "train": {"optim_g": {"lr": 0.2, "eps": 1}}, "path": {}}
+    assert differences(one, other) == {
+        "train:optim_g:lr": ("0.1", "0.2"),
+        "path:strict_load_g": ("true", "(not there)"),
+        "train:optim_g:eps": ("(not there)", "1"),
+    }
+
+
+def test_digests_follow_contents_and_not_places(tmp_path: Path) -> None:
+    for folder, text in (("a", b"one"), ("b", b"one"), ("c", b"another")):
+        (tmp_path / folder / "GT.lmdb").mkdir(parents=True)
+        (tmp_path / folder / "GT.lmdb/meta_info.txt").write_bytes(text)
+        (tmp_path / folder / "w.pth").write_bytes(text)
+
+    def of(folder: str) -> dict[str, str]:
+        roots = {"dataroot_gt": str(tmp_path / folder / "GT.lmdb"), "dataroot_lq": "missing"}
+        return digests(
+            {"datasets": {"train": roots}, "path": {"pretrain_network_teacher": str(tmp_path / folder / "w.pth")}}
+        )
+
+    assert sorted(of("a")) == ["datasets:train:dataroot_gt", "path:pretrain_network_teacher"]
+    assert of("a") == of("b")
+    assert all(of("a")[key] != of("c")[key] for key in of("a"))
