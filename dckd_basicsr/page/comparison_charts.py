@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from ..compare import Comparison, RunRecord
+from ..compare.cells import heading
 from ..compare.record import TEACHER
 from .charts import Chart, Dot, Line, curve_chart, curve_points, dot_chart, gain_chart, seed_line, validation_points
 from .comparison_tables import dataset_title
-from .tables import fixed, heading_of, unit_of
+from .tables import fixed, unit_of
 
 __all__ = ["cost_charts", "gain_charts", "image_gains", "named", "term_charts", "terms_in", "validation_charts"]
 
@@ -33,8 +34,8 @@ def validation_charts(comparison: Comparison, base: str) -> list[Chart]:
         lines = _lines(comparison, base, partial(_validated, dataset, metric), unit_of(metric))
         if lines:
             text = f"Measured while training, on {dataset}."
-            charts.append(curve_chart(lines, f"{heading_of(metric)} against iterations", _with_band(text, lines),
-                                      "iteration", heading_of(metric)))  # fmt: skip
+            charts.append(curve_chart(lines, f"{heading(metric)} against iterations", _with_band(text, lines),
+                                      "iteration", heading(metric)))  # fmt: skip
     return charts
 
 
@@ -81,8 +82,8 @@ def gain_charts(
         if values:
             won = sum(value > 0 for value in values.values())
             text = f"Better on {won} of {len(values)} images; mean over seeds, {dataset_title(dataset)}."
-            heading = f"{title(variant)} less {title(reference)}"
-            charts.append(gain_chart(values, heading, text, unit_of(metric) or heading_of(metric)))
+            shown = f"{title(variant)} less {title(reference)}"
+            charts.append(gain_chart(values, shown, text, unit_of(metric) or heading(metric)))
     return charts
 
 
@@ -163,7 +164,7 @@ def _against(
 ) -> Chart:
     first = base or comparison.bases[0]
     dataset = comparison.datasets(first)[-1]
-    metric = heading_of(comparison.metrics(first, dataset)[0])
+    metric = heading(comparison.metrics(first, dataset)[0])
     before = named(comparison, base) if base else ""
     text = f"Measured on {dataset_title(dataset)}." + (
         " Dots are means over seeds; their lines run from the lowest to the highest seed."

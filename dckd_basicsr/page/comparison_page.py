@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..compare import ALL, Comparison
+from ..compare.cells import heading
 from ..compare.record import TEACHER
 from .charts import Chart
 from .comparison_charts import cost_charts, gain_charts, image_gains, named, term_charts, validation_charts
 from .comparison_tables import best_variant, cost_table, difference_table, result_table, wins_table
 from .pictures import Pictures, Scene, make_scene
-from .tables import decimals_of, fixed, heading_of, signed, unit_of
+from .tables import decimals_of, fixed, signed, unit_of
 from .writing import draw, write_page
 
 __all__ = ["telling_images", "write_comparison_page", "write_figures"]
@@ -170,7 +171,7 @@ def _why(comparison: Comparison, base: str, subject: _Subject, dataset: str, ima
     unit = unit_of(metric)
     if subject.reference is None:
         end = "highest" if most else "lowest"
-        return f"Of {dataset}, the image with the {end} {heading_of(metric)} of {best}: {fixed(value, 3)}."
+        return f"Of {dataset}, the image with the {end} {heading(metric)} of {best}: {fixed(value, 3)}."
     of, gain = comparison.sweep.title_of(subject.reference), f"{signed(value, 3)}{unit and ' ' + unit}"
     does = "gains most over" if most else "loses most against" if value < 0 else "gains least over"
     return f"Of {dataset}, the image on which {best} {does} {of}: {gain}, mean over seeds."

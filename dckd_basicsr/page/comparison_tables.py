@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..compare import ALL, Comparison, Row, Verdict
+from ..compare.cells import heading
 from ..compare.record import TEACHER
-from .tables import MISSING, Cell, Table, best_of, decimals_of, figure, fixed, heading_of, signed, unit_of, whole
+from .tables import MISSING, Cell, Table, best_of, decimals_of, figure, fixed, signed, unit_of, whole
 
 __all__ = ["best_variant", "cost_table", "dataset_title", "difference_table", "result_table", "wins_table"]
 
@@ -26,7 +27,7 @@ def result_table(comparison: Comparison, base: str, dataset: str) -> Table:
     rows = comparison.rows(base, dataset)
     metrics, references = comparison.metrics(base, dataset), comparison.references(base)
     sweep = comparison.sweep
-    header = [Cell("method"), Cell("seeds", number=True), *(Cell(heading_of(name), number=True) for name in metrics)]
+    header = [Cell("method"), Cell("seeds", number=True), *(Cell(heading(name), number=True) for name in metrics)]
     unit = unit_of(metrics[0]) if metrics else ""
     for name in references:
         of = sweep.title_of(name)

@@ -11,10 +11,10 @@ from typing import Any
 
 from ..config.load import load_yaml
 from ..errors import DatasetError
+from ..training.curve import read_curve
 
-__all__ = ["CURVE_FILE", "RunFiles", "read_curve", "read_run", "validation_pictures"]
+__all__ = ["RunFiles", "read_run", "thinned", "validation_pictures"]
 
-CURVE_FILE = "curve.jsonl"
 _POINTS = 300
 _VERSIONS = re.compile(r"^\s*(BasicSR|PyTorch|TorchVision): (\S+)\s*$", re.MULTILINE)
 _STARTED = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d)")
@@ -59,33 +59,25 @@ def read_run(folder: Path) -> RunFiles:
         options=load_yaml(options),
         options_text=options.read_text(encoding="utf-8"),
         validations=_validations(folder / "validations.json"),
-        curve=read_curve(folder / CURVE_FILE),
+        curve=thinned(read_curve(folder)),
         environment=_environment(folder),
     )
 
 
-def read_curve(file: Path, points: int = _POINTS) -> dict[str, list[float | None]]:
-    """Read what a run logged, one JSON object a line, as columns of one length; nothing if there is no such file.
+def thinned(lines: Sequence[Mapping[str, Any]], points: int = _POINTS) -> dict[str, list[float | None]]:
+    """Return what a run logged, at most about ``points`` lines of it, as columns of one length.
 
-    With more lines than ``points``, as many lines as make about that number become one: the means of their values, at
-    the last one's iteration. Of an iteration that was logged twice, as after a crash, the later line counts; a line
-    that was cut off is left out.
+    Args:
+        lines: as :func:`~dckd_basicsr.training.curve.read_curve` returns them. With more than ``points``, as many as
+            make about that number become one: the means of their values, at the last one's iteration.
+        points: about how many are wanted.
     """
-    by_iteration: dict[int, dict[str, float]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        try:
-            entry = json.loads(line)
-            values = {str(key): float(value) for key, value in entry.items() if isinstance(value, int | float)}
-            by_iteration[int(entry["iter"])] = values
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-    lines = [by_iteration[iteration] for iteration in sorted(by_iteration)]
     size = -(-len(lines) // points) or 1
     parts = [lines[i : i + size] for i in range(0, len(lines), size)]
     keys = dict.fromkeys(key for line in lines for key in line)
     found: dict[str, list[float | None]] = {key: [_mean(part, key) for part in parts] for key in keys}
     if parts:
-        found["iter"] = [part[-1]["iter"] for part in parts]
+        found["iter"] = [float(part[-1]["iter"]) for part in parts]
     return found
 
 
@@ -100,8 +92,8 @@ def validation_pictures(folder: Path) -> dict[str, dict[str, dict[int, Path]]]:
     return found
 
 
-def _mean(lines: Sequence[Mapping[str, float]], key: str) -> float | None:
-    found = [line[key] for line in lines if key in line]
+def _mean(lines: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    found = [float(line[key]) for line in lines if isinstance(line.get(key), int | float)]
     return sum(found) / len(found) if found else None
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..compare.cells import heading
 from ..errors import DatasetError
 from .charts import Chart, Line, curve_chart, curve_points, seed_line, validation_points
 from .comparison_charts import terms_in
 from .pictures import Scene, make_scene
 from .run_files import RunFiles, read_run, validation_pictures
-from .tables import Cell, Table, best_of, decimals_of, fixed, heading_of, unit_of
+from .tables import Cell, Table, best_of, decimals_of, fixed, unit_of
 from .writing import draw, write_page
 
 __all__ = ["write_run_page", "write_runs_page"]
@@ -83,7 +84,7 @@ def _tables(runs: Sequence[RunFiles], names: Sequence[str]) -> list[Table]:
     for dataset, metrics in _measured(runs).items():
         header = [Cell("run"), Cell("iteration", number=True)]
         for metric in metrics:
-            header += [Cell(f"{heading_of(metric)}, last", number=True), Cell("best", number=True)]
+            header += [Cell(f"{heading(metric)}, last", number=True), Cell("best", number=True)]
         points = {m: [validation_points(run.validations, dataset, m) for run in runs] for m in metrics}
         lasts = {m: [p[max(p)] if p else None for p in points[m]] for m in metrics}
         rows = []
@@ -132,9 +133,9 @@ def _validation_charts(runs: Sequence[RunFiles], names: Sequence[str]) -> list[C
             points = [validation_points(run.validations, dataset, metric) for run in runs]
             lines = _lines(names, points, unit_of(metric))
             if lines and any(len(line.x) > 1 for line in lines):
-                heading = heading_of(metric)
-                title, text = f"{heading} on {dataset}", "Measured while training."
-                charts.append(curve_chart(lines, title, text, "iteration", heading))
+                what = heading(metric)
+                title, text = f"{what} on {dataset}", "Measured while training."
+                charts.append(curve_chart(lines, title, text, "iteration", what))
     return charts
 
 

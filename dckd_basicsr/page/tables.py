@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Cell", "Table", "best_of", "decimals_of", "figure", "fixed", "heading_of", "signed", "unit_of", "whole"]
+__all__ = ["Cell", "Table", "best_of", "decimals_of", "figure", "fixed", "signed", "unit_of", "whole"]
 
 MISSING = "–"
 
@@ -86,11 +86,6 @@ def best_of(values: Sequence[float | None], *, higher: bool = True) -> float | N
     """Return the best finite value, or None where there are fewer than two to choose from."""
     found = [value for value in values if value is not None and math.isfinite(value)]
     return (max if higher else min)(found) if len(found) > 1 else None
-
-
-def heading_of(metric: str) -> str:
-    """Return what tables and axes call a metric: ``psnr`` is ``PSNR (dB)``."""
-    return {"psnr": "PSNR (dB)", "ssim": "SSIM"}.get(metric, metric)
 
 
 def unit_of(metric: str) -> str:
