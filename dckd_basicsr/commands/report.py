@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import install
-from ..errors import ConfigError, DCKDError, message_of
+from ..errors import ConfigError, DCKDError, message_of, near_miss
 
 if TYPE_CHECKING:
     from ..compare import Sweep
@@ -117,5 +117,7 @@ def _sweep(name: str) -> tuple[Sweep, Path]:
     except ConfigError as error:
         if Path(name).exists():
             raise
-        raise ConfigError(f"'{name}' is no run of experiments/, and no comparison: {message_of(error)}") from error
+        runs = [file.parent.name for file in sorted(Path("experiments").glob("*/options.yml"))]
+        hint = near_miss(name, runs) or f": {message_of(error)}"
+        raise ConfigError(f"'{name}' is no run of experiments/, and no comparison{hint}") from error
     return sweep, Path("comparisons", sweep.name)

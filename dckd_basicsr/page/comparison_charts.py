@@ -46,8 +46,7 @@ def term_charts(comparison: Comparison, base: str) -> list[Chart]:
     for term in terms_in([run.curve for run in runs]):
         lines = _lines(comparison, base, partial(_logged, term))
         if lines:
-            text = _with_band(f"What the log printed of {term}.", lines)
-            charts.append(curve_chart(lines, term, text, "iteration", term))
+            charts.append(curve_chart(lines, term, "", "iteration", ""))
     return charts
 
 

@@ -135,7 +135,7 @@ def _validation_charts(runs: Sequence[RunFiles], names: Sequence[str]) -> list[C
             if lines and any(len(line.x) > 1 for line in lines):
                 what = heading(metric)
                 title, text = f"{what} on {dataset}", "Measured while training."
-                charts.append(curve_chart(lines, title, text, "iteration", what))
+                charts.append(curve_chart(lines, title, text, "iteration", what, labelled=len(runs) > 1))
     return charts
 
 
@@ -144,7 +144,7 @@ def _term_charts(runs: Sequence[RunFiles], names: Sequence[str]) -> list[Chart]:
     for term in terms_in([run.curve for run in runs]):
         lines = _lines(names, [curve_points(run.curve, term) for run in runs])
         if lines and any(len(line.x) > 1 for line in lines):
-            charts.append(curve_chart(lines, term, f"What the log printed of {term}.", "iteration", term))
+            charts.append(curve_chart(lines, term, "", "iteration", "", labelled=len(runs) > 1))
     return charts
 
 

@@ -36,7 +36,7 @@ class Chart:
     Attributes:
         figure: drawn with the colours of :mod:`.colours` alone.
         title: above the chart in the page; not in the figure.
-        description: one sentence, for those who do not see it and as a caption.
+        description: a caption, and for those who do not see it; may be empty.
         names: group id (Matplotlib's ``gid``) -> a name for each point of that group, in the order in which it was
             drawn. Points outside the axes are not drawn, so they must not be there.
     """
@@ -63,7 +63,7 @@ class Chart:
             _belong_to(element, prefix)
         box = root.get("viewBox", "")
         root.attrib.clear()
-        root.attrib.update({"viewBox": box, "role": "group", "aria-label": f"{self.title}. {self.description}"})
+        root.attrib.update({"viewBox": box, "role": "group", "aria-label": f"{self.title}. {self.description}".strip()})
         return ElementTree.tostring(root, encoding="unicode")
 
     def write(self, file: Path) -> None:

@@ -17,42 +17,31 @@ _DECADES = 30
 
 
 def curve_chart(
-    lines: Sequence[Line],
-    title: str,
-    description: str,
-    x_label: str,
-    y_label: str,
-    levels: Mapping[str, float] | None = None,
+    lines: Sequence[Line], title: str, description: str, x_label: str, y_label: str, *, labelled: bool = True
 ) -> Chart:
     """Draw curves, each with its label at its end and its band, if it has one.
 
     Args:
         lines: at least one, each with at least one point; their labels differ.
         title: above the chart.
-        description: below it, and for those who do not see it.
+        description: below it, and for those who do not see it; may be empty.
         x_label: of the axis.
         y_label: of the axis.
-        levels: label -> value of horizontal lines to compare with, such as the teacher's.
+        labelled: write the labels; a page of one run needs none.
     """
-    levels = levels or {}
-    labels = [*(line.label for line in lines if len(lines) > 1 or levels), *levels]
-    figure, axes = bare_axes(x_label, y_label, labels)
+    figure, axes = bare_axes(x_label, y_label, [line.label for line in lines if labelled])
     for line in lines:
         draw_band(axes, line, series_colour(line.number))
     names: dict[str, Sequence[str]] = {}
     for i, line in enumerate(lines):
         gid = f"{'dots' if line.dots else 'quiet'}-{i}"
         names |= draw_line(axes, line, gid, series_colour(line.number), series_dashes(line.number))
-    for value in levels.values():
-        axes.axhline(value, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)))
     values = [value for line in lines for value in line.y]
     if min(values) > 0 and max(values) > _DECADES * min(values):
         log_scale(axes, "y")
     axes.margins(x=0.01)
-    if labels:
-        end = axes.get_xlim()[1]
-        ends = {line.label: (line.x[-1], line.y[-1], series_colour(line.number)) for line in lines}
-        end_labels(axes, ends | {label: (end, value, MUTED) for label, value in levels.items()})
+    if labelled:
+        end_labels(axes, {line.label: (line.x[-1], line.y[-1], series_colour(line.number)) for line in lines})
     return Chart(figure, title, description, names)
 
 

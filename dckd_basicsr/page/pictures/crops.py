@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ Errors = NDArray[np.float32]
 """(H, W), absolute error, mean over the colours, 0..255."""
 
 
-def errors_of(image: Image, truth: Image) -> Errors:
+def errors_of(image: Image, truth: NDArray[Any]) -> Errors:
     """Return the absolute error of each pixel, mean over the colours; both images are of one size."""
     return np.abs(image.astype(np.float32) - truth.astype(np.float32)).mean(axis=2)
 
@@ -70,7 +71,6 @@ def error_map(errors: Errors, most: float) -> Image:
 def as_data(image: Image) -> str:
     """Return an image as the address of itself (``data:``), without loss."""
     ok, data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100 is lossless
-    kind = "webp"
     if not ok:
         raise OSError("cannot encode a picture for the page")
-    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+    return f"data:image/webp;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"

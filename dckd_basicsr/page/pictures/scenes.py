@@ -100,9 +100,11 @@ def make_scene(
     if not methods:
         return None
     with_truth = GT in pictures
-    truth = pictures[GT] if with_truth else _mean(list(methods.values()))
+    truth = pictures[GT] if with_truth else np.mean(list(methods.values()), axis=0)
     errors = {who: errors_of(picture, truth) for who, picture in methods.items()}
-    box = telling_box(errors, CROP)
+    # two pictures are equally far from their mean, so there the distances themselves count
+    told = errors if with_truth else {"all": np.mean(list(errors.values()), axis=0)}
+    box = telling_box(told, CROP)
     rows, columns = slice(box.top, box.top + box.size), slice(box.left, box.left + box.size)
     most = _brightest(errors, rows, columns)
     strip = [Restored("LQ", "input", as_data(cropped(pictures[LQ], rows, columns, shape[0])))] if LQ in pictures else []
@@ -128,24 +130,21 @@ def _pixels(source: Source) -> Image:
     return read_image(source) if isinstance(source, Path) else source
 
 
-def _mean(pictures: list[Image]) -> Image:
-    return np.mean(np.stack(pictures).astype(np.float32), axis=0).round().astype(np.uint8)
-
-
 def _brightest(errors: Mapping[str, Errors], rows: slice, columns: slice) -> float:
     return max(1.0, float(np.percentile(np.stack([e[rows, columns] for e in errors.values()]), _BRIGHT)))
 
 
 def _how(size: int, methods: int, with_truth: bool) -> str:
-    what = "absolute error" if with_truth else "distance from the mean of all (there is no ground truth)"
-    if methods > 1:
+    crop = f"The crop is the square of {size} × {size} pixels"
+    if with_truth and methods > 1:
         return (
-            f"The crop is the square of {size} × {size} pixels in which the methods differ most: where the variance, "
-            f"between methods, of the {what} is largest."
+            f"{crop} in which the methods differ most: with the largest variance, between them, of the absolute error."
         )
     if with_truth:
-        return f"The crop is the square of {size} × {size} pixels with the largest mean error."
-    return f"The crop is the upper left square of {size} × {size} pixels: there is nothing to compare it with."
+        return f"{crop} with the largest mean error."
+    if methods > 1:
+        return f"{crop} in which the pictures differ most: with the largest mean distance from their mean."
+    return f"{crop} in the upper left corner: there is nothing to compare it with."
 
 
 def _slider(
