@@ -93,7 +93,7 @@ def _of_sweep(name: str, out: Path | None) -> None:
     records = read_records(folder / "records")
     if not records:
         raise ConfigError(
-            f"sweep '{sweep.name}' has no finished run in '{folder / 'records'}'; start it: basicsr compare"
+            f"sweep '{sweep.name}' has no finished run in '{folder / 'records'}'; make them: basicsr compare {name}"
         )
     file = out or folder / REPORT
     for problem in write_sweep_page(Comparison(sweep, records), file):

@@ -7,8 +7,8 @@ that is shown under the pointer, read aloud, and reached by keyboard. A file for
 from __future__ import annotations
 
 import io
-import logging
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,15 +73,10 @@ class Chart:
         atomic_write(file, lambda temporary: temporary.write_bytes(data))
 
     def _drawn(self, kind: str) -> bytes:
-        log, buffer = logging.getLogger("matplotlib"), io.BytesIO()
-        level = log.level
-        log.setLevel(logging.ERROR)  # a font that lacks a letter of somebody's title is no news here
-        try:
-            with rc_context(_STYLE):  # settings for this drawing alone
-                metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}
-                self.figure.savefig(buffer, format=kind, metadata=metadata, transparent=True)
-        finally:
-            log.setLevel(level)
+        buffer, date = io.BytesIO(), "Date" if kind == "svg" else "CreationDate"
+        with rc_context(_STYLE), warnings.catch_warnings():  # settings for this drawing alone
+            warnings.filterwarnings("ignore", "Glyph")  # that the font lacks a letter of somebody's title
+            self.figure.savefig(buffer, format=kind, metadata={date: None}, transparent=True)
         return buffer.getvalue()
 
 
