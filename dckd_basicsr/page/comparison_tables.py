@@ -118,7 +118,7 @@ def difference_table(comparison: Comparison, base: str) -> Table | None:
             rows.append([Cell(key), *(Cell(value) for value in values)])
     if not rows:
         return None
-    return Table("Options that differ", [Cell("key"), *(Cell(comparison.sweep.title_of(n)) for n in names)], rows)
+    return Table("First run of each method", [Cell("key"), *(Cell(comparison.sweep.title_of(n)) for n in names)], rows)
 
 
 def _value(row: Row, metric: str, decimals: int, best: float | None) -> Cell:

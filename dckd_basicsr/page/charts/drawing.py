@@ -71,7 +71,7 @@ def bare_axes(
 
     Args:
         x_label: at the right end of its axis.
-        y_label: above its axis.
+        y_label: above its axis; may be empty.
         labels: for which room is left on the right.
         height: of the figure, in points.
         bottom: room below the axes, in points.
@@ -79,7 +79,7 @@ def bare_axes(
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)  # a pixel is a point
     longest = max((len(short(label)) for label in labels), default=0)
     right = WIDTH - 14 - (7.2 * longest + 10 if longest else 0)
-    left, top = 58.0, 26.0
+    left, top = 58.0, 26.0 if y_label else 10.0
     box = (left / WIDTH, bottom / height, (right - left) / WIDTH, (height - top - bottom) / height)
     axes = figure.add_axes(box)
     for side in ("top", "right", "left"):
