@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, near_miss
 from .features import FeatureMaps
 from .loss_weight import FadingWeight, SteppedWeight, first_without, loss_weight
-from .needs import OF_ENCODER, OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
+from .needs import OF_ENCODER, OF_FIRST_TEACHER, OF_TAPS, STUDENT, FeatureMap, Need, TeacherOutput
 from .sources import Drawn, Sources
 from .step import DistillStep
 from .teachers import title_of
@@ -151,9 +151,15 @@ class Distiller(nn.Module):
             detached.
         """
         given = Drawn(*drawn) if drawn else None
-        step = DistillStep(self.sources, lq, gt, self._restore, self.needs, given, self._maps)
+        step = DistillStep(self.sources, lq, gt, self._restore, self.needs, given, self._maps, self._tap_levels())
         losses = {name: self._weighted(name, self._term(name)(step)) for name in self.active}
         return {**losses, TOTAL: sum(losses.values()), **step.measures}  # type: ignore[dict-item]
+
+    def _tap_levels(self) -> int | None:
+        """Return how many of the encoder's levels count for the active terms that look at any; None for all."""
+        looking = [term for term in map(self._term, self.active) if term.current_needs & OF_TAPS]
+        counts = [term.tap_levels for term in looking]
+        return None if None in counts else max((count for count in counts if count is not None), default=None)
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the terms that know how; networks are compiled block by block, see ``training/compiling.py``."""

@@ -36,13 +36,13 @@ class FrozenEncoder(nn.Module):
         """Stay in evaluation mode."""
         return super().train(False)
 
-    def forward(self, images: Tensor, *, taps: bool, logits: int | bool) -> Encoding:
+    def forward(self, images: Tensor, *, taps: int | bool, logits: int | bool) -> Encoding:
         """Encode images in [0, 1], (B, 3, H, W) or (B, 1, H, W), with gradients to them.
 
         Args:
             images: not clamped, so that an out-of-range student keeps its gradient.
-            taps: return the taps.
-            logits: see :meth:`VQGAN.analyse`.
+            taps: see :meth:`VQGAN.analyse`.
+            logits: see there.
         """
         low, high = self.settings.input_range
         x = images * (high - low) + low
@@ -66,14 +66,14 @@ class FrozenEncoder(nn.Module):
             setattr(self.vqgan.encoder, name, torch.compile(getattr(self.vqgan.encoder, name), *args, **options))
 
     @torch.no_grad()
-    def reference(self, images: Tensor, *, taps: bool, logits: int | bool) -> Encoding:
+    def reference(self, images: Tensor, *, taps: int | bool, logits: int | bool) -> Encoding:
         """Encode images that need no gradient, as many at once as :func:`.images_at_once` says."""
         wanted = len(images) if logits is True else int(logits)
         images = images if taps else images[:wanted]
         # Unlike in a restoration network, the widest layers follow each other here, with two or three alive at a time.
         count = images_at_once(images, self.settings.chunk, 2.5 * self.vqgan.config.ch, self.dtype)
-        pieces = [self(piece, taps=True, logits=False).taps for piece in images.split(count)]
+        pieces = [self(piece, taps=True if wanted else taps, logits=False).taps for piece in images.split(count)]
         levels = pieces[0] if len(pieces) == 1 else tuple(torch.cat(level) for level in zip(*pieces))
         with self.float32_region():
             rows = self.vqgan.logits_from_last_tap(levels[-1][:wanted]) if wanted else None
-        return Encoding(levels if taps else (), rows)
+        return Encoding(levels if taps is True else levels[: int(taps)], rows)

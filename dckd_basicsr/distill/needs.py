@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["OF_ENCODER", "OF_FIRST_TEACHER", "STUDENT", "FeatureMap", "Need", "TeacherOutput"]
+__all__ = ["OF_ENCODER", "OF_FIRST_TEACHER", "OF_TAPS", "STUDENT", "FeatureMap", "Need", "TeacherOutput"]
 
 STUDENT = "student"
 """What feature maps call the student; teachers go by their names."""
@@ -37,7 +37,10 @@ class Need:
 OF_FIRST_TEACHER = frozenset({Need.TEACHER, Need.TEACHERS, Need.CONSISTENCY, Need.TAPS, Need.TEACHER_TAPS, Need.CODES})
 """The needs that stand for an answer of the first teacher."""
 
-OF_ENCODER = frozenset({Need.TAPS, Need.STUDENT_TAPS, Need.TEACHER_TAPS, Need.CODES})
+OF_TAPS = frozenset({Need.TAPS, Need.STUDENT_TAPS, Need.TEACHER_TAPS})
+"""The needs that stand for feature maps of the encoder."""
+
+OF_ENCODER = OF_TAPS | {Need.CODES}
 """The needs that stand for a measurement of the encoder."""
 
 

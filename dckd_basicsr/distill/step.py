@@ -46,6 +46,7 @@ class DistillStep:
         needs: all that the terms of this step ask for, see ``needs.py``.
         drawn: what ``sources.draw(lq, needs)`` gave, if it was drawn beforehand.
         maps: hooks on the student.
+        tap_levels: of the encoder's levels only the first so many count; None for all.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class DistillStep:
         needs: Collection[Hashable] = (),
         drawn: Drawn | None = None,
         maps: FeatureMaps | None = None,
+        tap_levels: int | None = None,
     ) -> None:
         self.sources = sources
         self.lq = lq
@@ -67,6 +69,7 @@ class DistillStep:
         self.measures: dict[str, Tensor] = {}
         """Detached quantities for the log, see :meth:`measure`."""
         self._maps = maps
+        self._taps: int | bool = True if tap_levels is None else tap_levels
         self._taught: dict[str, _Taught] = {}
 
     def measure(self, name: str, value: Tensor) -> None:
@@ -130,7 +133,7 @@ class DistillStep:
 
     def reference_taps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder's taps of images in [0, 1] that need no gradient."""
-        return self._encoder.reference(images, taps=True, logits=False).taps
+        return self._encoder.reference(images, taps=self._taps, logits=False).taps
 
     @property
     def student_taps(self) -> tuple[Tensor, ...]:
@@ -221,7 +224,7 @@ class DistillStep:
     @cached_property
     def _student_encoding(self) -> Encoding:
         taps = bool(self.needs & {Need.TAPS, Need.STUDENT_TAPS})
-        return self._encoder(self.student, taps=taps, logits=Need.CODES in self.needs)
+        return self._encoder(self.student, taps=taps and self._taps, logits=Need.CODES in self.needs)
 
     @cached_property
     def _reference_encoding(self) -> Encoding:
@@ -229,7 +232,7 @@ class DistillStep:
         images = torch.cat([self.teacher, self.negatives]) if contrast else self.teacher
         logits = len(self.lq) if Need.CODES in self.needs else False
         taps = contrast or Need.TEACHER_TAPS in self.needs
-        return self._encoder.reference(images, taps=taps, logits=logits)
+        return self._encoder.reference(images, taps=taps and self._taps, logits=logits)
 
     @property
     def _encoder(self) -> FrozenEncoder:

@@ -146,9 +146,21 @@ class ContrastiveLoss(nn.Module):
         self.weights = tuple(weights)
         self.eps = eps
 
+    @property
+    def levels(self) -> int:
+        """How many levels, from the first, have a weight that is not zero behind them or on them."""
+        return max((i for i, weight in enumerate(self.weights, start=1) if weight), default=1)
+
     def terms(self, student_taps: Taps, teacher_taps: Taps, negative_taps: Sequence[Taps]) -> ContrastTerms:
-        """Weighted loss with the unweighted distances, for logging."""
-        terms = contrast_terms(student_taps, teacher_taps, negative_taps, self.weights, self.eps)
+        """Weighted loss with the unweighted distances, for logging.
+
+        Taps beyond the last level that has a weight may be left out, of all images alike.
+        """
+        if self.levels < len(self.weights):
+            student_taps, teacher_taps = student_taps[: self.levels], teacher_taps[: self.levels]
+            negative_taps = [taps[: self.levels] for taps in negative_taps]
+        weights = self.weights[: self.levels]
+        terms = contrast_terms(student_taps, teacher_taps, negative_taps, weights, self.eps)
         return terms._replace(loss=self.loss_weight * terms.loss)
 
     def forward(self, student_taps: Taps, teacher_taps: Taps, negative_taps: Sequence[Taps]) -> Tensor:

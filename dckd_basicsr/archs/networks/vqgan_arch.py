@@ -80,12 +80,17 @@ class Encoder(nn.Module):
         out = 2 * config.z_channels if config.double_z else config.z_channels
         self.conv_out = nn.Conv2d(width_in, out, 3, padding=1)
 
-    def to_last_tap(self, x: Tensor) -> list[Tensor]:
-        """Run up to the first ResBlock of the last level and return the taps; the last one is where to go on."""
+    def to_last_tap(self, x: Tensor, count: int | None = None) -> list[Tensor]:
+        """Run up to the first ResBlock of the last level and return the taps; the last one is where to go on.
+
+        Args:
+            x: images.
+            count: stop at the tap of the level with this number, counted from 1.
+        """
         h = self.conv_in(x)
         taps: list[Tensor] = []
-        last = len(self.down) - 1
-        for i, module in enumerate(self.down):
+        last = (len(self.down) if count is None else count) - 1
+        for i, module in enumerate(self.down[: last + 1]):
             level: Any = module
             h = level.block[0](h)
             taps.append(h)
@@ -229,19 +234,21 @@ class VQGAN(nn.Module):
         """Number of resolution levels, one tap each."""
         return len(self.config.ch_mult)
 
-    def analyse(self, x: Tensor, *, taps: bool = True, logits: int | bool = False) -> Encoding:
+    def analyse(self, x: Tensor, *, taps: int | bool = True, logits: int | bool = False) -> Encoding:
         """Encode once and return what was asked for.
 
         Args:
             x: images (B, in_channels, H, W) in the range the weights were trained on.
-            taps: return the taps.
+            taps: return the taps; True for those of all levels, a number n for those of the first n, after which the
+                encoder stops, unless logits are asked for.
             logits: True for the code logits of all images, a number n for those of the first n; the encoder stops at
                 the last tap for the others.
         """
-        levels = self.encoder.to_last_tap(x)
         rows = len(x) if logits is True else int(logits)
+        count = self.num_taps if taps is True else int(taps)
+        levels = self.encoder.to_last_tap(x, None if rows or count == self.num_taps else count)
         code_logits = self.logits_from_last_tap(levels[-1][:rows]) if rows else None
-        return Encoding(tuple(levels) if taps else (), code_logits)
+        return Encoding(tuple(levels[:count]), code_logits)
 
     def logits_from_last_tap(self, tap: Tensor) -> Tensor:
         """Go on from the last tap, (B, C, h, w), to the code logits, (B * h * w, n_embed)."""

@@ -54,6 +54,11 @@ class Term(nn.Module):
         return frozenset()
 
     @property
+    def tap_levels(self) -> int | None:
+        """How many of the encoder's levels count for it, of a term that asks for taps; None for all."""
+        return None
+
+    @property
     def current_needs(self) -> frozenset[Hashable]:
         """What it asks of a step at present, of all that it may ask; see :meth:`begin`."""
         return self.needs

@@ -42,6 +42,10 @@ class ContrastTerm(Term):
         """One weight for each level of the encoder; None of a loss of another make."""
         return self.loss.weights if isinstance(self.loss, ContrastiveLoss) else None
 
+    @property
+    def tap_levels(self) -> int | None:
+        return self.loss.levels if isinstance(self.loss, ContrastiveLoss) else None
+
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the terms, which read whole feature maps."""
         if isinstance(self.loss, ContrastiveLoss):
