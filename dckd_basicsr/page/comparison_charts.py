@@ -10,7 +10,18 @@ from typing import Any
 from ..compare import Comparison, RunRecord
 from ..compare.cells import heading
 from ..compare.record import TEACHER
-from .charts import Chart, Dot, Line, curve_chart, curve_points, dot_chart, gain_chart, seed_line, validation_points
+from .charts import (
+    Chart,
+    Dot,
+    Line,
+    coarser,
+    curve_chart,
+    curve_points,
+    dot_chart,
+    gain_chart,
+    seed_line,
+    validation_points,
+)
 from .comparison_tables import dataset_title
 from .tables import fixed, unit_of
 
@@ -18,6 +29,10 @@ __all__ = ["cost_charts", "gain_charts", "image_gains", "named", "term_charts", 
 
 NO_TERMS = {"iter", "epoch", "lr", "time", "data_time"}
 """Columns of a curve that are no loss terms."""
+_POINTS, _LEAST, _MOST = 6000, 20, 200
+"""Of all curves of loss terms in a page, and of each: a point takes some 200 bytes."""
+_BARS = 5000
+"""Of all gains in a page."""
 _BAND = "Lines are means over seeds; bands run from the lowest to the highest seed."
 
 
@@ -42,9 +57,12 @@ def validation_charts(comparison: Comparison, base: str) -> list[Chart]:
 def term_charts(comparison: Comparison, base: str) -> list[Chart]:
     """Return one chart for each loss term that the log printed, against iterations."""
     runs = [run for name in comparison.variants(base) for run in comparison.runs(base, name)]
+    terms = terms_in([run.curve for run in runs])
+    several = max(1, len(terms) * len(comparison.variants(base)) * len(comparison.bases))
+    count = max(_LEAST, min(_MOST, _POINTS // several))
     charts = []
-    for term in terms_in([run.curve for run in runs]):
-        lines = _lines(comparison, base, partial(_logged, term))
+    for term in terms:
+        lines = _lines(comparison, base, partial(_logged, term, count))
         if lines:
             charts.append(curve_chart(lines, term, "", "iteration", ""))
     return charts
@@ -68,6 +86,8 @@ def gain_charts(
 ) -> list[Chart]:
     """Return the gains of each method image by image, sorted.
 
+    Of many methods with many images only the best are drawn, to keep the page small.
+
     Args:
         comparison: with this base.
         base: its key.
@@ -76,9 +96,11 @@ def gain_charts(
     """
     dataset = comparison.datasets(base)[-1]
     metric, title = comparison.metrics(base, dataset)[0], comparison.sweep.title_of
+    room = _BARS // len(comparison.bases) // max(1, max((len(values) for values in gains.values()), default=1))
+    order = sorted(gains, key=lambda name: -sum(gains[name].values()))[: max(1, room)]
     charts = []
     for variant, values in gains.items():
-        if values:
+        if values and variant in order:
             won = sum(value > 0 for value in values.values())
             text = f"Better on {won} of {len(values)} images; mean over seeds, {dataset_title(dataset)}."
             shown = f"{title(variant)} less {title(reference)}"
@@ -118,8 +140,8 @@ def _validated(dataset: str, metric: str, run: RunRecord) -> dict[float, float]:
     return validation_points(run.validations, dataset, metric)
 
 
-def _logged(term: str, run: RunRecord) -> dict[float, float]:
-    return curve_points(run.curve, term)
+def _logged(term: str, count: int, run: RunRecord) -> Mapping[float, float]:
+    return coarser(curve_points(run.curve, term), count)
 
 
 def _is_no_term(key: str) -> bool:
@@ -127,7 +149,7 @@ def _is_no_term(key: str) -> bool:
 
 
 def _lines(
-    comparison: Comparison, base: str, points: Callable[[RunRecord], dict[float, float]], unit: str = ""
+    comparison: Comparison, base: str, points: Callable[[RunRecord], Mapping[float, float]], unit: str = ""
 ) -> list[Line]:
     numbers = {name: i for i, name in enumerate(comparison.sweep.variants)}
     titles = _apart({name: comparison.sweep.title_of(name) for name in comparison.variants(base)})

@@ -19,8 +19,8 @@ from .writing import draw, write_page
 
 __all__ = ["telling_images", "write_comparison_page", "write_figures"]
 
-_PICTURES = 3_500_000
-"""Characters that all pictures of a page may take."""
+_PAGE = 4_600_000
+"""Characters that all charts and pictures of a page may take."""
 _SETS = 4
 
 
@@ -43,15 +43,9 @@ def write_comparison_page(comparison: Comparison, file: Path, pictures: Mapping[
             :func:`telling_images` names.
     """
     bases = [_base(comparison, base, i, (pictures or {}).get(base)) for i, base in enumerate(comparison.bases)]
-    scenes = sum(scene.size for base in bases for scene in base["scenes"])
-    left = _PICTURES
-    for base in bases if scenes > _PICTURES else ():
-        kept = []
-        for scene in base["scenes"]:
-            left -= scene.size
-            kept += [scene] if left > 0 else []
-        base["left_out"] = len(base["scenes"]) - len(kept)
-        base["scenes"] = kept
+    costs = draw(cost_charts(comparison), "cost")
+    drawn = [chart for base in bases for key in ("curves", "gains", "terms") for chart in base[key]]
+    _make_room(bases, _PAGE - sum(len(chart.svg) for chart in [*drawn, *costs]))
     sweep = comparison.sweep
     write_page(
         "comparison.html",
@@ -63,7 +57,7 @@ def write_comparison_page(comparison: Comparison, file: Path, pictures: Mapping[
         missing=[_run_title(comparison, *run) for run in comparison.missing],
         bases=bases,
         differences=comparison.differences(),
-        costs=draw(cost_charts(comparison), "cost"),
+        costs=costs,
         environment=comparison.environment(),
         commands=_commands(comparison),
     )
@@ -130,6 +124,17 @@ def _base(comparison: Comparison, base: str, number: int, pictures: Pictures | N
         "differences": difference_table(comparison, base),
         "cost": cost_table(comparison, base),
     }
+
+
+def _make_room(bases: list[dict[str, Any]], room: int) -> None:
+    """Leave out, of the last base first, the scenes for which there is no room; each base says how many."""
+    for base in bases:
+        kept = []
+        for scene in base["scenes"]:
+            if scene.size <= room:
+                kept.append(scene)
+                room -= scene.size
+        base["left_out"], base["scenes"] = len(base["scenes"]) - len(kept), kept
 
 
 def _subject(comparison: Comparison, base: str) -> _Subject | None:

@@ -14,8 +14,15 @@ import pytest
 
 from dckd_basicsr.compare import Comparison
 from dckd_basicsr.errors import DatasetError
-from dckd_basicsr.page import write_comparison_page, write_figures, write_run_page, write_runs_page
+from dckd_basicsr.page import (
+    comparison_page,
+    write_comparison_page,
+    write_figures,
+    write_run_page,
+    write_runs_page,
+)
 from dckd_basicsr.page.charts import Line, curve_chart, gain_chart, seed_line
+from dckd_basicsr.page.comparison_charts import image_gains
 from dckd_basicsr.page.run_files import thinned
 from dckd_basicsr.page.tables import best_of
 from tests.made_pages import made_comparison, made_pictures
@@ -53,6 +60,14 @@ class Document(HTMLParser):
 
     def texts(self, tag: str) -> list[str]:
         return ["".join(text).strip() for name, _, text in self.found if name == tag]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of all points; the first title is the page's own."""
+        found = self.texts("title")[1:]
+        assert len(found) == len(self.points)
+        assert all(found)
+        return found
 
     @property
     def points(self) -> list[dict[str, str | None]]:
@@ -97,17 +112,16 @@ def test_texts_are_escaped(page: str) -> None:
 
 def test_every_point_says_its_value(page: str, comparison: Comparison) -> None:
     document = Document(page)
-    points = document.points
-    titles = document.texts("title")[1:]  # after the page's own
-    assert titles == [point["aria-label"] for point in points]
+    points, titles = document.points, document.labels
     # 3 methods x 5 validations; 2 methods x 19 images; 3 dots of hours, 4 of multiply-adds; l_pix 3 x 3, l_logits 3 x 2
     assert len(points) == 15 + 38 + 3 + 4 + 9 + 6
     first = [run.validations[0]["metrics"]["psnr"] for run in comparison.runs("small", "dckd")]
     low, high = (f"{value:.5g}" for value in (min(first), max(first)))
     assert f"dckd, iteration 200: {sum(first) / 3:.5g} dB, 3 seeds from {low} to {high}" in titles
     assert all(chart["aria-label"] for chart in document.all("svg"))
-    # one stop of the Tab key for each line, bar, dot
-    assert sum(point["tabindex"] == "0" for point in points) == 3 + 38 + 7 + 6
+    # one stop of the Tab key for each line, for all gains and all losses of a method, for each dot
+    losses = sum(min(image_gains(comparison, "small", name, "scratch").values()) < 0 for name in ("logits", "dckd"))
+    assert sum(point["tabindex"] == "0" for point in points) == 3 + 2 + losses + 7 + 6
     styles = " ".join(attributes.get("style") or "" for _, attributes, _ in document.found)
     assert "var(--s1)" in styles
     assert not re.search("#[0-9a-f]{6}", styles)
@@ -143,6 +157,19 @@ def test_missing_runs_and_pictures_are_said(tmp_path: Path) -> None:
     assert "range" not in [attributes.get("type") for attributes in Document(text).all("input")]
 
 
+def test_pictures_take_the_room_that_charts_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = made_comparison(seeds=(0, 1))
+    pictures = {"small": made_pictures(whole)}
+    write_comparison_page(whole, tmp_path / "all.html", pictures)
+    assert "left out" not in (tmp_path / "all.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(comparison_page, "_PAGE", (tmp_path / "all.html").stat().st_size // 2)
+    write_comparison_page(whole, tmp_path / "half.html", pictures)
+    text = (tmp_path / "half.html").read_text(encoding="utf-8")
+    left_out = int(re.findall(r"(\d) images? (?:is|are) left out", text)[0])
+    assert Document(text).texts("article").count("") == 4 - left_out
+    assert 0 < left_out < 4
+
+
 def test_values_that_are_no_numbers_are_left_out_of_charts(tmp_path: Path) -> None:
     whole = made_comparison(seeds=(0,))
     records = dict(whole.records)
@@ -150,7 +177,7 @@ def test_values_that_are_no_numbers_are_left_out_of_charts(tmp_path: Path) -> No
     images = {**run.images, "Set5": {**run.images["Set5"], "set5/00": {"psnr": float("inf"), "ssim": 1.0}}}
     records[run.name] = replace(run, images=images, curve={"iter": [1, 2], "l_pix": [float("nan"), 0.5]})
     write_comparison_page(Comparison(whole.sweep, records, resamples=50), tmp_path / "report.html")
-    labels = [point["aria-label"] for point in Document((tmp_path / "report.html").read_text(encoding="utf-8")).points]
+    labels = Document((tmp_path / "report.html").read_text(encoding="utf-8")).labels
     assert sum("dB" in label and label.startswith("Set5/set5/00") for label in labels) == 1  # logits alone
     assert "dckd, iteration 2: 0.5" in labels
     assert "dckd, iteration 1: nan" not in labels
@@ -188,8 +215,8 @@ def test_labels_of_other_alphabets_and_of_markup_are_text(tmp_path: Path) -> Non
 
 def test_a_name_for_each_point_or_none() -> None:
     chart = gain_chart({"a": 0.1, "b": -0.2}, "t", "d")
-    with pytest.raises(ValueError, match="group 'bar-0' has 1 points, and 2 names"):
-        replace(chart, names={"bar-0": ["one", "two"]}).markup("p")
+    with pytest.raises(ValueError, match="group 'bar-gain' has 1 points, and 2 names"):
+        replace(chart, names={"bar-gain": ["one", "two"]}).markup("p")
 
 
 def test_the_best_of_one_is_none() -> None:
@@ -235,7 +262,7 @@ def test_a_run_alone(tmp_path: Path) -> None:
     rows = re.findall(r"<tr>\s*<th scope=\"row\">mine</th>(.*?)</tr>", text, re.DOTALL)
     cells = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r"<td.*?</td>", rows[0], re.DOTALL)]
     assert cells == [["40"], ["20.100"], ["20.300", "at", "20"], ["0.4900"], ["0.4700", "at", "20"]]
-    assert [point["aria-label"] for point in document.points][-4:] == [
+    assert document.labels[-4:] == [
         f"mine, iteration {i}: {v}" for i, v in ((10, "0.1"), (20, "0.05"), (30, "0.033333"), (40, "0.025"))
     ]
     assert "40 of 40" in document.texts("dd")

@@ -34,7 +34,7 @@ class Chart:
     """A figure and the names of its points.
 
     Attributes:
-        figure: drawn with the colours of :mod:`.colours` alone.
+        figure: drawn with the colours of :mod:`.colours` alone; points of one group look alike.
         title: above the chart in the page; not in the figure.
         description: a caption, and for those who do not see it; may be empty.
         names: group id (Matplotlib's ``gid``) -> a name for each point of that group, in the order in which it was
@@ -89,15 +89,23 @@ def _without_namespaces(root: ElementTree.Element) -> None:
 
 def _name_points(group: ElementTree.Element, names: Sequence[str]) -> None:
     """Give each point its name; the first of a group is a stop of the Tab key, arrows lead on from there."""
-    points = list(group.iter("use")) or [group]
+    for parent in list(group.iter()):
+        for child in [child for child in parent if child.tag == "defs"]:
+            parent.remove(child)  # the marker, which is no point; it goes to the front
+            group.insert(0, child)
+    points = [each for child in group if child.tag != "defs" for each in child.iter() if each.tag in ("use", "path")]
     if len(points) != len(names):
         raise ValueError(f"group '{group.get('id')}' has {len(points)} points, and {len(names)} names")
     for i, (point, name) in enumerate(zip(points, names, strict=True)):
         title = ElementTree.Element("title")
         title.text = name
         point.insert(0, title)
-        given = {"class": "point", "tabindex": "-1" if i else "0", "role": "img", "aria-label": name}
-        point.attrib.update(given)
+        group.set("style", point.attrib.pop("style", ""))  # the same for all: a page may have thousands of points
+        point.attrib.pop("clip-path", None)
+        point.attrib.update({"class": "point", "tabindex": "-1" if i else "0", "role": "img"})
+        for side in ("x", "y"):
+            if side in point.attrib:
+                point.set(side, f"{float(point.attrib[side]):.1f}")
     group.set("data-points", "")
 
 

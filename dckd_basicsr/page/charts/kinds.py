@@ -56,19 +56,22 @@ def gain_chart(gains: Mapping[str, float], title: str, description: str, unit: s
     """
     figure, axes = bare_axes("images, sorted by gain", f"gain ({unit})", height=222, bottom=26)
     order = sorted(gains, key=lambda image: -gains[image])
+    places = max(len(order), 8)
+    axes.set_xlim(-0.6, places - 0.4)
+    width = 0.8 * axes.get_window_extent().width / places
     names: dict[str, Sequence[str]] = {}
-    for i, image in enumerate(order):
-        value = gains[image]
-        (bar,) = axes.bar([i], [value], width=0.8, color=BETTER if value >= 0 else WORSE)
-        bar.set_gid(f"bar-{i}")
-        names[f"bar-{i}"] = [f"{image}: {signed(value, 3)} {unit}"]
+    for gid, colour, wanted in (("bar-gain", BETTER, True), ("bar-loss", WORSE, False)):
+        chosen = [(i, image) for i, image in enumerate(order) if (gains[image] >= 0) == wanted]
+        if chosen:
+            x, heights = [i for i, _ in chosen], [gains[image] for _, image in chosen]
+            axes.vlines(x, 0, heights, colors=colour, linewidth=width, gid=gid)
+            names[gid] = [f"{image}: {signed(gains[image], 3)} {unit}" for _, image in chosen]
     axes.axhline(0, color=INK, linewidth=0.9)
     mean = sum(gains.values()) / len(gains)
     axes.axhline(mean, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)))
     place: Any = {"xycoords": "figure points", "ha": "right", "va": "top", "color": MUTED, "fontsize": 11}
     axes.annotate(f"mean {signed(mean, 3)}", xy=(466, 218), **place)
     axes.set_xticks([])
-    axes.set_xlim(-0.8, max(len(order), 8) - 0.2)
     return Chart(figure, title, description, names)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..tables import figure
 from .drawing import Line
 
-__all__ = ["curve_points", "seed_line", "validation_points"]
+__all__ = ["coarser", "curve_points", "seed_line", "validation_points"]
 
 _MANY = 40
 """Points from which on they are shown under the pointer alone."""
@@ -58,6 +58,14 @@ def curve_points(curve: Mapping[str, Sequence[float | None]], term: str) -> dict
     """Return what the log printed of one term by iteration."""
     pairs = zip(curve.get("iter", ()), curve.get(term, ()), strict=False)
     return {float(x): float(y) for x, y in pairs if x is not None and y is not None}
+
+
+def coarser(points: Points, count: int) -> Points:
+    """Return about ``count`` points at most: means of as many neighbours as that takes, each at the last's place."""
+    places = sorted(points)
+    size = -(-len(places) // count) or 1
+    parts = [places[i : i + size] for i in range(0, len(places), size)]
+    return {part[-1]: sum(points[x] for x in part) / len(part) for part in parts}
 
 
 def _point_name(label: str, at: float, value: float, values: Sequence[float], unit: str) -> str:

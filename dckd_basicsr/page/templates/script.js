@@ -2,7 +2,9 @@
   "use strict";
   // The name of a point beside it, at once, by pointer and by keyboard; arrows lead from point to point.
   const tip = document.getElementById("tip");
+  let shown = null;
   const show = (point) => {
+    shown = point;
     const box = point.getBoundingClientRect();
     tip.textContent = point.getAttribute("aria-label");
     const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
@@ -11,9 +13,12 @@
     tip.style.top = (above > 4 ? above : box.bottom + 8) + "px";
     tip.style.visibility = "visible";
   };
-  const hide = () => { tip.style.visibility = "hidden"; };
+  const hide = () => { shown = null; tip.style.visibility = "hidden"; };
   for (const svg of document.querySelectorAll(".chart svg")) {
-    for (const title of svg.querySelectorAll(".point > title")) title.remove(); // the browser's own would come on top
+    for (const title of svg.querySelectorAll(".point > title")) {
+      title.parentElement.setAttribute("aria-label", title.textContent);
+      title.remove(); // the browser would show it on top
+    }
     const of = (event) => event.target.closest(".point");
     svg.addEventListener("pointerover", (event) => of(event) ? show(of(event)) : hide());
     svg.addEventListener("pointerleave", hide);
@@ -29,7 +34,8 @@
       if (next) next.focus();
     });
   }
-  addEventListener("scroll", hide, { passive: true });
+  // The keyboard scrolls to a point, and its name goes along; under the pointer is something else by then.
+  addEventListener("scroll", () => shown && shown === document.activeElement ? show(shown) : hide(), { passive: true });
 
   for (const slider of document.querySelectorAll(".slider")) {
     const stage = slider.querySelector(".stage");
