@@ -23,7 +23,7 @@ from .charts import (
     validation_points,
 )
 from .comparison_tables import dataset_title
-from .tables import fixed, unit_of
+from .tables import figure, fixed, unit_of
 
 __all__ = ["cost_charts", "gain_charts", "image_gains", "named", "term_charts", "terms_in", "validation_charts"]
 
@@ -174,7 +174,7 @@ def _dots(
         row = comparison.row(base, dataset, name)
         x, value = cost(row), row.values[metrics[0]]
         if x is not None and math.isfinite(value.mean):
-            text = f"{titles[name]}: {fixed(value.mean, 3)} at {fixed(x, 2)} {unit}"
+            text = f"{titles[name]}: {fixed(value.mean, 3)} at {figure(x)} {unit}"
             runs = value.runs
             found.append(Dot(titles[name], x, value.mean, min(runs), max(runs), numbers.get(name, 6), text))
     return found

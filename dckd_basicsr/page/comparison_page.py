@@ -178,8 +178,8 @@ def _why(comparison: Comparison, base: str, subject: _Subject, dataset: str, ima
         end = "highest" if most else "lowest"
         return f"Of {dataset}, the image with the {end} {heading(metric)} of {best}: {fixed(value, 3)}."
     of, gain = comparison.sweep.title_of(subject.reference), f"{signed(value, 3)}{unit and ' ' + unit}"
-    does = "gains most over" if most else "loses most against" if value < 0 else "gains least over"
-    return f"Of {dataset}, the image on which {best} {does} {of}: {gain}, mean over seeds."
+    does = ("loses least against", "gains most over") if most else ("loses most against", "gains least over")
+    return f"Of {dataset}, the image on which {best} {does[value >= 0]} {of}: {gain}, mean over seeds."
 
 
 def _details(comparison: Comparison, base: str, dataset: str, image: str, names: list[str]) -> dict[str, str]:

@@ -94,12 +94,13 @@ def cost_table(comparison: Comparison, base: str) -> Table:
     header = [Cell("method"), Cell("parameters", number=True), Cell("multiply-adds (G)", number=True)]
     header += [Cell("s / iteration", number=True), Cell("training (h)", number=True)]
     header += [Cell("frozen networks' share", number=True)]
+    places = 2 if any((row.cost.hours or 0) >= 1 for row in rows) else 4
     body = []
     for row in rows:
         cost = row.cost
         share = MISSING if cost.teacher_share is None else f"{100 * cost.teacher_share:.0f} %"
         texts = [whole(cost.parameters), fixed(cost.multiply_adds and cost.multiply_adds / 1e9, 2)]
-        texts += [fixed(cost.seconds_per_iteration, 3), fixed(cost.hours, 2), share]
+        texts += [fixed(cost.seconds_per_iteration, 3), fixed(cost.hours, places), share]
         body.append([Cell(row.title), *(Cell(text, number=True) for text in texts)])
     notes = ("Multiply-adds are those of one output image of 1280 × 720 pixels; the frozen networks' share is of the "
              "multiply-adds of a training step.",)  # fmt: skip

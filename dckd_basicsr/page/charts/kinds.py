@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from ..tables import signed
 from .chart import Chart
 from .colours import BETTER, INK, MUTED, WORSE, series_colour, series_dashes
@@ -40,6 +42,7 @@ def curve_chart(
     if min(values) > 0 and max(values) > _DECADES * min(values):
         log_scale(axes, "y")
     axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # of iterations
     if labelled:
         end_labels(axes, {line.label: (line.x[-1], line.y[-1], series_colour(line.number)) for line in lines})
     return Chart(figure, title, description, names)

@@ -51,6 +51,7 @@ class Scene:
         before: title -> address of what the slider can have on the left.
         after: address of what it has on the right; None for no slider.
         after_title: of that.
+        width: of the slider's pictures, in pixels.
         scale: a sentence on the colours of the error maps; empty without them.
     """
 
@@ -61,6 +62,7 @@ class Scene:
     before: Mapping[str, str] = field(default_factory=dict)
     after: str | None = None
     after_title: str = ""
+    width: int = 0
     scale: str = ""
 
     @property
@@ -113,7 +115,8 @@ def make_scene(
         strip.append(Restored(titles[who], details.get(who, ""), as_data(picture[rows, columns]), drawn))
     if with_truth:
         strip.append(Restored("GT", "ground truth", as_data(truth[rows, columns])))
-    before, after, after_title = _slider(pictures, methods, titles, pair, around(box, shape[:2], *WINDOW), shape[0])
+    window = around(box, shape[:2], *WINDOW)
+    before, after, after_title = _slider(pictures, methods, titles, pair, window, shape[0])
     return Scene(
         image=image,
         why=why,
@@ -122,6 +125,7 @@ def make_scene(
         before=before,
         after=after,
         after_title=after_title,
+        width=window[1].stop - window[1].start,
         scale=f"Error maps: black is no error, pale yellow {most:.0f} of 255 or more." if with_truth else "",
     )
 
