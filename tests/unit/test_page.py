@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from dckd_basicsr.compare import Comparison
@@ -211,6 +212,15 @@ def test_labels_of_other_alphabets_and_of_markup_are_text(tmp_path: Path) -> Non
     assert "<b>$\\alpha0$ 蒸馏 & a…" in texts
     chart.write(tmp_path / "a.pdf")
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_style_of_the_user_changes_nothing() -> None:
+    gains = {"a": 0.1, "b": -0.2}
+    plain = gain_chart(gains, "t", "d").markup("p")
+    theirs = {"text.usetex": True, "axes.facecolor": "pink", "svg.fonttype": "path", "axes.spines.bottom": False}
+    with matplotlib.rc_context(theirs):
+        assert gain_chart(gains, "t", "d").markup("p") == plain
+        assert matplotlib.rcParams["axes.facecolor"] == "pink"
 
 
 def test_a_name_for_each_point_or_none() -> None:

@@ -12,19 +12,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ...weight_files import atomic_write
 from .colours import VARIABLES
+from .style import own_style
 
 __all__ = ["Chart"]
 
 _HREF = "{http://www.w3.org/1999/xlink}href"
-_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "dckd_basicsr", "pdf.fonttype": 42, "axes.unicode_minus": True}
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _FONT = re.compile(r"font-family:[^;]*;?|font: [^;]*;?")
 
@@ -74,7 +72,7 @@ class Chart:
 
     def _drawn(self, kind: str) -> bytes:
         buffer, date = io.BytesIO(), "Date" if kind == "svg" else "CreationDate"
-        with rc_context(_STYLE), warnings.catch_warnings():  # settings for this drawing alone
+        with own_style(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # that the font lacks a letter of somebody's title
             self.figure.savefig(buffer, format=kind, metadata={date: None}, transparent=True)
         return buffer.getvalue()

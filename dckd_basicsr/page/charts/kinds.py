@@ -11,6 +11,7 @@ from ..tables import signed
 from .chart import Chart
 from .colours import BETTER, INK, MUTED, WORSE, series_colour, series_dashes
 from .drawing import Dot, Line, bare_axes, draw_band, draw_dots, draw_line, end_labels, log_scale
+from .style import own_style
 
 __all__ = ["curve_chart", "dot_chart", "gain_chart"]
 
@@ -18,6 +19,7 @@ _DECADES = 30
 """Largest value over smallest from which an axis of positive values is logarithmic."""
 
 
+@own_style()
 def curve_chart(
     lines: Sequence[Line], title: str, description: str, x_label: str, y_label: str, *, labelled: bool = True
 ) -> Chart:
@@ -48,6 +50,7 @@ def curve_chart(
     return Chart(figure, title, description, names)
 
 
+@own_style()
 def gain_chart(gains: Mapping[str, float], title: str, description: str, unit: str = "dB") -> Chart:
     """Draw one bar for each image, the largest gain first.
 
@@ -78,6 +81,7 @@ def gain_chart(gains: Mapping[str, float], title: str, description: str, unit: s
     return Chart(figure, title, description, names)
 
 
+@own_style()
 def dot_chart(
     dots: Sequence[Dot], title: str, description: str, x_label: str, y_label: str, logarithmic: bool = False
 ) -> Chart:
