@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..archs import facts_of, outline
@@ -60,7 +61,8 @@ def step_cost(opt: Mapping[str, Any], batch: int | None = None, gt_size: int | N
         model of somebody else's, or a network or term that reads values.
     """
     try:
-        with valueless_step(opt, batch, gt_size) as step:
+        # SwinIR's constructor draws numbers even here; the run's streams stay where they are.
+        with torch.random.fork_rng(devices=()), valueless_step(opt, batch, gt_size) as step:
             return counted(step)
     except Exception as error:  # whatever a user's own network or term does
         _LOG.debug("The multiply-adds of a step cannot be counted: %s: %s", type(error).__name__, error)
@@ -80,7 +82,8 @@ def image_cost(block: Mapping[str, Any], scale: int, output: tuple[int, int] = (
         The count, as :func:`.multiply_adds` counts; None where it cannot be made, which is logged at level debug.
     """
     try:
-        net = outline(without_files(block), scale=scale).net
+        with torch.random.fork_rng(devices=()):
+            net = outline(without_files(block), scale=scale).net
         facts = facts_of(net, block, scale)
         height, width = facts.padded(*(-(-side // scale) for side in output))
         return multiply_adds(net.eval(), (1, facts.input_channels or 3, height, width))

@@ -92,6 +92,15 @@ def test_every_network_is_counted(network: str) -> None:
     assert costs(small("dckd", network)).teacher == multiply_adds(build_network(dict(block)).eval(), (1, 3, side, side))
 
 
+def test_neither_options_nor_random_numbers_are_touched() -> None:
+    opt = small("dckd_augkd", "SwinIR")
+    before, stream = json.dumps(opt), torch.get_rng_state()
+    costs(opt)
+    assert image_cost(opt["network_g"], 2) is not None
+    assert json.dumps(opt) == before
+    assert torch.equal(torch.get_rng_state(), stream)
+
+
 def test_several_stages_and_accumulation() -> None:
     opt = small("scratch", "NAFNet")
     base = costs(opt).multiply_adds
