@@ -32,7 +32,7 @@ setup(
     package_dir={"dckd_basicsr.options": "options", "dckd_basicsr.datasets_prep": "datasets_prep"},
     package_data={
         "dckd_basicsr": ["weights/*.safetensors", "weights/README.md", "py.typed"],
-        "dckd_basicsr.options": ["*.yml", "methods/*.yml"],
+        "dckd_basicsr.options": ["*.yml", "methods/*.yml", "sweeps/*.yml"],
         "dckd_basicsr.datasets_prep": ["*.py", "*.md"],
     },
     install_requires=[
