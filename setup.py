@@ -33,7 +33,7 @@ setup(
     package_data={
         "dckd_basicsr": ["weights/*.safetensors", "weights/README.md", "py.typed"],
         "dckd_basicsr.page": ["templates/*"],
-        "dckd_basicsr.options": ["*.yml", "methods/*.yml"],
+        "dckd_basicsr.options": ["*.yml", "methods/*.yml", "sweeps/*.yml"],
         "dckd_basicsr.datasets_prep": ["*.py", "*.md"],
     },
     install_requires=[

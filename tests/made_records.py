@@ -69,7 +69,13 @@ def made_records(
                 seed=seed,
                 options={"network_g": {"type": "EDSR"}, "train": {"total_iter": 1000}, "manual_seed": seed},
                 images=images,
-                cost=Cost(160_000, 9.5e9, None if seed is None else 0.1, None if seed is None else 0.03, 0.7),
+                cost=Cost(
+                    160_000,
+                    9.5e9,
+                    None if seed is None else 0.1,
+                    None if seed is None else 0.03,
+                    None if seed is None else 0.7,
+                ),
                 commands=(f"basicsr train -opt dckd_x4_edsr.yml --with {variant}",),
                 validations=[
                     {"iteration": i, "dataset": "Set5", "metrics": {"psnr": 26 + i / 500 + whole, "ssim": 0.8}}

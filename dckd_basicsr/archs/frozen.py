@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["FrozenNetworks", "all_modules", "holds_frozen"]
+__all__ = ["FrozenNetworks", "all_modules", "frozen_in", "holds_frozen"]
 
 
 class FrozenNetworks:
@@ -51,6 +51,12 @@ def all_modules(net: nn.Module) -> Iterator[nn.Module]:
         yield module
         for frozen in _held(module):
             yield from all_modules(frozen)
+
+
+def frozen_in(net: nn.Module) -> Iterator[nn.Module]:
+    """Yield the frozen networks that a network holds, but not those that these hold in turn."""
+    for module in net.modules():
+        yield from _held(module)
 
 
 def holds_frozen(net: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from ..archs import outline
 from ..errors import DatasetError
 from ..inference.results import read_results
-from ..report import parameter_count
+from ..report import image_cost, parameter_count, step_cost
 from ..training.curve import read_curve
 from .environment import environment
 from .plan import PlannedRun
@@ -82,10 +82,15 @@ def _thinned(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _cost(run: PlannedRun, lines: Sequence[Mapping[str, Any]]) -> Cost:
+    network, scale = run.test_options["network_g"], int(run.options.get("scale") or 1)
     times = [row["time"] for row in lines if row.get("time")]
     seconds = statistics.median(times) if times else None
+    step = step_cost(run.options) if run.seed is not None else None
     return Cost(
-        parameters=parameter_count(outline(run.test_options["network_g"], scale=run.options.get("scale")).net),
+        parameters=parameter_count(outline(network, scale=scale).net),
+        multiply_adds=image_cost(network, scale),
         seconds_per_iteration=seconds,
         hours=None if seconds is None else seconds * run.iterations / 3600,
+        teacher_share=None if step is None else step.teacher_share,
+        frozen_share=None if step is None else step.frozen_share,
     )

@@ -32,7 +32,8 @@ class Cost:
         multiply_adds: of one image of 1280x720 pixels of output; None where they cannot be counted.
         seconds_per_iteration: of training, without validation; None for a teacher.
         hours: of training: seconds of an iteration times iterations; work that a crash lost is not in it.
-        teacher_share: multiply-adds of frozen networks in those of a training step, forward and backward, in [0, 1].
+        teacher_share: the teachers' part of a training step's multiply-adds, forward and backward, in [0, 1].
+        frozen_share: the part of all frozen networks: teachers, history model, encoder.
     """
 
     parameters: int
@@ -40,6 +41,7 @@ class Cost:
     seconds_per_iteration: float | None = None
     hours: float | None = None
     teacher_share: float | None = None
+    frozen_share: float | None = None
 
 
 @dataclass(frozen=True)

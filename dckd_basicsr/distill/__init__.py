@@ -23,7 +23,7 @@ from .settings import (
 )
 from .sources import Drawn, Sources
 from .step import DistillStep
-from .teachers import teacher_blocks
+from .teachers import needed_teachers, teacher_blocks
 from .terms import TERMS, FeatureTerm, Term, WeightedTerm, build_terms, register_term
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "build_terms",
     "draw_transform",
     "loss_weight",
+    "needed_teachers",
     "register_term",
     "settings_from",
     "teacher_blocks",

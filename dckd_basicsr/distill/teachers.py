@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any
 
-__all__ = ["teacher_blocks", "title_of"]
+from .needs import OF_FIRST_TEACHER, STUDENT, FeatureMap, Need, TeacherOutput
+
+__all__ = ["needed_teachers", "teacher_blocks", "title_of"]
 
 
 def teacher_blocks(options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -21,6 +23,23 @@ def teacher_blocks(options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         }
     block = options.get("network_teacher")
     return {"teacher": block} if block else {}
+
+
+def needed_teachers(options: Mapping[str, Any], needs: Collection[Hashable]) -> dict[str, Mapping[str, Any]]:
+    """Return the blocks of the teachers that terms name, by name; of the first one where they name none.
+
+    Args:
+        options: of the run.
+        needs: of all terms that are on, see ``needs.py``.
+    """
+    blocks = teacher_blocks(options)
+    named = {need.teacher for need in needs if isinstance(need, TeacherOutput)}
+    named |= {need.network for need in needs if isinstance(need, FeatureMap) and need.network != STUDENT}
+    if "teacher" in named or any(need in OF_FIRST_TEACHER for need in needs):
+        named.add(next(iter(blocks), "teacher"))
+    if Need.TEACHERS in needs:
+        named |= blocks.keys()
+    return {name: block for name, block in blocks.items() if name in named}
 
 
 def title_of(teacher: str) -> str:

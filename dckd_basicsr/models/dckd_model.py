@@ -12,20 +12,16 @@ from ..archs import VQGAN
 from ..archs.build import WeightSource, build, build_encoder
 from ..distill import (
     OF_ENCODER,
-    OF_FIRST_TEACHER,
-    STUDENT,
     ConsistencySettings,
     EncoderSettings,
-    FeatureMap,
     FrozenEncoder,
     HistoryModel,
     HistorySettings,
     Need,
     NegativesSettings,
     Sources,
-    TeacherOutput,
+    needed_teachers,
     settings_from,
-    teacher_blocks,
 )
 from ..distill.terms import ContrastTerm
 from ..errors import ConfigError
@@ -81,16 +77,8 @@ class DCKDModel(RestorationModel, Distilling):
         return self.sources.history
 
     def _build_teachers(self, needs: frozenset[Any]) -> dict[str, nn.Module]:
-        """Build the teachers that terms name; the first one where they name none."""
-        blocks = teacher_blocks(self.opt)
-        named = {need.teacher for need in needs if isinstance(need, TeacherOutput)}
-        named |= {need.network for need in needs if isinstance(need, FeatureMap) and need.network != STUDENT}
-        first = next(iter(blocks), "teacher")
-        if needs & OF_FIRST_TEACHER or "teacher" in named:
-            named.add(first)
-        if Need.TEACHERS in needs:
-            named |= blocks.keys()
-        return {name: self._build_teacher(name, dict(block)) for name, block in blocks.items() if name in named}
+        blocks = needed_teachers(self.opt, needs)
+        return {name: self._build_teacher(name, dict(block)) for name, block in blocks.items()}
 
     def _build_teacher(self, name: str, options: dict[str, Any]) -> nn.Module:
         where = "network_teacher" if name == "teacher" else f"network_teachers ({name})"

@@ -4,8 +4,9 @@
 
 Every method of ``options/methods/`` is put on an option file with ``--with``'s own code and built from it, with weights
 of chance. Without ``--count``: the demo's networks on this machine; rounds alternate between a method and ``scratch``,
-and the median of the ratios within rounds is given. ``--count`` computes nothing: the multiply-adds, and the MiB kept
-for the backward pass, of one sample of ``dckd_x4_swinir.yml`` (LQ patches of 48 px), on tensors without values.
+and the median of the ratios within rounds is given. ``--count`` computes nothing: the multiply-adds, their share
+of teachers and of all frozen networks, and the MiB kept for the backward pass, of one sample of ``dckd_x4_swinir.yml``
+(LQ patches of 48 px), on tensors without values (``report/step_cost.py``).
 """
 
 from __future__ import annotations
@@ -14,22 +15,19 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 import dckd_basicsr.install
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.config import find_options, load_options
-from dckd_basicsr.config.overlays import load_overlays, overlaid
+from dckd_basicsr.config import find_options
+from dckd_basicsr.config.resolve import resolve_options
 from dckd_basicsr.distill import (
     Distiller,
     FrozenEncoder,
@@ -40,6 +38,7 @@ from dckd_basicsr.distill import (
     teacher_blocks,
 )
 from dckd_basicsr.methods import packaged_methods
+from dckd_basicsr.report import StepCost, ValuelessStep, counted, valueless_step
 from tests.benchmarks.common import machine, medians, paired_rounds, ratios, write_json
 
 dckd_basicsr.install.everything()
@@ -47,7 +46,6 @@ from basicsr.archs import build_network  # noqa: E402 (needs what was installed)
 
 PLAIN = "scratch"
 TOTAL = 100
-IMAGENET_VQGAN = {"z_channels": 256}
 SMALL_VQGAN = {"ch": 32, "ch_mult": [1, 1, 2, 2, 4], "attn_resolutions": [16], "z_channels": 64}
 
 
@@ -71,8 +69,7 @@ class Step:
 
 def options_of(base: str, method: str) -> dict[str, Any]:
     """The option file with the method on it; VGG weights are a file of chance."""
-    options, source = load_options(find_options(base))
-    options, _ = overlaid(options, source, load_overlays([method]))
+    options, _ = resolve_options(find_options(base), (), [method])
     for block in (options["train"].get("losses") or {}).values():
         if isinstance(block, dict) and str(block.get("weights", "")).endswith(".pth"):
             block["weights"] = str(_vgg_of_chance(block["weights"]))
@@ -89,7 +86,7 @@ def _vgg_of_chance(name: str) -> Path:
     return path
 
 
-def step_of(base: str, method: str, batch: int, layout: dict[str, Any]) -> Step:
+def step_of(base: str, method: str, batch: int) -> Step:
     """Build a method's step."""
     options, names = options_of(base, method), dict[str, nn.Module]()
     scale, side = int(options["scale"]), int(options["datasets"]["train"]["gt_size"])
@@ -97,47 +94,25 @@ def step_of(base: str, method: str, batch: int, layout: dict[str, Any]) -> Step:
     student = build_network(dict(options["network_g"]))
     for name, block in teacher_blocks(options).items():
         names[name] = build_network(dict(block))
-    sources = Sources(Generators(0), names, HistoryModel(student), FrozenEncoder(VQGAN(layout, decoder=False)))
+    sources = Sources(Generators(0), names, HistoryModel(student), FrozenEncoder(VQGAN(SMALL_VQGAN, decoder=False)))
     terms, example = build_terms(options["train"]), torch.zeros(1, 3, side // scale, side // scale)
     found = Distiller(student, terms, sources, total_iter=TOTAL, example=example)
     return Step(found, *(torch.rand(batch, 3, x, x) for x in (side // scale, side)))
 
 
-def without_values(step: Step, mode: FakeTensorMode) -> Step:
-    """Take the values from networks and images; they are on the CPU by name, and nothing is computed."""
-    for net in (step.distiller, *step.distiller.sources.networks()):
-        for module in net.modules():
-            for name, p in module._parameters.items():
-                if p is not None:
-                    module._parameters[name] = nn.Parameter(mode.from_tensor(p.detach()), p.requires_grad)
-            for name, buffer in module._buffers.items():
-                module._buffers[name] = None if buffer is None else mode.from_tensor(buffer)
-    step.lq, step.gt = mode.from_tensor(step.lq), mode.from_tensor(step.gt)
-    return step
-
-
-@dataclass
-class Work:
-    """Of one sample: multiply-adds, forward and backward, and bytes kept in between."""
-
-    multiply_adds: float
-    kept: float
-
-
-def counted(step: Step) -> Work:
+def work_of(step: ValuelessStep) -> tuple[StepCost, float]:
+    """Count, per sample, multiply-adds and bytes kept between forward and backward pass."""
     kept: dict[int, Any] = {}
 
     def keep(x: Tensor) -> Tensor:
         kept[x.untyped_storage()._cdata] = x.untyped_storage()
         return x
 
-    counter = FlopCounterMode(display=False)
-    with sdpa_kernel(SDPBackend.MATH), counter, saved_tensors_hooks(keep, lambda x: x):
-        step()
+    with saved_tensors_hooks(keep, lambda x: x):
+        cost = counted(step)
     weights = {p.untyped_storage()._cdata for p in step.distiller.parameters()}
     weights |= {p.untyped_storage()._cdata for net in step.distiller.sources.networks() for p in net.parameters()}
-    size = sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
-    return Work(counter.get_total_flops() / 2 / len(step.lq), size / len(step.lq))
+    return cost, sum(storage.nbytes() for key, storage in kept.items() if key not in weights) / len(step.lq)
 
 
 def peak_bytes(step: Step) -> int:
@@ -155,24 +130,24 @@ def peak_bytes(step: Step) -> int:
 def count(methods: Sequence[str], base: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for method in methods:
-        step = step_of(base, method, 4, IMAGENET_VQGAN)
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            work = counted(without_values(step, mode))
-        rows.append({"method": method, "multiply-adds": work.multiply_adds, "kept": work.kept})
+        with valueless_step(resolve_options(find_options(base), (), [method])[0], batch=4) as step:
+            cost, kept = work_of(step)
+        rows.append({"method": method, **asdict(cost), "kept": kept})
         first = rows[0]
         print(
-            f"| `{method}` | {work.multiply_adds / 1e9:.1f} G | {work.multiply_adds / first['multiply-adds']:.1f}x "
-            f"| {work.kept / 2**20:.0f} MiB | {work.kept / first['kept']:.1f}x |",
+            f"| `{method}` | {cost.multiply_adds / 1e9:.1f} G | {cost.multiply_adds / first['multiply_adds']:.1f}x "
+            f"| {cost.teacher_share:.0%} | {cost.frozen_share:.0%} "
+            f"| {kept / 2**20:.0f} MiB | {kept / first['kept']:.1f}x |",
             flush=True,
         )
     return rows
 
 
 def measure(methods: Sequence[str], base: str, rounds: int, batch: int) -> list[dict[str, Any]]:
-    plain = step_of(base, PLAIN, batch, SMALL_VQGAN)
+    plain = step_of(base, PLAIN, batch)
     plain_peak, rows = peak_bytes(plain), list[dict[str, Any]]()
     for method in methods:
-        step = step_of(base, method, batch, SMALL_VQGAN)
+        step = step_of(base, method, batch)
         peak = peak_bytes(step)
         step()
         timed = paired_rounds({PLAIN: plain.seconds, "method": step.seconds}, rounds)
@@ -197,8 +172,8 @@ def main() -> None:
     methods = given.methods or [PLAIN, *(name for name in packaged_methods() if name != PLAIN)]
     print(machine())
     if given.count:
-        print("| method | multiply-adds of a sample | against plain | kept for the backward pass | against plain |")
-        print("|---|---:|---:|---:|---:|", flush=True)
+        print("| method | multiply-adds of a sample | against plain | teachers | frozen | kept | against plain |")
+        print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
         rows = count(methods, given.base or "dckd_x4_swinir.yml")
     else:
         print(

@@ -43,7 +43,8 @@ def wheel(tmp_path_factory) -> Path:
 def test_contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"dckd_basicsr/options/{p.name}" for p in (ROOT / "options").glob("*.yml")} <= names
-    assert {f"dckd_basicsr/options/methods/{p.name}" for p in (ROOT / "options/methods").glob("*.yml")} <= names
+    for folder in ("methods", "sweeps"):
+        assert {f"dckd_basicsr/options/{folder}/{p.name}" for p in (ROOT / "options" / folder).glob("*.yml")} <= names
     assert {f"dckd_basicsr/datasets_prep/{p.name}" for p in (ROOT / "datasets_prep").iterdir() if p.is_file()} <= names
     assert "dckd_basicsr/weights/edsr_x4_f64b16.safetensors" in names
     assert "dckd_basicsr/weights/vqgan_f16_ch32_n1024.safetensors" in names

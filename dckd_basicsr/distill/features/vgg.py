@@ -69,7 +69,8 @@ class FrozenVGG(nn.Module):
     Args:
         kind: a key of :data:`VGGS`.
         layers: names of the ReLUs whose outputs it gives, see :func:`relu_places`.
-        weights: torchvision's file of this network's weights; ``features.*`` is read, without running code.
+        weights: torchvision's file of this network's weights; ``features.*`` is read, without running code. None
+            leaves the layers without values: enough to count what they cost.
         inputs: what images in [0, 1] become: ``imagenet`` normalises them by the mean and standard deviation of
             ImageNet, as the weights were trained; ``bytes`` multiplies them by 255; ``unit`` leaves them as they are.
             With ``bytes`` deep layers exceed what fp16 can hold sooner: prefer bf16 there.
@@ -87,7 +88,7 @@ class FrozenVGG(nn.Module):
         self,
         kind: str,
         layers: Sequence[str],
-        weights: Path | str,
+        weights: Path | str | None,
         inputs: Inputs = "imagenet",
         region: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
@@ -97,7 +98,11 @@ class FrozenVGG(nn.Module):
         places = relu_places(kind)
         self.taps = tuple(places[layer] for layer in layers)
         self.inputs, self.region = inputs, region
-        self.features = _loaded(kind, weights)[: max(self.taps) + 1].eval().requires_grad_(False)
+        self.features = (
+            (_layers(kind) if weights is None else _loaded(kind, weights))[: max(self.taps) + 1]
+            .eval()
+            .requires_grad_(False)
+        )
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 

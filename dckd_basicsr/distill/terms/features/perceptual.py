@@ -93,7 +93,6 @@ class PerceptualTerm(Term):
             ConfigError: the file is missing or another one, or there are more or fewer weights than levels.
         """
         if not self.measures_by_encoder:
-            assert self.weights is not None  # the constructor asks for it
             try:
                 self.vgg = FrozenVGG(self.features, self.layers, self.weights, self.inputs, sources.frozen_region)
             except CheckpointError as error:
