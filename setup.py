@@ -32,12 +32,15 @@ setup(
     package_dir={"dckd_basicsr.options": "options", "dckd_basicsr.datasets_prep": "datasets_prep"},
     package_data={
         "dckd_basicsr": ["weights/*.safetensors", "weights/README.md", "py.typed"],
+        "dckd_basicsr.page": ["templates/*"],
         "dckd_basicsr.options": ["*.yml", "methods/*.yml", "sweeps/*.yml"],
         "dckd_basicsr.datasets_prep": ["*.py", "*.md"],
     },
     install_requires=[
         "basicsr==1.4.2",
+        "jinja2",
         "lmdb",
+        "matplotlib>=3.7",
         "numpy",
         "opencv-python",
         "pydantic>=2.7,<3",

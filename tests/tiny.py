@@ -104,7 +104,7 @@ def job_options(train: dict[str, Any] | None = None) -> dict[str, Any]:
             **(train or {}),
         },
         "val": {"val_freq": 3, "save_img": False, "metrics": METRICS},
-        "logger": {"print_freq": 1, "save_checkpoint_freq": 3, "use_tb_logger": False},
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 3, "use_tb_logger": False, "report": False},
     }
 
 

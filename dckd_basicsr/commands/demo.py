@@ -38,6 +38,7 @@ from ..report import (
     stack_strips,
     write_png,
 )
+from .report import REPORT
 
 __all__ = ["run_demo"]
 
@@ -108,6 +109,9 @@ def run_demo(out: Path) -> int:
     (out / "results.md").write_text(table + "\n", encoding="utf-8")
     print(f"\nHeld-out photos, Y channel, {_SCALE} pixels cropped at the border; time per megapixel of output:")
     print(f"\n{table}\n\nComparison strip: {strip}\nDistilled student: {out / str(methods[2].weights)}")
+    page = out / "experiments" / "demo_x4_edsr" / REPORT
+    if page.is_file():
+        print(f"Its training as a page: {page}")
     print(f"Done in {time.monotonic() - started:.0f} s. Next: docs/your_own_data.md")
     return 0
 

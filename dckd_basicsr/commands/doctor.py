@@ -16,7 +16,7 @@ __all__ = ["Finding", "diagnose", "run_doctor"]
 
 _PACKAGES = (
     "torch", "torchvision", "basicsr", "numpy", "scipy", "opencv-python", "lmdb", "pydantic", "pyyaml", "safetensors",
-    "spandrel", "tqdm",
+    "spandrel", "tqdm", "matplotlib", "jinja2",
 )  # fmt: skip
 
 

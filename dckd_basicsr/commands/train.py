@@ -19,11 +19,13 @@ from ..config import option_notes, parse_options
 from ..config.resolve import dump_yaml, made_of
 from ..data.loaders import create_loaders
 from ..distill import settings_from
+from ..kinds import is_own
 from ..training.loop import TrainingLoop
 from ..training.processes import DistSettings
 from ..training.run_folder import close_log, hold_log, load_resume_state, open_run_folder
 from ..training.state import restore_streams
 from ..training.stopping import StopRequest
+from .report import write_report
 
 __all__ = ["set_determinism", "train_pipeline"]
 
@@ -77,6 +79,8 @@ def _train(root_path: str | Path) -> None:
             TrainingLoop(opt, model, loaders, tb_logger, stop).train(iteration)
         if tb_logger:
             tb_logger.close()
+        if opt["rank"] == 0 and is_own(opt["model_type"]) and opt["logger"].get("report", True):
+            write_report(Path(opt["path"]["experiments_root"]))
     finally:
         close_log(held, log)
 

@@ -48,6 +48,8 @@ def test_contents(wheel):
     assert {f"dckd_basicsr/datasets_prep/{p.name}" for p in (ROOT / "datasets_prep").iterdir() if p.is_file()} <= names
     assert "dckd_basicsr/weights/edsr_x4_f64b16.safetensors" in names
     assert "dckd_basicsr/weights/vqgan_f16_ch32_n1024.safetensors" in names
+    templates = (ROOT / "dckd_basicsr/page/templates").iterdir()
+    assert {f"dckd_basicsr/page/templates/{p.name}" for p in templates} <= names
     assert {"dckd_basicsr/py.typed", "dckd_command.py"} <= names
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "basicsr = dckd_command:main" in zipfile.ZipFile(wheel).read(entry_points).decode()

@@ -41,4 +41,5 @@ class LoggerBlock(Block):
     )
     safetensors: bool = key("write weights as *.safetensors too: the moving average if there is one")
     use_tb_logger: bool = key("write TensorBoard files")
+    report: bool = key("write report.html, the page of the run, when it ends; true by default")
     wandb: Mapping[str, Any] | None = key("{project: NAME, resume_id: ID}: log to Weights & Biases as well")
