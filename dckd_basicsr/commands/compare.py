@@ -73,7 +73,7 @@ def run_compare(options: argparse.Namespace) -> int:
             print(shlex.join(["basicsr", "compare", options.sweep, "--run", run.name, *words]))
         return 0
     if options.tables:
-        _write(sweep, records, folder)
+        _write(sweep, records, root, folder)
         return 0
     if options.run is not None:
         runs = [_named(runs, options.run)]
@@ -85,7 +85,7 @@ def run_compare(options: argparse.Namespace) -> int:
     for text in failed:
         print(f"basicsr: {text}")
     if options.run is None:
-        _write(sweep, records, folder)
+        _write(sweep, records, root, folder)
     return 1 if failed else 0
 
 
@@ -119,12 +119,19 @@ def _keep(sweep: Sweep, folder: Path) -> None:
         atomic_write(folder / "sweep.yml", lambda temporary: temporary.write_bytes(source))
 
 
-def _write(sweep: Sweep, records: Mapping[str, RunRecord], folder: Path) -> None:
+def _write(sweep: Sweep, records: Mapping[str, RunRecord], root: Path, folder: Path) -> None:
+    """Write tables, figures and page of what is done, and show the table."""
     from ..compare import Comparison, write_tables
+    from ..page import write_figures, write_sweep_page
+    from .report import REPORT
 
     if not records:
         print("No run is done yet, so there is nothing to compare.")
         return
-    files = write_tables(Comparison(sweep, records), folder)
+    comparison, page = Comparison(sweep, records), folder / REPORT
+    files = [*write_tables(comparison, folder), *write_figures(comparison, folder / "figures"), page]
+    problems = write_sweep_page(comparison, page, root)
     print(f"\n{(folder / 'comparison.md').read_text(encoding='utf-8')}")
-    print("\n".join(f"written: {file.relative_to(Path.cwd())}" for file in files))
+    print("\n".join(f"written: {file.relative_to(root)}" for file in files))
+    for text in problems:
+        print(f"basicsr: note: {text}")

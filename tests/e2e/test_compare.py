@@ -98,6 +98,18 @@ def test_every_run_is_trained_tested_and_recorded(done: Path) -> None:
     assert sorted(pictures) == sorted(name for name in RUNS if not name.endswith("_s1"))
 
 
+def test_tables_figures_and_a_page_are_written(done: Path) -> None:
+    folder = done / "comparisons/cmp"
+    names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    wanted = {"comparison.md", "comparison.json", "table-tiny.tex", "report.html", "sweep.yml", "figures/curves.pdf"}
+    assert wanted <= names
+    assert len([name for name in names if name.startswith("results-cmp-") and name.endswith(".csv")]) == 1
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "logits at 0.5" in page
+    assert page.count("<svg") >= 4
+    assert 'type="range"' in page  # the pictures of the tests were found
+
+
 def test_commands_of_a_record_repeat_the_run(done: Path) -> None:
     train = records(done)["cmp_tiny_half_s0"]["commands"][0]
     assert train.startswith("basicsr train -opt job.yml --with logits --force_yml train:total_iter=4 ")
