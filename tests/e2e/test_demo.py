@@ -27,7 +27,7 @@ def test_both_students_are_trained_alike_measured_and_shown(tmp_path, monkeypatc
     monkeypatch.setattr(demo, "_basicsr", shortened)
     assert demo.run_demo(tmp_path) == 0
 
-    assert [command[0] for command in commands] == ["prepare"] * 2 + ["train"] * 2 + ["test"] * 4
+    assert [command[0] for command in commands] == ["prepare"] * 2 + ["train"] * 2 + ["test"] * 4 + ["report"]
     alone, distilled = (tmp_path / f"experiments/demo_x4_edsr{end}" for end in ("_alone", ""))
     logs = ["".join(log.read_text() for log in run.glob("train_*.log")) for run in (alone, distilled)]
     assert "l_logits" not in logs[0]
@@ -44,4 +44,5 @@ def test_both_students_are_trained_alike_measured_and_shown(tmp_path, monkeypatc
     assert (rows[2][2], rows[-1][5]) == ("-", "-")
     assert all(float(cell) > 0 for row in rows[3:] for cell in row[2:5])
     picture = cv2.imread(str(tmp_path / "comparison.png"))
+    assert (tmp_path / "report.html").stat().st_size > 10_000
     assert picture.shape == (2 * (224 + 40) + 6, 6 * 224 + 5 * 6, 3)
