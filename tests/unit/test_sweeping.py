@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +79,34 @@ def test_a_run_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: pyt
     assert failed == []
     assert len(records) == len(RECORDS)
     assert maker.asked["made_small_scratch_s0"] == 3
+
+
+def test_an_error_nobody_foresaw_stops_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker, make = pretending(tmp_path), Pretending.make
+
+    def full(run: PlannedRun, variables: Mapping[str, str] | None = None) -> RunRecord:
+        if run.name == "made_small_logits_s0":
+            raise OSError("No space left on device")
+        return make(maker, run, variables)
+
+    monkeypatch.setattr(maker, "make", full)
+    records, failed = finish(planned_runs(SWEEP), maker, [{}])
+    assert failed == ["made_small_logits_s0: OSError: No space left on device"]
+    assert len(records) == len(RECORDS) - 1
+
+
+@pytest.mark.parametrize(("number", "raised"), [(errno.EWOULDBLOCK, Busy), (errno.ENOLCK, RunFailed)])
+def test_a_lock_that_cannot_be_had_is_no_lock_that_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raised: type[Exception]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(raised):
+        Maker(tmp_path, tmp_path / "comparisons").make(planned_runs(SWEEP)[0])
 
 
 def test_no_run_starts_after_the_hours(tmp_path: Path) -> None:
