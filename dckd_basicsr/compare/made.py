@@ -28,13 +28,16 @@ _POINTS = 200
 """Of a curve: more cannot be told apart on a page."""
 
 
-def made_record(run: PlannedRun, root: Path, imports: Sequence[str] = ()) -> RunRecord:
+def made_record(
+    run: PlannedRun, root: Path, imports: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> RunRecord:
     """Return the record of a run that was trained and tested.
 
     Args:
         run: which one.
         root: holds ``experiments/`` and ``results/``.
         imports: modules that its commands import.
+        variables: of the run's environment, beyond those of this process.
 
     Raises:
         DatasetError: its results are missing, or lack a test set that has ground truth.
@@ -47,6 +50,7 @@ def made_record(run: PlannedRun, root: Path, imports: Sequence[str] = ()) -> Run
     folder = root / "experiments" / run.name
     lines = read_curve(folder) if run.seed is not None else []
     words = [word for name in imports for word in ("--import", name)]
+    threads = (variables or {}).get("OMP_NUM_THREADS", "")
     commands = [["basicsr", *part, *words] for part in (run.train_arguments, run.test_arguments) if part]
     return RunRecord(
         name=run.name,
@@ -61,7 +65,9 @@ def made_record(run: PlannedRun, root: Path, imports: Sequence[str] = ()) -> Run
         validations=_validations(folder) if run.seed is not None else [],
         curve=_thinned(lines),
         cost=_cost(run, lines),
-        environment=environment(),
+        environment=environment(
+            gpu=run.options.get("num_gpu") != 0, threads=int(threads) if threads.isdecimal() else None
+        ),
         finished=datetime.now().astimezone().isoformat(timespec="seconds"),
     )
 

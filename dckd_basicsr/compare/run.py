@@ -94,7 +94,7 @@ class Maker:
             results = self.root / "results" / run.name / "metrics.json"
             results.unlink(missing_ok=True)  # of a test that was stopped; a new one adds to it
             self._basicsr(run, run.test_arguments, variables, lock)
-            record = made_record(run, self.root, self.imports)
+            record = made_record(run, self.root, self.imports, {**self.environment, **(variables or {})})
             write_record(record, self.record_file(run))
             return record
 

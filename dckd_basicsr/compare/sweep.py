@@ -220,7 +220,8 @@ def _of_variant(where: str, block: Any) -> list[str]:
         return settings_problems(where, block, Variant)
     known = [_WITH, *(each.name for each in fields(Variant) if each.name != "methods")]
     unknown = [unknown_key(key, where, known) for key in block if key not in known]
-    return unknown + settings_problems(where, _variant({k: v for k, v in block.items() if k in known}), Variant)
+    found = settings_problems(where, _variant({k: v for k, v in block.items() if k in known}), Variant)
+    return unknown + [text.replace("'methods'", f"'{_WITH}'", 1) for text in found]
 
 
 def _problems(found: Mapping[str, Any]) -> list[str]:

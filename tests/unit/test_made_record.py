@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import dckd_basicsr  # noqa: F401 (registers)
 from dckd_basicsr.compare import PlannedRun, planned_runs
+from dckd_basicsr.compare.environment import environment
 from dckd_basicsr.compare.made import made_record
 from dckd_basicsr.errors import DatasetError
 from dckd_basicsr.inference.results import add_results
@@ -29,10 +31,20 @@ def test_a_set_without_ground_truth_has_no_values_to_wait_for(tmp_path: Path) ->
     run = teacher()
     images = {"baby": {"psnr": 30.0}}
     add_results(tmp_path / "results" / run.name, "Set5", images)
-    record = made_record(run, tmp_path)
+    record = made_record(run, tmp_path, variables={"OMP_NUM_THREADS": "7"})
     assert record.images == {"Set5": images}
     assert list(record.test_options["datasets"]) == ["test_1", "test_5"]
     assert record.cost.parameters > 1_000_000
+    assert record.environment.get("threads", "7") == "7"  # a machine with a GPU names none
+
+
+def test_the_environment_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU")
+    assert environment()["device"] == "GPU"
+    on_cpu = environment(gpu=False, threads=7)
+    assert on_cpu["device"].startswith("CPU ")
+    assert on_cpu["threads"] == "7"
 
 
 def test_a_set_with_ground_truth_has_to_be_measured(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_the_teacher_and_the_student_are_put_into_the_test(tmp_path: Path) -> No
         ({"variants": {"dckd*": {"with": "dckd"}}}, "'dckd*' in variants becomes part of folders' names"),
         ({"variants": {"teacher": {}}}, "'teacher' in variants is what the bases' own teachers are called"),
         ({"variants": {"x": {"wiht": "dckd"}}}, "unknown key 'wiht' in variants.x; did you mean 'with'?"),
+        ({"variants": {"x": {"with": 3}}}, "'with' in variants.x must be a list of text, got 3"),
         ({"bases": {"x": {"train": "a.yml"}}}, "missing key 'test' in bases.x"),
         ({"baselines": ["scrach"]}, "baselines names 'scrach'; did you mean 'scratch'?"),
         ({"seeds": [0, 0]}, "seeds must name at least one seed, and none twice"),
