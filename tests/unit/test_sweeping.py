@@ -130,5 +130,11 @@ def test_what_is_left_is_reckoned_from_runs_alike(tmp_path: Path) -> None:
     assert left == pytest.approx(640 * (0.1 + 1.0 + 2 * 0.55) / 3600)
 
 
+def test_records_of_other_runs_are_not_those_of_one(tmp_path: Path) -> None:
+    others = {name: record for name, record in RECORDS.items() if name != "made_small_logits_s0"}
+    alone = [run for run in planned_runs(SWEEP) if run.name == "made_small_logits_s0"]
+    assert Progress(alone, others, tmp_path).line().startswith("0 of 1 runs done; about ")
+
+
 def test_lengths_of_time() -> None:
     assert [duration(h) for h in (0.004, 0.3, 5.26, 50)] == ["14 s", "18 min", "5 h 16 min", "2 d 2 h"]
