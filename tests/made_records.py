@@ -67,7 +67,12 @@ def made_records(
                 base=base,
                 variant=variant,
                 seed=seed,
-                options={"network_g": {"type": "EDSR"}, "train": {"total_iter": 1000}, "manual_seed": seed},
+                options={
+                    "network_g": {"type": "EDSR"},
+                    "network_teacher": {"type": "EDSR"},
+                    "train": {"total_iter": 1000},
+                    "manual_seed": seed,
+                },
                 images=images,
                 cost=Cost(
                     160_000,

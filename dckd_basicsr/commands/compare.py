@@ -98,14 +98,29 @@ def _named(runs: list[PlannedRun], name: str) -> PlannedRun:
 
 
 def _check(runs: list[PlannedRun]) -> None:
-    """Check the options of all trainings before the first one starts; runs that differ in their seed are alike."""
+    """Check the options of all trainings and tests before the first one starts; runs that differ in seed are alike."""
     from ..config import check_options
 
     told = set()
     for run in runs:
-        if (run.base, run.variant) not in told and run.seed is not None:
-            told.add((run.base, run.variant))
+        if (run.base, run.variant) in told:
+            continue
+        told.add((run.base, run.variant))
+        if run.seed is not None:
             check_options(run.options, is_train=True, source=f"run {run.name}")
+            if run.options["path"].get("experiments_root"):
+                raise ConfigError(
+                    f"path.experiments_root of base '{run.base}' would be the folder of all its runs; take it out of "
+                    "the option file, and every run has experiments/NAME"
+                )
+        test = {**run.test_options, "path": dict(run.test_options["path"])}
+        if run.seed is not None:  # what the training will leave is not there yet
+            del test["path"]["pretrain_network_g"]
+        check_options(test, is_train=False, source=f"test of run {run.name}")
+        if not test["val"].get("metrics"):
+            raise ConfigError(
+                f"the test of base '{run.base}' measures nothing; name metrics in val.metrics of '{run.test_file}'"
+            )
 
 
 def _keep(sweep: Sweep, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -95,7 +95,7 @@ class Comparison:
         by_run = {(each.base, each.variant, each.seed): each for each in records.values()}
         order = [run for base in sweep.bases for run in _runs(sweep, base)]
         self.records = {by_run[run].name: by_run[run] for run in order if run in by_run}
-        self.missing = tuple(run for run in order if run not in by_run)
+        self.missing = tuple(run for run in order if run not in by_run and self._is_wanted(*run))
         self.bases = tuple(base for base in sweep.bases if any(base == each.base for each in self.records.values()))
         for base in self.bases:
             _same_images([each for each in self.records.values() if each.base == base])
@@ -125,8 +125,9 @@ class Comparison:
         return tuple(name for name in images[0] if all(name in image for image in images))
 
     def higher_is_better(self, base: str, metric: str) -> bool:
-        """Return a metric's direction, from ``val.metrics.METRIC.better`` of the records; higher where none says."""
-        blocks = [each.options.get("val") or {} for each in self.records.values() if each.base == base]
+        """Return a metric's direction, from ``val.metrics.METRIC.better`` of the tests; higher where none says."""
+        options = [each.test_options or each.options for each in self.records.values() if each.base == base]
+        blocks = [each.get("val") or {} for each in options]
         told = [((block.get("metrics") or {}).get(metric) or {}).get("better") for block in blocks]
         return "lower" not in told
 
@@ -163,6 +164,11 @@ class Comparison:
         keys = dict.fromkeys(key for each in self.records.values() for key in each.environment)
         texts = {key: [str(e.environment[key]) for e in self.records.values() if key in e.environment] for key in keys}
         return {key: tuple(dict.fromkeys(found)) for key, found in texts.items()}
+
+    def _is_wanted(self, base: str, variant: str, _: int | None) -> bool:
+        """Whether a run can be there: a base without a teacher has none to measure."""
+        trained = [each for each in self.records.values() if each.base == base and each.seed is not None]
+        return variant != TEACHER or not trained or any(each.options.get("network_teacher") for each in trained)
 
     def _first(self, base: str) -> RunRecord:
         return next(each for each in self.records.values() if each.base == base)
@@ -244,5 +250,5 @@ def _median_cost(runs: tuple[RunRecord, ...]) -> Cost:
 
     return Cost(
         int(median("parameters") or 0),
-        *(median(name) for name in ("multiply_adds", "seconds_per_iteration", "hours", "teacher_share")),
+        *(median(each.name) for each in fields(Cost)[1:]),
     )

@@ -14,17 +14,22 @@ from ..version import __version__
 __all__ = ["environment"]
 
 
-def environment() -> dict[str, str]:
-    """Return versions and machine, as text by name."""
+def environment(*, gpu: bool = True, threads: int | None = None) -> dict[str, str]:
+    """Return versions and machine, as text by name.
+
+    Args:
+        gpu: whether the runs take a GPU where there is one.
+        threads: that they have on a CPU; None for as many as this process.
+    """
     found = {"dckd_basicsr": __version__, "basicsr": metadata.version("basicsr"), "torch": torch.__version__}
     found["python"] = platform.python_version()
     found["system"] = f"{platform.system()} {platform.machine()}"
-    if torch.cuda.is_available():
+    if gpu and torch.cuda.is_available():
         found["device"] = torch.cuda.get_device_name()
         found["cuda"] = str(torch.version.cuda)
     else:
         found["device"] = f"CPU {_processor()}, {len(_cores())} cores"
-        found["threads"] = str(torch.get_num_threads())
+        found["threads"] = str(threads or torch.get_num_threads())
     return found
 
 

@@ -54,6 +54,11 @@ class PlannedRun:
         return self.sweep.bases[self.base]
 
     @property
+    def test_file(self) -> str:
+        """The option file of the test, as the sweep names it."""
+        return self._base.test
+
+    @property
     def methods(self) -> tuple[str, ...]:
         return () if self.variant == TEACHER else self.sweep.variants[self.variant].methods
 
@@ -61,8 +66,8 @@ class PlannedRun:
     def overrides(self) -> dict[str, Any]:
         """Of the training: those of the sweep, then the base's, then the variant's; the later win."""
         own = {} if self.variant == TEACHER else self.sweep.variants[self.variant].options
-        found = {**self.sweep.options, **self._base.options, **own}
-        return {**found, "name": self.name, **({} if self.seed is None else {"manual_seed": self.seed})}
+        seed = {} if self.seed is None else {"manual_seed": self.seed}
+        return _in_order(self.sweep.options, self._base.options, own, {"name": self.name, **seed})
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -97,7 +102,7 @@ class PlannedRun:
     @cached_property
     def test_overrides(self) -> dict[str, Any]:
         """Of the test: the network that is measured is put into its option file."""
-        found: dict[str, Any] = {**self.sweep.test_options, **self._base.test_options, "name": self.name}
+        found = _in_order(self.sweep.test_options, self._base.test_options, {"name": self.name})
         if self.seed is None:
             paths = block_of(self.options, "path")
             found["network_g"] = self.options["network_teacher"]
@@ -145,6 +150,15 @@ def _teachers(sweep: Sweep) -> Iterator[PlannedRun]:
         run = PlannedRun(sweep, base, TEACHER, None)
         if isinstance(run.options.get("network_teacher"), Mapping):
             yield run
+
+
+def _in_order(*blocks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides in one; one given again counts where it is given last, after what sets keys inside of it."""
+    found: dict[str, Any] = {}
+    for key, value in (item for block in blocks for item in block.items()):
+        found.pop(key, None)
+        found[key] = value
+    return found
 
 
 def entries(overrides: Mapping[str, Any]) -> list[str]:

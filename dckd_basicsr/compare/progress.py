@@ -81,7 +81,7 @@ class Progress:
     def line(self, jobs: int = 1) -> str:
         """Return one line: how many runs are done, which are at work, how long the rest takes."""
         left = self.remaining_hours()
-        parts = [f"{len(self.records)} of {len(self.runs)} runs done"]
+        parts = [f"{len(self.runs) - len(self.missing)} of {len(self.runs)} runs done"]
         working = [
             f"{run.name} {100 * done // max(run.iterations, 1)} %"
             for run in self.missing

@@ -53,9 +53,10 @@ class RunRecord:
         base: key of the sweep's base.
         variant: key of the sweep's variant; ``teacher`` for the teacher itself.
         seed: ``manual_seed``; None for the teacher.
-        options: as one option file would have them.
+        options: of the training, as one option file would have them.
+        test_options: of the test, the same; its ``val.metrics`` are those of ``images``.
         inputs: digests of data and weights that the run read, by the place of their option
-            (``datasets:train:dataroot_gt``).
+            (``datasets:train:dataroot_gt``); the test's data under ``test:``.
         commands: that repeat it, as typed.
         images: test set -> image -> metric -> value.
         validations: ``{"iteration", "dataset", "metrics"}``, oldest first.
@@ -73,6 +74,7 @@ class RunRecord:
     options: Mapping[str, Any]
     images: Mapping[str, PerImage]
     cost: Cost
+    test_options: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     commands: Sequence[str] = ()
     validations: Sequence[Mapping[str, Any]] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from typing import Any
 
 from ..config.load import load_yaml
 from ..errors import CheckpointError, DCKDError
-from .made import made_record
+from ..weight_files import atomic_write
+from .made import inputs_of, made_record
 from .plan import PlannedRun
 from .record import RunRecord, read_record, write_record
-from .sameness import differences, digests
+from .sameness import differences
 
 __all__ = ["Busy", "Maker", "RunFailed", "check_unchanged"]
 
@@ -66,7 +68,7 @@ class Maker:
         if not file.is_file():
             return None
         found = read_record(file)
-        check_unchanged(run, found.options, f"record '{file}'", found.inputs)
+        check_unchanged(run, found.options, f"record '{file}'", found.inputs, found.test_options)
         return found
 
     def make(self, run: PlannedRun, variables: Mapping[str, str] | None = None) -> RunRecord:
@@ -81,14 +83,18 @@ class Maker:
             if (done := self.record(run)) is not None:
                 return done
             started = self.root / "experiments" / run.name / "options.yml"
+            inputs = self.folder / "inputs" / f"{run.name}.json"
             if run.seed is not None:
                 if started.is_file():
-                    check_unchanged(run, load_yaml(started), f"run '{started.parent}'")
+                    read = json.loads(inputs.read_text(encoding="utf-8")) if inputs.is_file() else None
+                    check_unchanged(run, load_yaml(started), f"run '{started.parent}'", read)
+                else:
+                    _write_inputs(run, inputs)
                 self._basicsr(run, [*run.train_arguments, "--auto_resume"], variables, lock)
             results = self.root / "results" / run.name / "metrics.json"
             results.unlink(missing_ok=True)  # of a test that was stopped; a new one adds to it
             self._basicsr(run, run.test_arguments, variables, lock)
-            record = made_record(run, self.root, self.imports)
+            record = made_record(run, self.root, self.imports, {**self.environment, **(variables or {})})
             write_record(record, self.record_file(run))
             return record
 
@@ -140,7 +146,11 @@ class Maker:
 
 
 def check_unchanged(
-    run: PlannedRun, options: Mapping[str, Any], what: str, inputs: Mapping[str, str] | None = None
+    run: PlannedRun,
+    options: Mapping[str, Any],
+    what: str,
+    inputs: Mapping[str, str] | None = None,
+    test_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse to take what was made with other options, or from other data, for the run that the sweep means now.
 
@@ -149,12 +159,15 @@ def check_unchanged(
         options: that it was made with.
         what: was made, for the message.
         inputs: digests of what it read, if they are known.
+        test_options: that it was measured with, if it was and they are known.
 
     Raises:
         CheckpointError: names the keys that differ.
     """
     different = [f"{key}: {old} there, {new} now" for key, (old, new) in differences(options, run.options).items()]
-    now = digests(run.options) if inputs else {}
+    tested = differences(test_options, run.test_options, is_train=False) if test_options else {}
+    different += [f"{key} of the test: {old} there, {new} now" for key, (old, new) in tested.items()]
+    now = inputs_of(run) if inputs else {}
     different += [
         f"{key}: other contents" for key, digest in (inputs or {}).items() if key in now and now[key] != digest
     ]
@@ -162,8 +175,14 @@ def check_unchanged(
         raise CheckpointError(
             f"{what} was made with other options than the sweep has now ({'; '.join(different)}). Runs that differ in "
             "anything but the variant are not compared: put the options back, give the sweep another name, or remove "
-            "what is there to make it again"
+            "what is there to make it again (where the test alone differs its record, and the training stays)"
         )
+
+
+def _write_inputs(run: PlannedRun, file: Path) -> None:
+    """Keep what a training is about to read, for the day on which it goes on."""
+    text = json.dumps({place: digest for place, digest in inputs_of(run).items() if not place.startswith("test:")})
+    atomic_write(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _last(log: Path) -> str:
@@ -185,6 +204,11 @@ def _held(file: Path) -> Iterator[int | None]:
     with file.open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise Busy(f"{file.name} is being made by another process") from error
+        except OSError as error:  # of file systems without locks; to wait would be to wait for ever
+            raise RunFailed(
+                f"{file.name}: '{file}' cannot be locked ({error}), so that two processes might make this run; put the "
+                "sweep on a file system that has locks (of NFS and Lustre a mount option)"
+            ) from error
         yield lock.fileno()

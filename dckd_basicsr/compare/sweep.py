@@ -35,6 +35,22 @@ SWEEPS = "sweeps"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _BASELINES = ("scratch", "logits")
 _WITH = "with"
+_MEASURED = "the run's student, or the teacher, is measured"
+_GIVEN = {
+    "options": {
+        "name": "it is made of the names of sweep, base and variant",
+        "manual_seed": "give seeds",
+        "path:experiments_root": "every run has a folder of its own",
+    },
+    "test_options": {
+        "name": "it is that of the training",
+        "network_g": _MEASURED,
+        "path:pretrain_network_g": _MEASURED,
+        "path:param_key_g": "the moving average is measured where there is one",
+        "val:save_img": "give save_images",
+    },
+}
+"""Options that a sweep sets itself, and why; one of the file's own would be ignored."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +220,8 @@ def _of_variant(where: str, block: Any) -> list[str]:
         return settings_problems(where, block, Variant)
     known = [_WITH, *(each.name for each in fields(Variant) if each.name != "methods")]
     unknown = [unknown_key(key, where, known) for key in block if key not in known]
-    return unknown + settings_problems(where, _variant({k: v for k, v in block.items() if k in known}), Variant)
+    found = settings_problems(where, _variant({k: v for k, v in block.items() if k in known}), Variant)
+    return unknown + [text.replace("'methods'", f"'{_WITH}'", 1) for text in found]
 
 
 def _problems(found: Mapping[str, Any]) -> list[str]:
@@ -229,6 +246,19 @@ def _problems(found: Mapping[str, Any]) -> list[str]:
         problems.append(f"'{TEACHER}' in variants is what the bases' own teachers are called; take another name")
     if problems:
         return problems
+    places = {"": found, **{f"{kind}.{key}.": block for kind in blocks for key, block in (blocks[kind] or {}).items()}}
+    for place, block in places.items():
+        for kind, keys in _GIVEN.items():
+            for key in keys.keys() & ((block or {}).get(kind) or {}).keys():
+                problems.append(f"'{key}' in {place}{kind} is set by the sweep itself: {keys[key]}; remove it")
+    owners: dict[str, tuple[str, str]] = {}
+    for base, variant in ((base, variant) for base in bases for variant in variants):
+        other = owners.setdefault(f"{base}_{variant}", (base, variant))
+        if other != (base, variant):
+            problems.append(
+                f"the runs of base '{base}' with variant '{variant}' would have the names of those of base "
+                f"'{other[0]}' with variant '{other[1]}'; rename one"
+            )
     given = {"baselines": (found.get("baselines") or (), variants)}
     given |= {f"variants.{key}.bases": (_variant(block).get("bases") or (), bases) for key, block in variants.items()}
     for place, (names, known) in given.items():

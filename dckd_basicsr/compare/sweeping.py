@@ -113,6 +113,9 @@ def finish(
                 except DCKDError as error:
                     failed.append(str(error))
                     _say(f"[{len(records)}/{len(runs)}] failed: {error}")
+                except Exception as error:  # a full disk, a network of the user's own: the others go on all the same
+                    failed.append(f"{run.name}: {type(error).__name__}: {error}")
+                    _say(f"[{len(records)}/{len(runs)}] failed: {failed[-1]}")
                 else:
                     _say(f"[{len(records)}/{len(runs)}] {done_line(run, records[run.name])}")
                     after(records)

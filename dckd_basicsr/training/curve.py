@@ -41,9 +41,15 @@ class Curve:
         """
         if self.path is None:
             return
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        finite = {name: _number(value) for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite) + "\n")
+
+
+def _number(value: Any) -> int | float | None:
+    """Return what the log prints, which of another model may be a tensor or a number of NumPy's."""
+    number = value if isinstance(value, int) else float(value)
+    return number if math.isfinite(number) else None
 
 
 def read_curve(run: Path) -> list[dict[str, Any]]:

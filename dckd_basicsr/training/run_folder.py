@@ -13,7 +13,7 @@ from basicsr.utils.options import dict2str
 
 from ..errors import CheckpointError
 from ..kinds import trained_labels
-from ..weight_files import load_training_state
+from ..weight_files import atomic_write, load_training_state
 from .checkpoints import Checkpoints
 from .processes import gather, same_everywhere
 
@@ -153,7 +153,8 @@ def _write_options(run: Path, name: str, source: bytes, resolved: str) -> None:
     file = run / "options.yml"
     if not file.is_file():
         (run / name).write_bytes(source)
-        file.write_text(resolved, encoding="utf-8")  # after the copy, which may have that name
+        # After the copy, which may have that name; whole or not at all, for a comparison goes on by what it says.
+        atomic_write(file, lambda temporary: temporary.write_text(resolved, encoding="utf-8"))
     elif file.read_text(encoding="utf-8") != resolved:
         file = run / f"options_{get_time_str()}.yml"
         _LOG.warning("The options differ from those the run started with; these are in '%s'", file)

@@ -84,11 +84,28 @@ def test_runs_that_are_missing_and_runs_nobody_asked_for() -> None:
     }
 
 
+def test_a_base_without_a_teacher_lacks_none() -> None:
+    records = made_records(sweep := made_sweep())
+    del records["made_small_teacher"]
+    assert Comparison(sweep, records).missing == (("small", "teacher", None),)
+    alone = {name: replace(record, options={"network_g": {"type": "EDSR"}}) for name, record in records.items()}
+    assert Comparison(sweep, alone).missing == ()
+
+
+def test_costs_are_medians_over_seeds() -> None:
+    records = made_records(sweep := made_sweep(("scratch",)))
+    for seed, share in enumerate((0.1, 0.9, 0.3)):
+        cost = Cost(100 + seed, 7.0, 0.5 + seed, 2.0 + seed, share, share / 2)
+        records[f"made_small_scratch_s{seed}"] = replace(records[f"made_small_scratch_s{seed}"], cost=cost)
+    assert Comparison(sweep, records).row("small", "Set5", "scratch").cost == Cost(101, 7.0, 1.5, 3.0, 0.3, 0.15)
+
+
 def test_a_metric_of_which_less_is_better() -> None:
     sweep = made_sweep()
     records = made_records(sweep, {"dckd": 0.1})
     val = {"metrics": {"psnr": {"type": "calculate_psnr", "better": "lower"}, "ssim": {"type": "calculate_ssim"}}}
-    told = {name: replace(record, options={"val": val}) for name, record in records.items()}
+    # The test's metrics count, whatever the validation during training measures.
+    told = {name: replace(record, test_options={"val": val}) for name, record in records.items()}
     usual, lower = Comparison(sweep, records), Comparison(sweep, told)
     assert usual.verdict("small", "Set14", "dckd", "scratch").word == "better"
     assert lower.verdict("small", "Set14", "dckd", "scratch").word == "worse"

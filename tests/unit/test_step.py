@@ -26,7 +26,7 @@ from dckd_basicsr.distill import (
 )
 from dckd_basicsr.distill.terms import ContrastTerm
 from dckd_basicsr.errors import ConfigError
-from dckd_basicsr.losses import code_cross_entropy, contrastive_ratio
+from dckd_basicsr.losses import ContrastiveLoss, code_cross_entropy, contrastive_ratio
 
 L1 = {"type": "L1Loss", "loss_weight": 1.0}
 WEIGHTS = [0.25, 0.5, 1.0]
@@ -274,6 +274,15 @@ def test_the_encoder_stops_at_the_last_level_that_has_a_weight(monkeypatch, code
         torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
     for mine, theirs in zip(gradients, others, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_a_loss_that_derives_from_the_contrast_gets_all_levels():
+    class Deep(ContrastiveLoss):
+        """Looks at the last level itself."""
+
+    weights = (1.0, 0.0, 0.0)
+    assert ContrastTerm(ContrastiveLoss(weights=weights)).tap_levels == 1
+    assert ContrastTerm(Deep(weights=weights)).tap_levels is None
 
 
 def test_another_term_that_looks_at_all_levels_gets_them():

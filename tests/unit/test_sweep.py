@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 import dckd_basicsr  # noqa: F401 (registers)
-from dckd_basicsr.compare import load_sweep, planned_runs
+from dckd_basicsr.compare import PlannedRun, load_sweep, planned_runs
+from dckd_basicsr.compare.made import inputs_of
 from dckd_basicsr.compare.plan import entries
+from dckd_basicsr.compare.run import check_unchanged
 from dckd_basicsr.compare.sameness import differences, digests
 from dckd_basicsr.compare.sweep import Sweep
 from dckd_basicsr.config import apply_overrides
-from dckd_basicsr.errors import ConfigError
+from dckd_basicsr.errors import CheckpointError, ConfigError
 
 GOOD: dict[str, Any] = {
     "name": "s",
@@ -60,6 +62,15 @@ def test_the_later_overrides_win_and_methods_come_before_them(tmp_path: Path) ->
     assert weak.options["name"] == "s_small_weak_s3"
 
 
+def test_a_block_given_again_later_takes_the_place_of_what_was_set_inside_of_it(tmp_path: Path) -> None:
+    block = {"type": "L1Loss", "loss_weight": 3.0}
+    bases = {"small": {**GOOD["bases"]["small"], "options": {"train:logits_opt:loss_weight": 2.0}}}
+    variants = {"x": {"with": "logits", "options": {"train:logits_opt": block}}}
+    options = {"train:logits_opt": {"type": "L1Loss", "loss_weight": 1.0}}
+    *_, run = planned_runs(sweep_of(tmp_path, bases=bases, variants=variants, options=options))
+    assert run.options["train"]["logits_opt"] == block
+
+
 def test_the_teacher_and_the_student_are_put_into_the_test(tmp_path: Path) -> None:
     teacher, scratch, *_, last = planned_runs(sweep_of(tmp_path))
     assert teacher.test_options["network_g"]["num_block"] == 16
@@ -80,10 +91,21 @@ def test_the_teacher_and_the_student_are_put_into_the_test(tmp_path: Path) -> No
         ({"variants": {"dckd*": {"with": "dckd"}}}, "'dckd*' in variants becomes part of folders' names"),
         ({"variants": {"teacher": {}}}, "'teacher' in variants is what the bases' own teachers are called"),
         ({"variants": {"x": {"wiht": "dckd"}}}, "unknown key 'wiht' in variants.x; did you mean 'with'?"),
+        ({"variants": {"x": {"with": 3}}}, "'with' in variants.x must be a list of text, got 3"),
         ({"bases": {"x": {"train": "a.yml"}}}, "missing key 'test' in bases.x"),
         ({"baselines": ["scrach"]}, "baselines names 'scrach'; did you mean 'scratch'?"),
         ({"seeds": [0, 0]}, "seeds must name at least one seed, and none twice"),
         ({"seeds": []}, "seeds must name at least one seed, and none twice"),
+        (
+            {"bases": dict.fromkeys(("a", "a_b"), GOOD["bases"]["small"]), "variants": {"b_c": {}, "c": {}}},
+            "the runs of base 'a_b' with variant 'c' would have the names of those of base 'a' with variant 'b_c'",
+        ),
+        ({"options": {"manual_seed": 3}}, "'manual_seed' in options is set by the sweep itself: give seeds"),
+        (
+            {"variants": {"x": {"options": {"path:experiments_root": "y"}}}},
+            "'path:experiments_root' in variants.x.options is set by the sweep itself",
+        ),
+        ({"test_options": {"val:save_img": True}}, "'val:save_img' in test_options is set by the sweep itself"),
         ({"hours": "3h"}, "'hours' in the sweep must be a number or null, got '3h'"),
     ],
 )
@@ -118,6 +140,38 @@ def test_only_what_changes_weights_is_a_difference() -> None:
     }
 
 
+def test_only_what_changes_values_is_a_difference_of_tests() -> None:
+    def test(**changes: Any) -> dict[str, Any]:
+        whole = {"name": "Set5", "dataroot_gt": "x", "num_worker_per_gpu": 1, **changes.pop("dataset", {})}
+        val = {"save_img": True, "pbar": True, "metrics": {"psnr": {"crop_border": 4}}, **changes.pop("val", {})}
+        return {"name": "a", "num_gpu": 0, "datasets": {"test_1": whole}, "val": val, **changes}
+
+    same = test(name="b", num_gpu=1, val={"save_img": False, "pbar": False}, dataset={"dataroot_gt": "/y"})
+    assert differences(test(), same, is_train=False) == {}
+    other = test(val={"metrics": {"psnr": {"crop_border": 2}}}, dataset={"name": "Set 5"})
+    assert differences(test(), other, is_train=False) == {
+        "datasets:test_1:name": ("'Set5'", "'Set 5'"),
+        "val:metrics:psnr:crop_border": ("4", "2"),
+    }
+
+
+def test_records_of_another_test_or_other_test_data_are_refused(tmp_path: Path) -> None:
+    def run(root: str, border: int) -> PlannedRun:
+        changes = {"datasets:test_1:dataroot_gt": str(tmp_path / root), "val:metrics:psnr:crop_border": border}
+        return planned_runs(sweep_of(tmp_path, test_options=changes))[-1]
+
+    for root, text in (("a", "one"), ("b", "one"), ("c", "two more")):
+        (tmp_path / root).mkdir()
+        (tmp_path / root / "image.png").write_text(text)
+    made = run("a", 4)
+    told = (made.options, "it", inputs_of(made), made.test_options)
+    check_unchanged(run("b", 4), *told)
+    with pytest.raises(CheckpointError, match=r"test:test_1:dataroot_gt: other contents"):
+        check_unchanged(run("c", 4), *told)
+    with pytest.raises(CheckpointError, match=r"val:metrics:psnr:crop_border of the test: 4 there, 2 now"):
+        check_unchanged(run("a", 2), *told)
+
+
 def test_digests_follow_contents_and_not_places(tmp_path: Path) -> None:
     for folder, text in (("a", b"one"), ("b", b"one"), ("c", b"another")):
         (tmp_path / folder / "GT.lmdb").mkdir(parents=True)
@@ -126,10 +180,19 @@ def test_digests_follow_contents_and_not_places(tmp_path: Path) -> None:
 
     def of(folder: str) -> dict[str, str]:
         roots = {"dataroot_gt": str(tmp_path / folder / "GT.lmdb"), "dataroot_lq": "missing"}
+        weights = str(tmp_path / folder / "w.pth")
+        own = {"type": "PretrainedNet", "path": weights}
         return digests(
-            {"datasets": {"train": roots}, "path": {"pretrain_network_teacher": str(tmp_path / folder / "w.pth")}}
+            {
+                "datasets": {"train": roots, "val": {"dataroot_gt": str(tmp_path / folder / "GT.lmdb")}},
+                "network_g": own,
+                "network_teachers": [{"name": "t", **own}],
+                "path": {"pretrain_network_teacher": weights},
+            }
         )
 
-    assert sorted(of("a")) == ["datasets:train:dataroot_gt", "path:pretrain_network_teacher"]
+    assert sorted(of("a")) == [
+        "datasets:train:dataroot_gt", "network_g:path", "network_teachers[0]:path", "path:pretrain_network_teacher",
+    ]  # fmt: skip
     assert of("a") == of("b")
     assert all(of("a")[key] != of("c")[key] for key in of("a"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +81,34 @@ def test_a_run_of_another_process_is_waited_for(tmp_path: Path, monkeypatch: pyt
     assert maker.asked["made_small_scratch_s0"] == 3
 
 
+def test_an_error_nobody_foresaw_stops_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker, make = pretending(tmp_path), Pretending.make
+
+    def full(run: PlannedRun, variables: Mapping[str, str] | None = None) -> RunRecord:
+        if run.name == "made_small_logits_s0":
+            raise OSError("No space left on device")
+        return make(maker, run, variables)
+
+    monkeypatch.setattr(maker, "make", full)
+    records, failed = finish(planned_runs(SWEEP), maker, [{}])
+    assert failed == ["made_small_logits_s0: OSError: No space left on device"]
+    assert len(records) == len(RECORDS) - 1
+
+
+@pytest.mark.parametrize(("number", "raised"), [(errno.EWOULDBLOCK, Busy), (errno.ENOLCK, RunFailed)])
+def test_a_lock_that_cannot_be_had_is_no_lock_that_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raised: type[Exception]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(raised):
+        Maker(tmp_path, tmp_path / "comparisons").make(planned_runs(SWEEP)[0])
+
+
 def test_no_run_starts_after_the_hours(tmp_path: Path) -> None:
     # Each record has 0.03 hours of training: the third student starts after 0.06, the fourth would after 0.09.
     records, failed = finish(planned_runs(SWEEP), pretending(tmp_path), [{}], hours=0.08)
@@ -98,6 +128,12 @@ def test_what_is_left_is_reckoned_from_runs_alike(tmp_path: Path) -> None:
     left = Progress(runs, done, tmp_path).remaining_hours()
     # 640 iterations each: scratch at 0.1 s, logits at 1 s, and twice dckd at the median of both.
     assert left == pytest.approx(640 * (0.1 + 1.0 + 2 * 0.55) / 3600)
+
+
+def test_records_of_other_runs_are_not_those_of_one(tmp_path: Path) -> None:
+    others = {name: record for name, record in RECORDS.items() if name != "made_small_logits_s0"}
+    alone = [run for run in planned_runs(SWEEP) if run.name == "made_small_logits_s0"]
+    assert Progress(alone, others, tmp_path).line().startswith("0 of 1 runs done; about ")
 
 
 def test_lengths_of_time() -> None:

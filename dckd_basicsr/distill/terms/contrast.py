@@ -44,7 +44,7 @@ class ContrastTerm(Term):
 
     @property
     def tap_levels(self) -> int | None:
-        return self.loss.levels if isinstance(self.loss, ContrastiveLoss) else None
+        return self.loss.levels if type(self.loss) is ContrastiveLoss else None  # what derives may look at all of them
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the terms, which read whole feature maps."""
