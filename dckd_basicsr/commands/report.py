@@ -109,15 +109,22 @@ def _sweep(name: str) -> tuple[Sweep, Path]:
         if (folder / "sweep.yml").is_file():
             return load_sweep(folder / "sweep.yml"), folder
     if Path(name).is_dir():
-        raise ConfigError(
-            f"'{name}' holds neither options.yml, as the folder of a run does, nor sweep.yml, as that of a comparison"
-        )
+        raise ConfigError(_no_run(Path(name)))
     try:
         sweep = load_sweep(find_sweep(name))
     except ConfigError as error:
         if Path(name).exists():
             raise
+        if Path("experiments", name).is_dir():
+            raise ConfigError(_no_run(Path("experiments", name))) from error
         runs = [file.parent.name for file in sorted(Path("experiments").glob("*/options.yml"))]
         hint = near_miss(name, runs) or f": {message_of(error)}"
         raise ConfigError(f"'{name}' is no run of experiments/, and no comparison{hint}") from error
     return sweep, Path("comparisons", sweep.name)
+
+
+def _no_run(folder: Path) -> str:
+    return (
+        f"'{folder}' holds neither options.yml, which `basicsr train` writes into the folder of a run (BasicSR's own "
+        "training does not), nor sweep.yml, as the folder of a comparison does"
+    )

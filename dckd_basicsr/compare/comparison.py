@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -244,5 +244,5 @@ def _median_cost(runs: tuple[RunRecord, ...]) -> Cost:
 
     return Cost(
         int(median("parameters") or 0),
-        *(median(name) for name in ("multiply_adds", "seconds_per_iteration", "hours", "teacher_share")),
+        *(median(field.name) for field in fields(Cost)[1:]),
     )

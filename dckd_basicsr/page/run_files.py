@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,13 +103,17 @@ def _validations(file: Path) -> list[dict[str, Any]]:
         return []
     try:
         return [
-            {"iteration": int(e["iteration"]), "dataset": str(e["dataset"]), "metrics": dict(e["metrics"])}
+            {"iteration": int(e["iteration"]), "dataset": str(e["dataset"]), "metrics": _numbers(e["metrics"])}
             for e in json.loads(file.read_text(encoding="utf-8"))
         ]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(
             f"'{file}' is damaged ({type(error).__name__}: {error}); move it aside for a page without validations"
         ) from error
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): math.nan if value is None else float(value) for name, value in metrics.items()}
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ def _tables(runs: Sequence[RunFiles], names: Sequence[str]) -> list[Table]:
 
 
 def _best_cell(points: Mapping[float, float], higher: bool, decimals: int) -> Cell:
+    points = {i: value for i, value in points.items() if not math.isnan(value)}
     if not points:
         return Cell("–", number=True)
     at = max(points, key=lambda i: (points[i] if higher else -points[i], i))  # of equals the latest, as the log says it
@@ -144,7 +146,7 @@ def _term_charts(runs: Sequence[RunFiles], names: Sequence[str]) -> list[Chart]:
     for term in terms_in([run.curve for run in runs]):
         lines = _lines(names, [curve_points(run.curve, term) for run in runs])
         if lines and any(len(line.x) > 1 for line in lines):
-            charts.append(curve_chart(lines, term, "", "iteration", "", labelled=len(runs) > 1))
+            charts.append(curve_chart(lines, term, "", "iteration", term, labelled=len(runs) > 1))
     return charts
 
 

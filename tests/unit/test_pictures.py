@@ -88,6 +88,15 @@ def test_a_scene_without_ground_truth_shows_where_pictures_differ() -> None:
     assert make_scene("x", "", {"GT": large}, {"a": "A"}, {}) is None
 
 
+def test_a_damaged_picture_costs_no_page(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG, cut off")
+    scene = make_scene("x", "", {"a": tmp_path / "a.png", "b": GREY}, {"a": "A", "b": "B"}, {}, ("a", "b"))
+    assert scene is not None
+    assert [each.title for each in scene.strip] == ["B"]
+    assert "damaged: a.png." in scene.how
+    assert make_scene("x", "", {"a": tmp_path / "a.png"}, {"a": "A"}, {}) is None
+
+
 def test_gathering_reads_what_is_wanted(tmp_path: Path) -> None:
     from basicsr.utils.img_util import imwrite
 
