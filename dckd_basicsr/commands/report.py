@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import install
 from ..errors import ConfigError, DCKDError, message_of, near_miss
+from ..user_modules import add_import_flag
 
 if TYPE_CHECKING:
     from ..compare import Sweep
@@ -35,12 +36,17 @@ def add_report_parser(commands: Any) -> None:
         help="folders or names of runs below experiments/; or a folder of comparisons/, a sweep's file or name",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"the file to write (default: {REPORT}, see above)")
+    add_import_flag(parser)
     parser.set_defaults(func=run_report)
 
 
 def run_report(options: argparse.Namespace) -> int:
     """Write the page and print its path; returns the exit status."""
     install.everything()
+    from ..user_modules import import_modules, import_plugins
+
+    import_plugins()  # test sets of a comparison may be theirs
+    import_modules(options.imports)
     runs = [_run_folder(name) for name in options.what]
     if None not in runs:
         _of_runs([folder for folder in runs if folder is not None], options.out)

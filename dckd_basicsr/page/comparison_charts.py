@@ -64,7 +64,7 @@ def term_charts(comparison: Comparison, base: str) -> list[Chart]:
     terms = terms_in([run.curve for run in runs])
     several = max(1, len(terms) * len(comparison.variants(base)) * len(comparison.bases))
     count = max(_LEAST, min(_MOST, _POINTS // several))
-    charts = []
+    charts: list[Chart] = []
     for term in terms:
         lines = _lines(comparison, base, partial(_logged, term, count))
         if lines:

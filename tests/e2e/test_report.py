@@ -68,7 +68,13 @@ def test_a_comparison_and_what_is_neither(tmp_path: Path, monkeypatch: pytest.Mo
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "All 7 runs are finished" in text
     assert "&lt;script&gt;" in text
+
+    def fussy(*arguments: object) -> None:
+        raise AssertionError("lq and gt datasets have different number of images")
+
+    monkeypatch.setattr("dckd_basicsr.page.sweep_page.comparison_pictures", fussy)
     assert main(["report", str(folder), "--out", "else.html"]) == 0
+    assert "no pictures: AssertionError: lq and gt datasets" in capsys.readouterr().err
     assert (tmp_path / "else.html").is_file()
     (tmp_path / "experiments/tiny").mkdir(parents=True)
     (tmp_path / "experiments/tiny/options.yml").write_text("name: tiny\n")

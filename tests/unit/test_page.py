@@ -356,7 +356,16 @@ def test_a_run_alone(tmp_path: Path) -> None:
     ]
     assert "40 of 40" in document.texts("dd")
     assert "2026-01-02 03:04" in document.texts("dd")
-    assert "basicsr train -opt experiments/mine/options.yml" in text
+    assert f"basicsr train -opt {run}/options.yml" in text
+    (tmp_path / "experiments").mkdir()
+    moved = run.rename(tmp_path / "experiments/mine")
+    (moved / "options_20260103_000000.yml").write_text("name: mine\ntrain: {total_iter: 80}\n")
+    (moved / "options_of_mine.yml").write_text("name: no\n")
+    write_run_page(moved, tmp_path / "moved.html")
+    document = Document((tmp_path / "moved.html").read_text(encoding="utf-8"))
+    assert "40 of 80" in document.texts("dd")
+    assert document.texts("summary") == ["mine", "mine, resumed with options_20260103_000000.yml"]
+    assert "basicsr train -opt experiments/mine/options.yml" in document.texts("pre")
 
 
 def test_runs_beside_each_other(tmp_path: Path) -> None:
