@@ -382,7 +382,7 @@ def test_a_run_that_has_not_validated_and_one_that_is_none(tmp_path: Path) -> No
     for name in ("validations.json", "curve.jsonl"):
         (run / name).unlink()
     write_run_page(run, tmp_path / "early.html")
-    assert "No validation was done so far." in (tmp_path / "early.html").read_text(encoding="utf-8")
+    assert "No validation is recorded here" in (tmp_path / "early.html").read_text(encoding="utf-8")
     with pytest.raises(DatasetError, match=r"is no folder of a run: it holds no options\.yml"):
         write_run_page(tmp_path, tmp_path / "none.html")
     values = '{"iteration": 20, "dataset": "S", "metrics": {"psnr": %s}}'

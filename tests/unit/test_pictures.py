@@ -70,7 +70,7 @@ def test_a_scene() -> None:
     assert [each.title for each in scene.strip] == ["LQ", "A", "B", "GT"]  # c is of another size
     assert [each.errors is not None for each in scene.strip] == [False, True, True, False]
     assert scene.strip[1].detail == "20 dB"
-    assert "40 × 40 pixels in which the methods differ most" in scene.how
+    assert "40 × 40 pixels in which the restorations below differ most" in scene.how
     assert list(scene.before) == ["A", "LQ, enlarged"]
     assert scene.after_title == "B"
     assert scene.size > 0

@@ -150,9 +150,8 @@ def _brightest(errors: Mapping[str, Errors], rows: slice, columns: slice) -> flo
 def _how(size: int, methods: int, with_truth: bool) -> str:
     crop = f"The crop is the square of {size} × {size} pixels"
     if with_truth and methods > 1:
-        return (
-            f"{crop} in which the methods differ most: with the largest variance, between them, of the absolute error."
-        )
+        most = "with the largest variance, between them, of the absolute error"
+        return f"{crop} in which the restorations below differ most: {most}."
     if with_truth:
         return f"{crop} with the largest mean error."
     if methods > 1:
