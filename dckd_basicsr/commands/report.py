@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import install
 from ..errors import ConfigError, DCKDError, message_of, near_miss
+from ..user_modules import add_import_flag
 
 if TYPE_CHECKING:
     from ..compare import Sweep
@@ -35,12 +36,17 @@ def add_report_parser(commands: Any) -> None:
         help="folders or names of runs below experiments/; or a folder of comparisons/, a sweep's file or name",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"the file to write (default: {REPORT}, see above)")
+    add_import_flag(parser)
     parser.set_defaults(func=run_report)
 
 
 def run_report(options: argparse.Namespace) -> int:
     """Write the page and print its path; returns the exit status."""
     install.everything()
+    from ..user_modules import import_modules, import_plugins
+
+    import_plugins()  # test sets of a comparison may be theirs
+    import_modules(options.imports)
     runs = [_run_folder(name) for name in options.what]
     if None not in runs:
         _of_runs([folder for folder in runs if folder is not None], options.out)
@@ -109,15 +115,22 @@ def _sweep(name: str) -> tuple[Sweep, Path]:
         if (folder / "sweep.yml").is_file():
             return load_sweep(folder / "sweep.yml"), folder
     if Path(name).is_dir():
-        raise ConfigError(
-            f"'{name}' holds neither options.yml, as the folder of a run does, nor sweep.yml, as that of a comparison"
-        )
+        raise ConfigError(_no_run(Path(name)))
     try:
         sweep = load_sweep(find_sweep(name))
     except ConfigError as error:
         if Path(name).exists():
             raise
+        if Path("experiments", name).is_dir():
+            raise ConfigError(_no_run(Path("experiments", name))) from error
         runs = [file.parent.name for file in sorted(Path("experiments").glob("*/options.yml"))]
         hint = near_miss(name, runs) or f": {message_of(error)}"
         raise ConfigError(f"'{name}' is no run of experiments/, and no comparison{hint}") from error
     return sweep, Path("comparisons", sweep.name)
+
+
+def _no_run(folder: Path) -> str:
+    return (
+        f"'{folder}' holds neither options.yml, which `basicsr train` writes into the folder of a run (BasicSR's own "
+        "training does not), nor sweep.yml, as the folder of a comparison does"
+    )

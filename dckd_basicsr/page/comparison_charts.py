@@ -22,7 +22,7 @@ from .charts import (
     seed_line,
     validation_points,
 )
-from .comparison_tables import dataset_title
+from .comparison_tables import dataset_title, ranked
 from .tables import figure, fixed, unit_of
 
 __all__ = ["cost_charts", "gain_charts", "image_gains", "named", "term_charts", "terms_in", "validation_charts"]
@@ -33,6 +33,10 @@ _POINTS, _LEAST, _MOST = 6000, 20, 200
 """Of all curves of loss terms in a page, and of each: a point takes some 200 bytes."""
 _BARS = 5000
 """Of all gains in a page."""
+_COLOURS, _LOUD, _GREY = 7, 6, 6
+"""Colours there are; methods that have one where there are more methods; number of the grey, the teacher's too."""
+_LABELS = 16
+"""Dots from which on those in grey have no label."""
 _BAND = "Lines are means over seeds; bands run from the lowest to the highest seed."
 
 
@@ -49,7 +53,7 @@ def validation_charts(comparison: Comparison, base: str) -> list[Chart]:
         lines = _lines(comparison, base, partial(_validated, dataset, metric), unit_of(metric))
         if lines:
             text = f"Measured while training, on {dataset}."
-            charts.append(curve_chart(lines, f"{heading(metric)} against iterations", _with_band(text, lines),
+            charts.append(curve_chart(lines, f"{heading(metric)} against iterations", _explained(text, lines),
                                       "iteration", heading(metric)))  # fmt: skip
     return charts
 
@@ -60,11 +64,11 @@ def term_charts(comparison: Comparison, base: str) -> list[Chart]:
     terms = terms_in([run.curve for run in runs])
     several = max(1, len(terms) * len(comparison.variants(base)) * len(comparison.bases))
     count = max(_LEAST, min(_MOST, _POINTS // several))
-    charts = []
+    charts: list[Chart] = []
     for term in terms:
         lines = _lines(comparison, base, partial(_logged, term, count))
         if lines:
-            charts.append(curve_chart(lines, term, "", "iteration", ""))
+            charts.append(curve_chart(lines, term, "" if charts else _told_grey(lines), "iteration", term))
     return charts
 
 
@@ -103,7 +107,8 @@ def gain_charts(
         if values and variant in order:
             won = sum(value > 0 for value in values.values())
             text = f"Better on {won} of {len(values)} images; mean over seeds, {dataset_title(dataset)}."
-            shown = f"{title(variant)} less {title(reference)}"
+            names = (variant, reference) if comparison.higher_is_better(base, metric) else (reference, variant)
+            shown = " less ".join(map(title, names))
             charts.append(gain_chart(values, shown, text, unit_of(metric) or heading(metric)))
     return charts
 
@@ -151,13 +156,32 @@ def _is_no_term(key: str) -> bool:
 def _lines(
     comparison: Comparison, base: str, points: Callable[[RunRecord], Mapping[float, float]], unit: str = ""
 ) -> list[Line]:
-    numbers = {name: i for i, name in enumerate(comparison.sweep.variants)}
+    numbers = _numbers(comparison)
     titles = _apart({name: comparison.sweep.title_of(name) for name in comparison.variants(base)})
     found = [
-        seed_line(titles[name], numbers[name], [points(run) for run in comparison.runs(base, name)], unit)
+        seed_line(titles[name], numbers.get(name, _GREY), [points(run) for run in comparison.runs(base, name)], unit,
+                  quiet=name not in numbers)
         for name in comparison.variants(base)
-    ]
+    ]  # fmt: skip
     return [line for line in found if line is not None]
+
+
+def _numbers(comparison: Comparison) -> dict[str, int]:
+    """Return the number of each method's colour, the same in all charts of a page.
+
+    More than seven colours cannot be told apart. Of more methods those with one are the baselines and the best over
+    all bases, by mean rank in the first metric; the others are grey.
+    """
+    names = list(comparison.sweep.variants)
+    if len(names) > _COLOURS:
+        ranks: dict[str, list[int]] = {}
+        for base in comparison.bases:
+            for rank, name in enumerate(ranked(comparison, base)):
+                ranks.setdefault(name, []).append(rank)
+        first = comparison.sweep.references()
+        best = sorted((n for n in ranks if n not in first), key=lambda n: sum(ranks[n]) / len(ranks[n]))
+        names = [name for name in names if name in [*first, *best][:_LOUD]]
+    return {name: i for i, name in enumerate(names)}
 
 
 def _dots(
@@ -166,9 +190,10 @@ def _dots(
 ) -> list[Dot]:  # fmt: skip
     dataset = comparison.datasets(base)[-1]
     metrics = comparison.metrics(base, dataset)
-    numbers = {name: i for i, name in enumerate(comparison.sweep.variants)}
-    before = f"{comparison.sweep.base_title(base)}, " if with_base else ""
-    titles = _apart({name: before + comparison.sweep.title_of(name) for name in names})
+    numbers = _numbers(comparison)
+    behind = f", {comparison.sweep.base_title(base)}" if with_base else ""
+    titles = _apart({name: comparison.sweep.title_of(name) + behind for name in names})
+    crowded = len(names) * (len(comparison.bases) if with_base else 1) > _LABELS
     found = []
     for name in names if metrics else ():
         row = comparison.row(base, dataset, name)
@@ -176,7 +201,8 @@ def _dots(
         if x is not None and math.isfinite(value.mean):
             text = f"{titles[name]}: {fixed(value.mean, 3)} at {figure(x)} {unit}"
             runs = value.runs
-            found.append(Dot(titles[name], x, value.mean, min(runs), max(runs), numbers.get(name, 6), text))
+            label = "" if crowded and name not in numbers and name != TEACHER else titles[name]
+            found.append(Dot(label, x, value.mean, min(runs), max(runs), numbers.get(name, _GREY), text))
     return found
 
 
@@ -195,8 +221,14 @@ def _against(
     return dot_chart(dots, f"{before}{metric} against {cost}", text, x_label, metric, logarithmic)
 
 
-def _with_band(text: str, lines: Sequence[Line]) -> str:
-    return f"{text} {_BAND}" if any(line.low is not None for line in lines) else text
+def _explained(text: str, lines: Sequence[Line]) -> str:
+    band = _BAND if any(line.low is not None for line in lines) else ""
+    return " ".join(filter(None, (text, band, _told_grey(lines))))
+
+
+def _told_grey(lines: Sequence[Line]) -> str:
+    quiet = sum(line.quiet for line in lines)
+    return f"Named and coloured are the baselines and the best; the other {quiet} are grey." if quiet else ""
 
 
 def _apart(titles: Mapping[str, str]) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -121,20 +123,22 @@ def _base(comparison: Comparison, base: str, number: int, pictures: Pictures | N
         "terms": draw(term_charts(comparison, base), f"term{number}-"),
         "scenes": _scenes(comparison, base, pictures) if pictures else [],
         "left_out": 0,
+        "judged": any(row.gains for row in comparison.rows(base, datasets[0])),
         "differences": difference_table(comparison, base),
         "cost": cost_table(comparison, base),
     }
 
 
 def _make_room(bases: list[dict[str, Any]], room: int) -> None:
-    """Leave out, of the last base first, the scenes for which there is no room; each base says how many."""
-    for base in bases:
-        kept = []
-        for scene in base["scenes"]:
-            if scene.size <= room:
-                kept.append(scene)
+    """Leave out the scenes for which there is no room; the bases take turns, and each says how many."""
+    kept: list[list[Scene]] = [[] for _ in bases]
+    for turn in zip_longest(*(base["scenes"] for base in bases)):
+        for scenes, scene in zip(kept, turn, strict=True):
+            if scene is not None and scene.size <= room:
+                scenes.append(scene)
                 room -= scene.size
-        base["left_out"], base["scenes"] = len(base["scenes"]) - len(kept), kept
+    for base, scenes in zip(bases, kept, strict=True):
+        base["left_out"], base["scenes"] = len(base["scenes"]) - len(scenes), scenes
 
 
 def _subject(comparison: Comparison, base: str) -> _Subject | None:
@@ -147,7 +151,8 @@ def _subject(comparison: Comparison, base: str) -> _Subject | None:
     dataset = comparison.datasets(base)[-1]
     metric = comparison.metrics(base, dataset)[0]
     values = comparison.values(base, dataset, best, metric).mean(axis=0)
-    return _Subject(best, None, dict(zip(comparison.images(base, dataset), map(float, values), strict=True)))
+    pairs = zip(comparison.images(base, dataset), map(float, values), strict=True)
+    return _Subject(best, None, {image: value for image, value in pairs if math.isfinite(value)})
 
 
 def _scenes(comparison: Comparison, base: str, pictures: Pictures) -> list[Scene]:

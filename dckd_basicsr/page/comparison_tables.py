@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..compare import ALL, Comparison, Row, Verdict
-from ..compare.cells import heading
+from ..compare.cells import heading, marks
 from ..compare.record import TEACHER
-from .tables import MISSING, Cell, Table, best_of, decimals_of, figure, fixed, signed, unit_of, whole
+from .tables import MISSING, Cell, Table, decimals_of, figure, fixed, signed, unit_of, whole
 
-__all__ = ["best_variant", "cost_table", "dataset_title", "difference_table", "result_table", "wins_table"]
+__all__ = ["best_variant", "cost_table", "dataset_title", "difference_table", "ranked", "result_table", "wins_table"]
 
 _KINDS = {"better": "better", "worse": "worse"}
 _LEFT_OUT = {"name", "manual_seed"}
@@ -32,18 +33,12 @@ def result_table(comparison: Comparison, base: str, dataset: str) -> Table:
     for name in references:
         of = sweep.title_of(name)
         header += [Cell(f"gain over {of}" + (f" ({unit})" if unit else ""), number=True), Cell("verdict")]
-    best = {
-        name: best_of(
-            [row.values[name].mean for row in rows if not row.is_teacher],
-            higher=comparison.higher_is_better(base, name),
-        )
-        for name in metrics
-    }
+    best = {name: marks(comparison, base, dataset, name) for name in metrics}
     decimals = {name: decimals_of([row.values[name].mean for row in rows]) for name in metrics}
     body = []
     for row in rows:
         cells = [Cell(row.title), Cell(str(len(row.seeds)) if row.seeds else MISSING, number=True)]
-        cells += [_value(row, name, decimals[name], best[name]) for name in metrics]
+        cells += [_value(row, name, decimals[name], best[name].get(row.variant) == "best") for name in metrics]
         for name in references:
             cells += _gain(row.gains.get(name), decimals[metrics[0]])
         body.append(cells)
@@ -53,15 +48,23 @@ def result_table(comparison: Comparison, base: str, dataset: str) -> Table:
     return Table(f"{dataset_title(dataset)}, {count} image{'' if count == 1 else 's'}", header, body, notes)
 
 
+def ranked(comparison: Comparison, base: str) -> list[str]:
+    """Return the variants by their mean over all sets in the first metric, the best first, those without one last."""
+    dataset = comparison.datasets(base)[-1]
+    metrics, names = comparison.metrics(base, dataset), comparison.variants(base)
+    if not metrics:
+        return list(names)
+    sign = -1 if comparison.higher_is_better(base, metrics[0]) else 1
+    means = {name: sign * comparison.row(base, dataset, name).values[metrics[0]].mean for name in names}
+    return sorted(names, key=lambda name: math.inf if math.isnan(means[name]) else means[name])
+
+
 def best_variant(comparison: Comparison, base: str) -> str | None:
     """Return the variant that is best over all sets by the first metric, baselines only where there is nothing else."""
-    dataset = comparison.datasets(base)[-1]
-    metrics = comparison.metrics(base, dataset)
-    names = [n for n in comparison.variants(base) if n not in comparison.references(base)] or comparison.variants(base)
-    if not metrics or not names:
+    if not comparison.metrics(base, comparison.datasets(base)[-1]):
         return None
-    sign = 1 if comparison.higher_is_better(base, metrics[0]) else -1
-    return max(names, key=lambda name: sign * comparison.row(base, dataset, name).values[metrics[0]].mean)
+    order = ranked(comparison, base)
+    return next((name for name in order if name not in comparison.references(base)), order[0] if order else None)
 
 
 def wins_table(comparison: Comparison, base: str, gains: Mapping[str, Mapping[str, float]], reference: str) -> Table:
@@ -85,7 +88,10 @@ def wins_table(comparison: Comparison, base: str, gains: Mapping[str, Mapping[st
             [Cell(title(variant)), Cell(f"{won} of {len(values)}", number=True)]
             + [Cell(", ".join(f"{i} {signed(values[i], 3)}" for i in each) or MISSING) for each in (best, worst)]
         )
-    return Table(f"Against {of}, image by image", header, rows)
+    metric = comparison.metrics(base, comparison.datasets(base)[-1])[0]
+    lower = not comparison.higher_is_better(base, metric)
+    notes = (f"Here a gain is by how much {heading(metric)} is lower, which is better.",) if lower else ()
+    return Table(f"Against {of}, image by image", header, rows, notes)
 
 
 def cost_table(comparison: Comparison, base: str) -> Table:
@@ -93,17 +99,21 @@ def cost_table(comparison: Comparison, base: str) -> Table:
     rows = [comparison.row(base, comparison.datasets(base)[0], name) for name in _names(comparison, base)]
     header = [Cell("method"), Cell("parameters", number=True), Cell("multiply-adds (G)", number=True)]
     header += [Cell("s / iteration", number=True), Cell("training (h)", number=True)]
-    header += [Cell("frozen networks' share", number=True)]
+    header += [Cell("teachers' share", number=True), Cell("frozen networks' share", number=True)]
     places = 2 if any((row.cost.hours or 0) >= 1 for row in rows) else 4
     body = []
     for row in rows:
         cost = row.cost
-        share = MISSING if cost.teacher_share is None else f"{100 * cost.teacher_share:.0f} %"
         texts = [whole(cost.parameters), fixed(cost.multiply_adds and cost.multiply_adds / 1e9, 2)]
-        texts += [fixed(cost.seconds_per_iteration, 3), fixed(cost.hours, places), share]
+        texts += [fixed(cost.seconds_per_iteration, 3), fixed(cost.hours, places)]
+        texts += [
+            MISSING if share is None else f"{100 * share:.0f} %" for share in (cost.teacher_share, cost.frozen_share)
+        ]
         body.append([Cell(row.title), *(Cell(text, number=True) for text in texts)])
-    notes = ("Multiply-adds are those of one output image of 1280 × 720 pixels; the frozen networks' share is of the "
-             "multiply-adds of a training step.",)  # fmt: skip
+    notes = (
+        "Multiply-adds are those of one output image of 1280 × 720 pixels. The shares are of the multiply-adds of a "
+        "training step, forward and backward; frozen are teachers, history model and encoder.",
+    )
     return Table("Networks and trainings", header, body, notes)
 
 
@@ -122,11 +132,10 @@ def difference_table(comparison: Comparison, base: str) -> Table | None:
     return Table("First run of each method", [Cell("key"), *(Cell(comparison.sweep.title_of(n)) for n in names)], rows)
 
 
-def _value(row: Row, metric: str, decimals: int, best: float | None) -> Cell:
+def _value(row: Row, metric: str, decimals: int, best: bool) -> Cell:
     value = row.values[metric]
     spread = f"± {fixed(value.spread, decimals)}" if value.spread is not None else ""
-    is_best = best is not None and not row.is_teacher and fixed(value.mean, decimals) == fixed(best, decimals)
-    return Cell(fixed(value.mean, decimals), number=True, best=is_best, small=spread)
+    return Cell(fixed(value.mean, decimals), number=True, best=best, small=spread)
 
 
 def _gain(verdict: Verdict | None, decimals: int) -> list[Cell]:

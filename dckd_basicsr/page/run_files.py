@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ __all__ = ["RunFiles", "read_run", "thinned", "validation_pictures"]
 
 _POINTS = 300
 _VERSIONS = re.compile(r"^\s*(BasicSR|PyTorch|TorchVision): (\S+)\s*$", re.MULTILINE)
+_RESUMED = re.compile(r"options_\d{8}_\d{6}\.yml")
+"""What a resumed run was told, where that was something else."""
 _STARTED = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d)")
 
 
@@ -26,8 +29,8 @@ class RunFiles:
 
     Attributes:
         folder: of the run.
-        options: as the run was told.
-        options_text: the same as a file.
+        options: as the run was told, last if it was resumed with others.
+        option_texts: all of them by file, those it started with first.
         validations: ``{"iteration", "dataset", "metrics"}``, oldest first.
         curve: columns of what was logged, thinned; empty where nothing is kept.
         environment: versions, and when the run started, from its log.
@@ -35,7 +38,7 @@ class RunFiles:
 
     folder: Path
     options: Mapping[str, Any]
-    options_text: str
+    option_texts: Mapping[str, str]
     validations: Sequence[Mapping[str, Any]]
     curve: Mapping[str, Sequence[float | None]]
     environment: Mapping[str, str]
@@ -54,10 +57,11 @@ def read_run(folder: Path) -> RunFiles:
     options = folder / "options.yml"
     if not options.is_file():
         raise DatasetError(f"'{folder}' is no folder of a run: it holds no options.yml, which `basicsr train` writes")
+    told = [options, *(file for file in sorted(folder.glob("options_*.yml")) if _RESUMED.fullmatch(file.name))]
     return RunFiles(
         folder=folder,
-        options=load_yaml(options),
-        options_text=options.read_text(encoding="utf-8"),
+        options=load_yaml(told[-1]),
+        option_texts={file.name: file.read_text(encoding="utf-8") for file in told},
         validations=_validations(folder / "validations.json"),
         curve=thinned(read_curve(folder)),
         environment=_environment(folder),
@@ -102,13 +106,17 @@ def _validations(file: Path) -> list[dict[str, Any]]:
         return []
     try:
         return [
-            {"iteration": int(e["iteration"]), "dataset": str(e["dataset"]), "metrics": dict(e["metrics"])}
+            {"iteration": int(e["iteration"]), "dataset": str(e["dataset"]), "metrics": _numbers(e["metrics"])}
             for e in json.loads(file.read_text(encoding="utf-8"))
         ]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(
             f"'{file}' is damaged ({type(error).__name__}: {error}); move it aside for a page without validations"
         ) from error
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): math.nan if value is None else float(value) for name, value in metrics.items()}
 
 
 def _environment(folder: Path) -> dict[str, str]:

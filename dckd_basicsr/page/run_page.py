@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +56,23 @@ def write_runs_page(run_folders: Sequence[Path], file: Path) -> None:
         curves=draw(_validation_charts(runs, names), "val"),
         terms=draw(_term_charts(runs, names), "term"),
         scenes=_scenes(runs[0]) if len(runs) == 1 else [],
-        options=[(name, run.options_text) for name, run in zip(names, runs, strict=True)],
+        options=[
+            (name if file == "options.yml" else f"{name}, resumed with {file}", text)
+            for name, run in zip(names, runs, strict=True)
+            for file, text in run.option_texts.items()
+        ],
         environment=[(name, run.environment) for name, run in zip(names, runs, strict=True) if run.environment],
-        commands=[(name, f"basicsr train -opt {run.folder.as_posix()}/options.yml" if not run.folder.is_absolute()
-                   else f"basicsr train -opt experiments/{run.folder.name}/options.yml")
-                  for name, run in zip(names, runs, strict=True)],
+        commands=[(name, _command(run)) for name, run in zip(names, runs, strict=True)],
     )  # fmt: skip
+
+
+def _command(run: RunFiles) -> str:
+    """Return the command that repeats a run, typed where it was: short where its folder is the usual one."""
+    folder, here = run.folder.resolve(), Path.cwd()
+    usual = folder.parent.name == "experiments"
+    short = Path("experiments", folder.name) if usual else folder
+    place = folder.relative_to(here) if folder.is_relative_to(here) else short
+    return f"basicsr train -opt {shlex.quote((place / 'options.yml').as_posix())}"
 
 
 def _facts(runs: Sequence[RunFiles], names: Sequence[str]) -> Table:
@@ -106,6 +119,7 @@ def _tables(runs: Sequence[RunFiles], names: Sequence[str]) -> list[Table]:
 
 
 def _best_cell(points: Mapping[float, float], higher: bool, decimals: int) -> Cell:
+    points = {i: value for i, value in points.items() if not math.isnan(value)}
     if not points:
         return Cell("–", number=True)
     at = max(points, key=lambda i: (points[i] if higher else -points[i], i))  # of equals the latest, as the log says it
@@ -144,7 +158,7 @@ def _term_charts(runs: Sequence[RunFiles], names: Sequence[str]) -> list[Chart]:
     for term in terms_in([run.curve for run in runs]):
         lines = _lines(names, [curve_points(run.curve, term) for run in runs])
         if lines and any(len(line.x) > 1 for line in lines):
-            charts.append(curve_chart(lines, term, "", "iteration", "", labelled=len(runs) > 1))
+            charts.append(curve_chart(lines, term, "", "iteration", term, labelled=len(runs) > 1))
     return charts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..compare import Comparison
-from ..errors import DCKDError
+from ..errors import DCKDError, message_of
 from .comparison_page import telling_images, write_comparison_page
 from .pictures import Pictures, comparison_pictures
 
@@ -28,7 +28,8 @@ def write_sweep_page(comparison: Comparison, file: Path, root: Path = Path()) ->
     for base in comparison.bases:
         try:
             found[base] = comparison_pictures(comparison, base, telling_images(comparison, base), root)
-        except (DCKDError, OSError, ValueError, KeyError) as error:  # a data set of somebody's may raise what it likes
-            problems.append(f"{comparison.sweep.base_title(base)}: no pictures: {error}")
+        except Exception as error:  # a data set of somebody's may raise what it likes; BasicSR's own assert
+            reason = message_of(error) if isinstance(error, DCKDError) else f"{type(error).__name__}: {error}"
+            problems.append(f"{comparison.sweep.base_title(base)}: no pictures: {reason}")
     write_comparison_page(comparison, file, found)
     return problems

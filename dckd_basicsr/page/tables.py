@@ -90,4 +90,4 @@ def best_of(values: Sequence[float | None], *, higher: bool = True) -> float | N
 
 def unit_of(metric: str) -> str:
     """Return the unit of a metric, empty for most."""
-    return "dB" if "psnr" in metric else ""
+    return "dB" if "psnr" in metric.lower() else ""

@@ -68,16 +68,24 @@ def test_a_comparison_and_what_is_neither(tmp_path: Path, monkeypatch: pytest.Mo
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "All 7 runs are finished" in text
     assert "&lt;script&gt;" in text
+
+    def fussy(*arguments: object) -> None:
+        raise AssertionError("lq and gt datasets have different number of images")
+
+    monkeypatch.setattr("dckd_basicsr.page.sweep_page.comparison_pictures", fussy)
     assert main(["report", str(folder), "--out", "else.html"]) == 0
+    assert "no pictures: AssertionError: lq and gt datasets" in capsys.readouterr().err
     assert (tmp_path / "else.html").is_file()
     (tmp_path / "experiments/tiny").mkdir(parents=True)
     (tmp_path / "experiments/tiny/options.yml").write_text("name: tiny\n")
+    (tmp_path / "experiments/stock").mkdir()
     (tmp_path / "mine.yml").write_text(SWEEP.replace("name: made", "name: empty"))
     capsys.readouterr()
     for arguments, message in (
         (["tinny"], "'tinny' is no run of experiments/, and no comparison; did you mean 'tiny'?"),
         (["tiny", "made"], "'made' is no folder or name of a run, and a page shows either runs or one comparison"),
-        (["."], "'.' holds neither options.yml, as the folder of a run does, nor sweep.yml, as that of a comparison"),
+        (["."], "'.' holds neither options.yml, which `basicsr train` writes into the folder of a run (BasicSR's own"),
+        (["stock"], "'experiments/stock' holds neither options.yml, which `basicsr train` writes"),
         (["mine.yml"], "sweep 'empty' has no finished run in 'comparisons/empty/records'; make them: basicsr compare"),
     ):
         assert main(["report", *arguments]) == 1
@@ -127,8 +135,14 @@ def test_pages_in_a_browser(tmp_path: Path) -> None:
 
         left = "document.querySelector('.stage .l').textContent"
         assert page.run(left) == "scratch"
+        picture = "document.querySelector('.stage .before').src"
+        first = page.run(picture)
         page.run("document.querySelectorAll('.slider input[type=radio]')[1].click()")
         assert page.run(left) == "LQ, enlarged"
+        assert page.run(picture) != first
+        page.run("document.querySelectorAll('.slider input[type=radio]')[0].click()")
+        assert page.run(left) == "scratch"
+        assert page.run(picture) == first
         assert page.said == []
     finally:
         page.close()

@@ -13,7 +13,8 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from dckd_basicsr.compare import Comparison
+from dckd_basicsr.compare import Comparison, Cost
+from dckd_basicsr.compare.cells import marks
 from dckd_basicsr.errors import DatasetError
 from dckd_basicsr.page import (
     comparison_page,
@@ -23,10 +24,12 @@ from dckd_basicsr.page import (
     write_runs_page,
 )
 from dckd_basicsr.page.charts import Line, curve_chart, gain_chart, seed_line
-from dckd_basicsr.page.comparison_charts import image_gains
+from dckd_basicsr.page.comparison_charts import gain_charts, image_gains, validation_charts
+from dckd_basicsr.page.comparison_tables import cost_table, ranked, result_table, wins_table
 from dckd_basicsr.page.run_files import thinned
 from dckd_basicsr.page.tables import best_of
 from tests.made_pages import made_comparison, made_pictures
+from tests.made_records import made_records, made_sweep
 
 VOID = {"meta", "link", "img", "input", "br", "path", "use"}
 
@@ -209,9 +212,85 @@ def test_labels_of_other_alphabets_and_of_markup_are_text(tmp_path: Path) -> Non
     ]
     chart = curve_chart(lines, "t", "d", "iteration", "PSNR")
     texts = Document(f"<html>{chart.markup('p')}</html>").texts("text")
-    assert "<b>$\\alpha0$ 蒸馏 & a…" in texts
+    assert "<b>$\\alpha0…ong name" in texts
     chart.write(tmp_path / "a.pdf")
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_of_many_methods_the_baselines_and_the_best_stand_out(tmp_path: Path) -> None:
+    names = ["scratch", "logits", *(f"m{i}" for i in range(13))]
+    sweep = made_sweep(names, (0, 1), ("small", "large"))
+    gains = {f"m{i}": 0.1 * i for i in range(13)}
+    comparison = Comparison(sweep, made_records(sweep, gains, sets={"Set5": 100, "B100": 120}), resamples=20)
+    chart = validation_charts(comparison, "large")[0]
+    document = Document(f"<html>{chart.markup('p')}</html>")
+    labels = [text for text in document.texts("text") if text in names]
+    assert sorted(labels) == sorted(["scratch", "logits", "m12", "m11", "m10", "m9"])
+    assert "the other 9 are grey" in chart.description
+    assert len(document.points) == 15 * 5  # those in grey have their names under the pointer
+    write_comparison_page(comparison, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count("Charts of the best 11 of 14 methods") == 2
+    assert not re.findall("m0 less scratch", text)
+
+
+def test_the_best_is_that_of_the_tables_for_papers() -> None:
+    sweep = made_sweep(("scratch", "logits", "dckd", "far"), seeds=(0,))
+    records = made_records(sweep, sets={"Set5": 1}, noise=0)
+    values = {"scratch": 28.9214, "logits": 28.9236, "dckd": 28.9199, "far": 28.5, "teacher": 30.0}
+    for name, each in records.items():
+        image = {"psnr": values[each.variant], "ssim": 0.8, "lpips": values[each.variant] / 100}
+        lower = {**each.options, "val": {"metrics": {"lpips": {"better": "lower"}}}}
+        records[name] = replace(each, images={"Set5": {"a": image}}, options=lower)
+    comparison = Comparison(sweep, records, resamples=20)
+    table = result_table(comparison, "small", "Set5")
+    best = {heading.text: [row[0].text for row in table.rows if row[i].best] for i, heading in enumerate(table.header)}
+    for metric, shown, expected in (
+        ("psnr", "PSNR (dB)", ["scratch", "logits", "dckd"]),  # 28.92 all three
+        ("ssim", "SSIM", []),
+        ("lpips", "LPIPS", ["far"]),
+    ):
+        found = marks(comparison, "small", "Set5", metric)
+        assert best[shown] == [name for name, mark in found.items() if mark == "best"] == expected
+
+
+def test_shares_of_teachers_and_of_frozen_networks() -> None:
+    whole = made_comparison(seeds=(0, 1))
+    cost = Cost(160_000, 9.5e9, 0.1, 0.03, teacher_share=0.25, frozen_share=0.93)
+    records = {n: replace(r, cost=cost) if r.seed is not None else r for n, r in whole.records.items()}
+    table = cost_table(Comparison(whole.sweep, records, resamples=20), "small")
+    shares = dict(zip([cell.text for cell in table.header], [cell.text for cell in table.rows[1]], strict=True))
+    assert shares["teachers' share"] == "25 %"
+    assert shares["frozen networks' share"] == "93 %"
+
+
+def test_a_run_whose_value_is_no_number_is_not_the_best() -> None:
+    whole = made_comparison(seeds=(0,))
+    run = whole.records["made_small_logits_s0"]
+    images = {**run.images, "Set5": {**run.images["Set5"], "set5/00": {"psnr": float("nan"), "ssim": 0.5}}}
+    records = {**whole.records, run.name: replace(run, images=images)}
+    assert ranked(Comparison(whole.sweep, records, resamples=20), "small") == ["dckd", "scratch", "logits"]
+
+
+def test_where_lower_is_better_a_gain_says_what_it_is(tmp_path: Path) -> None:
+    whole = made_comparison(seeds=(0,))
+    lower = {"val": {"metrics": {"psnr": {"better": "lower"}}}}
+    records = {n: replace(r, options={**r.options, **lower}) for n, r in whole.records.items()}
+    comparison = Comparison(whole.sweep, records, resamples=20)
+    gains = {"dckd": image_gains(comparison, "small", "dckd", "scratch")}
+    assert max(gains["dckd"].values()) < 0
+    assert gain_charts(comparison, "small", gains, "scratch")[0].title == "scratch less dckd"
+    assert "lower, which is better" in wins_table(comparison, "small", gains, "scratch").notes[0]
+
+
+def test_a_page_without_curves_and_baselines_says_so(tmp_path: Path) -> None:
+    sweep = made_sweep(("one", "two"), seeds=(0,))
+    records = {n: replace(r, curve={}) for n, r in made_records(sweep).items()}
+    write_comparison_page(Comparison(sweep, records, resamples=20), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "no difference is judged" in text
+    assert "#losses" not in text
+    assert ">There are no pictures" in text
 
 
 def test_a_style_of_the_user_changes_nothing() -> None:
@@ -277,7 +356,16 @@ def test_a_run_alone(tmp_path: Path) -> None:
     ]
     assert "40 of 40" in document.texts("dd")
     assert "2026-01-02 03:04" in document.texts("dd")
-    assert "basicsr train -opt experiments/mine/options.yml" in text
+    assert f"basicsr train -opt {run}/options.yml" in text
+    (tmp_path / "experiments").mkdir()
+    moved = run.rename(tmp_path / "experiments/mine")
+    (moved / "options_20260103_000000.yml").write_text("name: mine\ntrain: {total_iter: 80}\n")
+    (moved / "options_of_mine.yml").write_text("name: no\n")
+    write_run_page(moved, tmp_path / "moved.html")
+    document = Document((tmp_path / "moved.html").read_text(encoding="utf-8"))
+    assert "40 of 80" in document.texts("dd")
+    assert document.texts("summary") == ["mine", "mine, resumed with options_20260103_000000.yml"]
+    assert "basicsr train -opt experiments/mine/options.yml" in document.texts("pre")
 
 
 def test_runs_beside_each_other(tmp_path: Path) -> None:
@@ -294,9 +382,14 @@ def test_a_run_that_has_not_validated_and_one_that_is_none(tmp_path: Path) -> No
     for name in ("validations.json", "curve.jsonl"):
         (run / name).unlink()
     write_run_page(run, tmp_path / "early.html")
-    assert "No validation was done so far." in (tmp_path / "early.html").read_text(encoding="utf-8")
+    assert "No validation is recorded here" in (tmp_path / "early.html").read_text(encoding="utf-8")
     with pytest.raises(DatasetError, match=r"is no folder of a run: it holds no options\.yml"):
         write_run_page(tmp_path, tmp_path / "none.html")
+    values = '{"iteration": 20, "dataset": "S", "metrics": {"psnr": %s}}'
+    entries = ", ".join((values % "NaN", values.replace("20", "30") % "null", values.replace("20", "40") % "31.5"))
+    (run / "validations.json").write_text(f"[{entries}]")
+    write_run_page(run, tmp_path / "nan.html")
+    assert ">31.500</span><small>at 40<" in (tmp_path / "nan.html").read_text(encoding="utf-8")
     (run / "validations.json").write_text('[{"iteration": 1}]')
     with pytest.raises(DatasetError, match=r"validations\.json' is damaged \(KeyError: 'dataset'\)"):
         write_run_page(run, tmp_path / "none.html")

@@ -70,7 +70,7 @@ def test_a_scene() -> None:
     assert [each.title for each in scene.strip] == ["LQ", "A", "B", "GT"]  # c is of another size
     assert [each.errors is not None for each in scene.strip] == [False, True, True, False]
     assert scene.strip[1].detail == "20 dB"
-    assert "40 × 40 pixels in which the methods differ most" in scene.how
+    assert "40 × 40 pixels in which the restorations below differ most" in scene.how
     assert list(scene.before) == ["A", "LQ, enlarged"]
     assert scene.after_title == "B"
     assert scene.size > 0
@@ -86,6 +86,15 @@ def test_a_scene_without_ground_truth_shows_where_pictures_differ() -> None:
     assert (pixels(scene.strip[1].crop) == 200).any()
     assert "distance from their mean" in scene.how
     assert make_scene("x", "", {"GT": large}, {"a": "A"}, {}) is None
+
+
+def test_a_damaged_picture_costs_no_page(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG, cut off")
+    scene = make_scene("x", "", {"a": tmp_path / "a.png", "b": GREY}, {"a": "A", "b": "B"}, {}, ("a", "b"))
+    assert scene is not None
+    assert [each.title for each in scene.strip] == ["B"]
+    assert "damaged: a.png." in scene.how
+    assert make_scene("x", "", {"a": tmp_path / "a.png"}, {"a": "A"}, {}) is None
 
 
 def test_gathering_reads_what_is_wanted(tmp_path: Path) -> None:

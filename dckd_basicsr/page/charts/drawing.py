@@ -33,6 +33,7 @@ class Line:
         number: of its colour.
         names: of its points.
         dots: show the points; else they appear under the pointer alone.
+        quiet: thin and grey, without label and band: one of many, behind those that matter.
     """
 
     label: str
@@ -43,11 +44,12 @@ class Line:
     number: int
     names: Sequence[str]
     dots: bool = True
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A point with a label, and a range of its y."""
+    """A point with a label, which may be empty, and a range of its y."""
 
     label: str
     x: float
@@ -59,9 +61,15 @@ class Dot:
 
 
 def short(text: str) -> str:
-    """Return a name as a chart has room for it; the whole name is in the point's."""
+    """Return a name as a chart has room for it; the whole name is in the point's.
+
+    Titles of variants often differ in their last letters alone, so the middle is left out.
+
+    >>> short("DCKD with a contrast of 0.01")
+    'DCKD with a… of 0.01'
+    """
     text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _LONGEST else f"{text[:11]}…{text[-8:]}"
 
 
 def bare_axes(
@@ -103,7 +111,8 @@ def draw_band(axes: Axes, line: Line, colour: str) -> None:
 
 def draw_line(axes: Axes, line: Line, gid: str, colour: str, dashes: Any) -> dict[str, Sequence[str]]:
     """Draw a curve with its points; returns their names by group."""
-    axes.plot(line.x, line.y, color=colour, linewidth=1.8, linestyle=dashes, solid_capstyle="round")
+    style: Any = {"linewidth": 0.9, "alpha": 0.5} if line.quiet else {"linewidth": 1.8, "linestyle": dashes}
+    axes.plot(line.x, line.y, color=colour, solid_capstyle="round", **style)
     axes.plot(line.x, line.y, "o", color=colour, markersize=5, markeredgewidth=0, gid=gid, clip_on=False)
     return {gid: line.names}
 

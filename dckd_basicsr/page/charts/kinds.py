@@ -33,20 +33,22 @@ def curve_chart(
         y_label: of the axis.
         labelled: write the labels; a page of one run needs none.
     """
-    figure, axes = bare_axes(x_label, y_label, [line.label for line in lines if labelled])
-    for line in lines:
+    loud = [line for line in lines if not line.quiet]
+    figure, axes = bare_axes(x_label, y_label, [line.label for line in loud if labelled])
+    for line in loud:
         draw_band(axes, line, series_colour(line.number))
     names: dict[str, Sequence[str]] = {}
-    for i, line in enumerate(lines):
-        gid = f"{'dots' if line.dots else 'quiet'}-{i}"
-        names |= draw_line(axes, line, gid, series_colour(line.number), series_dashes(line.number))
+    for i, line in enumerate(sorted(lines, key=lambda each: not each.quiet)):
+        gid = f"{'dots' if line.dots and not line.quiet else 'quiet'}-{i}"
+        colour = MUTED if line.quiet else series_colour(line.number)
+        names |= draw_line(axes, line, gid, colour, series_dashes(line.number))
     values = [value for line in lines for value in line.y]
     if min(values) > 0 and max(values) > _DECADES * min(values):
         log_scale(axes, "y")
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # of iterations
     if labelled:
-        end_labels(axes, {line.label: (line.x[-1], line.y[-1], series_colour(line.number)) for line in lines})
+        end_labels(axes, {line.label: (line.x[-1], line.y[-1], series_colour(line.number)) for line in loud})
     return Chart(figure, title, description, names)
 
 
@@ -102,5 +104,6 @@ def dot_chart(
     if logarithmic:
         log_scale(axes, "x")
     axes.margins(0.08)
-    end_labels(axes, {dot.label: (dot.x, dot.y, series_colour(dot.number)) for dot in dots}, beside=True)
+    labelled = {dot.label: (dot.x, dot.y, series_colour(dot.number)) for dot in dots if dot.label}
+    end_labels(axes, labelled, beside=True)
     return Chart(figure, title, description, names)

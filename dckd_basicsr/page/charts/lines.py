@@ -18,7 +18,7 @@ Points = Mapping[float, float]
 """Iteration -> value."""
 
 
-def seed_line(label: str, number: int, runs: Sequence[Points], unit: str = "") -> Line | None:
+def seed_line(label: str, number: int, runs: Sequence[Points], unit: str = "", *, quiet: bool = False) -> Line | None:
     """Return the mean over runs at each iteration that any of them has, with the lowest and highest as its band.
 
     Args:
@@ -26,6 +26,7 @@ def seed_line(label: str, number: int, runs: Sequence[Points], unit: str = "") -
         number: of its colour.
         runs: of one method, one of each seed.
         unit: of the values.
+        quiet: draw it behind the others, thin and grey.
 
     Returns:
         None where there is no finite value. A line of one run has no band.
@@ -42,7 +43,7 @@ def seed_line(label: str, number: int, runs: Sequence[Points], unit: str = "") -
     low, high = [min(found[each]) for each in x], [max(found[each]) for each in x]
     several = any(len(values) > 1 for values in found.values())
     names = [_point_name(label, at, value, found[at], unit) for at, value in zip(x, y, strict=True)]
-    return Line(label, x, y, low if several else None, high if several else None, number, names, len(x) <= _MANY)
+    return Line(label, x, y, low if several else None, high if several else None, number, names, len(x) <= _MANY, quiet)
 
 
 def validation_points(validations: Iterable[Mapping[str, Any]], dataset: str, metric: str) -> dict[float, float]:

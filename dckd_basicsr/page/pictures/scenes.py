@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...data.photos.images import read_image
+from ...errors import DatasetError
 from .crops import Errors, Image, around, as_data, cropped, error_map, errors_of, telling_box
 from .sources import GT, LQ, Source
 
@@ -91,9 +92,10 @@ def make_scene(
         pair: who is on the left of the slider, beside LQ, and who on its right.
 
     Returns:
-        None where nobody's restoration is there. Pictures of another size than most are left out.
+        None where nobody's restoration is there. Pictures of another size than GT are left out, as are damaged files,
+        such as a killed run leaves; those the scene names.
     """
-    pictures = {who: _pixels(source) for who, source in sources.items()}
+    pictures, damaged = _read(sources)
     methods = {who: pictures[who] for who in titles if who in pictures}
     if not methods:
         return None
@@ -120,7 +122,7 @@ def make_scene(
     return Scene(
         image=image,
         why=why,
-        how=_how(box.size, len(methods), with_truth),
+        how=_how(box.size, len(methods), with_truth) + damaged,
         strip=tuple(strip),
         before=before,
         after=after,
@@ -130,8 +132,15 @@ def make_scene(
     )
 
 
-def _pixels(source: Source) -> Image:
-    return read_image(source) if isinstance(source, Path) else source
+def _read(sources: Mapping[str, Source]) -> tuple[dict[str, Image], str]:
+    """Return the pictures, and a sentence on the files that are none."""
+    found, damaged = dict[str, Image](), list[str]()
+    for who, source in sources.items():
+        try:
+            found[who] = read_image(source) if isinstance(source, Path) else source
+        except DatasetError:
+            damaged.append(source.name if isinstance(source, Path) else who)
+    return found, f" Left out, since they are damaged: {', '.join(damaged)}." if damaged else ""
 
 
 def _brightest(errors: Mapping[str, Errors], rows: slice, columns: slice) -> float:
@@ -141,9 +150,8 @@ def _brightest(errors: Mapping[str, Errors], rows: slice, columns: slice) -> flo
 def _how(size: int, methods: int, with_truth: bool) -> str:
     crop = f"The crop is the square of {size} × {size} pixels"
     if with_truth and methods > 1:
-        return (
-            f"{crop} in which the methods differ most: with the largest variance, between them, of the absolute error."
-        )
+        most = "with the largest variance, between them, of the absolute error"
+        return f"{crop} in which the restorations below differ most: {most}."
     if with_truth:
         return f"{crop} with the largest mean error."
     if methods > 1:

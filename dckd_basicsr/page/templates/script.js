@@ -41,11 +41,12 @@
     const stage = slider.querySelector(".stage");
     const range = slider.querySelector("input[type=range]");
     const before = slider.querySelector(".before");
+    const first = before ? before.src : ""; // not in its button again: pictures are large
     const move = () => stage.style.setProperty("--at", range.value + "%");
     range.addEventListener("input", move);
     for (const choice of slider.querySelectorAll("input[type=radio]")) {
       choice.addEventListener("change", () => {
-        before.src = choice.value;
+        before.src = choice.value || first;
         stage.querySelector(".l").textContent = choice.dataset.title;
       });
     }
