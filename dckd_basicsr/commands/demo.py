@@ -101,8 +101,8 @@ def run_demo(out: Path) -> int:
     scale = ("--scale", str(_SCALE), "--overwrite")
     _basicsr(out, "prepare", "sr", "photos/train", "data/train", "--crop", "240", "--step", "120", *scale)
     _basicsr(out, "prepare", "sr", "photos/test", "data/test", "--crop", "0", *scale)
-    for run, method in _METHODS.items():
-        _basicsr(out, "train", "-opt", _OPTIONS, "--with", method, "--force_yml", f"name={run}")
+    for run, overlay in _METHODS.items():
+        _basicsr(out, "train", "-opt", _OPTIONS, "--with", overlay, "--force_yml", f"name={run}")
     for method in methods:
         _basicsr(out, "test", "-opt", "demo_test_x4.yml", "--force_yml", *method.overrides)
     _basicsr(out, "report", _ALONE, _RUN, "--out", REPORT)

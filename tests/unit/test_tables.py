@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dckd_basicsr.compare import Comparison, Variant, marks, write_tables
+from dckd_basicsr.compare import Comparison, Variant, load_sweep, marks, write_tables
 from dckd_basicsr.compare.latex import escaped, latex_table
+from dckd_basicsr.compare.sweep import packaged_sweeps
 from dckd_basicsr.compare.tables import as_markdown, csv_name
 from tests.made_records import made_records, made_sweep
 
@@ -145,12 +146,32 @@ def test_latex_compiles(tmp_path: Path) -> None:
     sweep = made_sweep(bases=("small", "large"))
     sweep = replace(sweep, title=NASTY, variants={name: Variant(title=NASTY + name) for name in sweep.variants})
     files = write_tables(Comparison(sweep, made_records(sweep, {"dckd": 0.1}, sets=sets)), tmp_path)
+    compile_tables(files, tmp_path)
+
+
+def test_the_papers_table_comes_from_its_sweep(tmp_path: Path) -> None:
+    sweep = load_sweep(packaged_sweeps()["table2_swinir"])
+    sets = {"Set5": 5, "Set14": 14, "BSD100": 100, "Urban100": 100}
+    files = write_tables(Comparison(sweep, made_records(sweep, {"dckd": 0.1}, sets=sets)), tmp_path)
+    tables = {file.name: file.read_text() for file in files if file.suffix == ".tex"}
+    assert list(tables) == ["table-x2.tex", "table-x3.tex", "table-x4.tex"]
+    rows = {
+        name: [line.split("&")[0].strip(" {}") for line in text.splitlines() if "&" in line]
+        for name, text in tables.items()
+    }
+    assert rows["table-x2.tex"][1:] == ["teacher", "Scratch", "Logits", "FAKD", "MiPKD (approximate)", "DCKD"]
+    assert rows["table-x4.tex"][1:] == [*rows["table-x2.tex"][1:], "DCKD*"]
+    if shutil.which("pdflatex"):
+        compile_tables(files, tmp_path)
+
+
+def compile_tables(files: list[Path], folder: Path) -> None:
     tables = "".join(f"\\input{{{file.name}}}\n" for file in files if file.suffix == ".tex")
-    (tmp_path / "paper.tex").write_text(
+    (folder / "paper.tex").write_text(
         "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n" + tables + "\\end{document}\n"
     )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
-    assert (tmp_path / "paper.pdf").stat().st_size > 0
+    assert (folder / "paper.pdf").stat().st_size > 0
