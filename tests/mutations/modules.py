@@ -68,6 +68,15 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/augment.py": _unit("paired_lmdb"),
     # what it says of the terms
     "report/gradients.py": _unit("gradients"),
+    # the comparison
+    "compare/statistics.py": _unit("statistics"),
+    "compare/comparison.py": _unit("comparison", "tables"),
+    "compare/cells.py": _unit("tables"),
+    "compare/plan.py": _unit("sweep", "sweep_files"),
+    "compare/sameness.py": _unit("sweep"),
+    "compare/progress.py": _unit("sweeping"),
+    "training/curve.py": _unit("curve"),
+    "report/step_cost.py": _unit("step_cost"),
     # the sampler
     "data/patches.py": _unit("places", "patches", "loaders", "paired_lmdb"),
     "data/single_patch_dataset.py": _unit("single_patches"),
