@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import dckd_basicsr  # noqa: F401 (registers)
-from dckd_basicsr.compare import Maker, PlannedRun, Progress, RunRecord, finish, planned_runs
+from dckd_basicsr.compare import Maker, PlannedRun, Progress, RunRecord, finish, places, planned_runs
 from dckd_basicsr.compare.progress import duration
 from dckd_basicsr.compare.run import Busy, RunFailed
 from tests.made_records import made_records, made_sweep
@@ -138,3 +138,19 @@ def test_records_of_other_runs_are_not_those_of_one(tmp_path: Path) -> None:
 
 def test_lengths_of_time() -> None:
     assert [duration(h) for h in (0.004, 0.3, 5.26, 50)] == ["14 s", "18 min", "5 h 16 min", "2 d 2 h"]
+
+
+def test_runs_share_the_gpus_or_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    assert places(None) == [{}]
+    assert places(3) == [{"OMP_NUM_THREADS": "2"}] * 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the user's word counts
+    assert places(2) == [{}, {}]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert places(None) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    assert places(3)[2] == {"CUDA_VISIBLE_DEVICES": "0"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    assert places(None) == [{"CUDA_VISIBLE_DEVICES": "5"}, {"CUDA_VISIBLE_DEVICES": "GPU-7"}]
