@@ -29,7 +29,14 @@ def write_sweep_page(comparison: Comparison, file: Path, root: Path = Path()) ->
         try:
             found[base] = comparison_pictures(comparison, base, telling_images(comparison, base), root)
         except Exception as error:  # a data set of somebody's may raise what it likes; BasicSR's own assert
-            reason = message_of(error) if isinstance(error, DCKDError) else f"{type(error).__name__}: {error}"
-            problems.append(f"{comparison.sweep.base_title(base)}: no pictures: {reason}")
+            problems.append(f"{comparison.sweep.base_title(base)}: no pictures: {_reason(error)}")
     write_comparison_page(comparison, file, found)
     return problems
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DCKDError):
+        return message_of(error)
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"'{error.filename}' is not there"
+    return f"{type(error).__name__}: {error}"
