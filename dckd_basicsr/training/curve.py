@@ -6,6 +6,7 @@ The log itself is text for people, and TensorBoard's files are off by default.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..weight_files import atomic_write
 __all__ = ["CURVE_FILE", "Curve", "read_curve"]
 
 CURVE_FILE = "curve.jsonl"
+_LOG = logging.getLogger("basicsr")
 
 
 class Curve:
@@ -28,6 +30,7 @@ class Curve:
 
     def __init__(self, run: Path | None, done: int) -> None:
         self.path = None if run is None else run / CURVE_FILE
+        self.failed = False
         if self.path is None or not self.path.is_file():
             return
         kept = [line for line in read_curve(self.path.parent) if line["iter"] <= done]
@@ -42,8 +45,13 @@ class Curve:
         if self.path is None:
             return
         finite = {name: _number(value) for name, value in values.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(finite) + "\n")
+        except OSError as error:  # a full disk: the next checkpoint says what to do, and until then training goes on
+            if not self.failed:
+                _LOG.warning("'%s' cannot be written (%s); the page of this run will lack values", self.path, error)
+            self.failed = True
 
 
 def _number(value: Any) -> int | float | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from dckd_basicsr.training.curve import CURVE_FILE, Curve, read_curve
@@ -21,3 +23,14 @@ def test_numbers_of_any_make_and_lines_that_a_crash_cut(tmp_path: Path) -> None:
     assert read_curve(tmp_path) == [{"iter": i, **line} for i in (1, 2, 3)]
     Curve(tmp_path, 2).add({"iter": 3, "time": 1.0})  # resumed after iteration 2
     assert read_curve(tmp_path) == [{"iter": 1, **line}, {"iter": 2, **line}, {"iter": 3, "time": 1.0}]
+
+
+def test_a_curve_that_cannot_be_written_is_told_once_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+    curve = Curve(tmp_path / "not_there", 0)
+    curve.add({"iter": 1})
+    curve.add({"iter": 2})
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "curve.jsonl' cannot be written" in caplog.text
