@@ -221,6 +221,7 @@ def _process(rank: int, folder: str, opt) -> None:
     whole = torch.load(f"{folder}/batch.pth", weights_only=True)
     batch = {key: value[rank : rank + 1] for key, value in whole.items()}
     torch.save(_steps({**opt, "dist": True, "rank": rank, "world_size": 2}, batch), f"{folder}/{rank}.pth")
+    dist.barrier()  # neither leaves while the other still exchanges
     dist.destroy_process_group()
 
 
