@@ -91,8 +91,23 @@ class Variant:
     bases: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Sweep:
+@dataclass(frozen=True, kw_only=True)
+class _Top:
+    """The keys of a sweep beside its bases and variants; :class:`Sweep` says what they mean."""
+
+    name: str
+    title: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    baselines: tuple[str, ...] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    test_options: dict[str, Any] = field(default_factory=dict)
+    hours: float | None = None
+    save_images: bool = True
+    teacher: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(_Top):
     """Runs to compare.
 
     Attributes:
@@ -110,17 +125,8 @@ class Sweep:
         file: where it was read from.
     """
 
-    name: str
     bases: dict[str, Base]
     variants: dict[str, Variant]
-    title: str | None = None
-    seeds: tuple[int, ...] = (0,)
-    baselines: tuple[str, ...] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    test_options: dict[str, Any] = field(default_factory=dict)
-    hours: float | None = None
-    save_images: bool = True
-    teacher: bool = True
     file: Path | None = None
 
     @property
@@ -198,21 +204,6 @@ def _variant(block: Any) -> Any:
     if isinstance(found.get("methods"), str):
         found["methods"] = [found["methods"]]
     return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-
-
-@dataclass(frozen=True)
-class _Top:
-    """The keys of a sweep beside its bases and variants; as :class:`Sweep` has them."""
-
-    name: str
-    title: str | None = None
-    seeds: tuple[int, ...] = (0,)
-    baselines: tuple[str, ...] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    test_options: dict[str, Any] = field(default_factory=dict)
-    hours: float | None = None
-    save_images: bool = True
-    teacher: bool = True
 
 
 def _of_variant(where: str, block: Any) -> list[str]:

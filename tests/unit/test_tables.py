@@ -120,7 +120,8 @@ def test_nothing_there_yet(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_infinite(tmp_path: Path) -> None:
-    json.loads(write_tables(comparison_of(math.inf, 30.0), tmp_path)[1].read_text(), parse_constant=pytest.fail)
+    text = write_tables(comparison_of(math.inf, 30.0), tmp_path)[1].read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail)["sweep"] == "made"
 
 
 def test_escaped_by_hand() -> None:
