@@ -8,6 +8,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+EXPORT = ["onnx", "onnxruntime", "onnxscript", "onnxslim"]
+NCNN = ["ncnn", "pnnx"]
 TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist", "scikit-image"]
 VERSION = next(
     line.split('"')[1]
@@ -45,6 +47,7 @@ setup(
         "opencv-python",
         "pydantic>=2.7,<3",
         "pyyaml",
+        "pillow",
         "safetensors",
         "scipy",
         "spandrel>=0.4.1",
@@ -53,6 +56,8 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "export": EXPORT,
+        "ncnn": NCNN,
         "demo": ["scikit-image"],
         # linters within a minor version: a new one must not turn an unchanged tree red
         "dev": [*TEST, "mypy==2.4.*", "pre-commit", "ruff==0.17.*", "types-PyYAML"],

@@ -7,18 +7,22 @@ from .networks.bicubic_arch import Bicubic
 from .networks.nafnet_arch import NAFNet
 from .networks.pretrained_arch import PretrainedNet, detected_name
 from .networks.restormer_arch import Restormer
+from .networks.spandrel_arch import merged, spandrel_names
 from .networks.vqgan_arch import VQGAN, Encoding
 from .networks.vqgan_layout import vqgan_options_from_state
 from .outline import network_class
+from .presets import PRESETS, Preset, preset
 from .recognize import Recognized, recognize
 
 __all__ = [
+    "PRESETS",
     "VQGAN",
     "ArchFacts",
     "Bicubic",
     "Built",
     "Encoding",
     "NAFNet",
+    "Preset",
     "PretrainedNet",
     "Recognized",
     "Restormer",
@@ -31,8 +35,11 @@ __all__ = [
     "encoder_part",
     "facts_from_options",
     "facts_of",
+    "merged",
     "network_class",
     "outline",
+    "preset",
     "recognize",
+    "spandrel_names",
     "vqgan_options_from_state",
 ]

@@ -87,6 +87,7 @@ def build(
         ConfigError: the network has another scale.
         Exception: whatever the constructor raises for these arguments; the check of option files finds it before.
     """
+    network_class(options["type"])  # spandrel's are registered when they are asked for
     if weights is None:
         net = build_network(options)
     else:

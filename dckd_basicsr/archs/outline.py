@@ -47,11 +47,15 @@ def without_parameters() -> Iterator[None]:
 
 
 def network_class(name: str) -> Callable[..., nn.Module]:
-    """Return the registered class of a network, without or with the suffix of BasicSR's own.
+    """Return the class of a network: a registered one, without or with the suffix of BasicSR's own, or spandrel's.
 
     Raises:
         KeyError: there is none.
     """
+    if name.startswith("spandrel:"):
+        from .networks.spandrel_arch import spandrel_network
+
+        return spandrel_network(name)
     # As ARCH_REGISTRY.get, which prints a line when it finds the name with its suffix only.
     known = dict(iter(ARCH_REGISTRY))
     return known[name] if name in known else known[f"{name}_basicsr"]

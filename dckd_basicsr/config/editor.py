@@ -13,7 +13,9 @@ from typing import Any
 
 from basicsr.utils import registry
 
+from ..archs.networks.spandrel_arch import spandrel_names
 from ..archs.networks.vqgan_layout import DDConfig
+from ..archs.outline import network_class
 from ..distill.terms import TERM_KEYS
 from ..kinds import own_models
 from .blocks import (
@@ -62,6 +64,8 @@ def json_schema() -> Schema:
     A file with ``_base_`` may leave anything out, and so may one without a model, which lies on others. Files of other
     models than this package's are hardly judged, for their keys are their own.
     """
+    for name in spandrel_names():
+        network_class(name)  # registers it
     definitions: Schema = {}
     for kind in KINDS:
         definitions |= {f"{kind.noun}.{name}": _arguments(kind, name) for name in _names(kind.find())}

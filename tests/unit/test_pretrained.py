@@ -29,6 +29,20 @@ def test_a_swinir_file_is_detected(tmp_path):
         torch.testing.assert_close(net(x), original.float()(x), atol=1e-5, rtol=1e-4)
 
 
+def test_an_image_is_left_as_it_was(tmp_path):
+    """RCAN multiplies the pixels it is given in place, which a student sees after its teacher."""
+    from spandrel.architectures.RCAN import RCAN
+
+    torch.save(RCAN(n_resgroups=1, n_resblocks=1, n_feats=16).state_dict(), tmp_path / "rcan.pth")
+    net = PretrainedNet(str(tmp_path / "rcan.pth")).eval()
+    x = torch.rand(1, 3, 8, 8)
+    before = x.clone()
+    with torch.no_grad():
+        first = net(x)
+        assert torch.equal(x, before)
+        assert torch.equal(net(x), first)
+
+
 def test_unknown_weights_say_what_to_do(tmp_path):
     torch.save({"params": {"who.knows": torch.ones(3)}}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"no architecture known to spandrel.*who\.knows.*name the network"):

@@ -16,11 +16,13 @@ from ...weight_files import load_weights
 from ..facts import ArchFacts
 from ..recognize import recognize
 
-__all__ = ["PretrainedNet", "detected_name"]
+__all__ = ["WRITES_INTO_ITS_INPUT", "PretrainedNet", "descriptor_facts", "detected_name", "special_call"]
 
 
 _ONE_BY_ONE = ("DRUNet", "DnCNN")
 """Architectures for which spandrel makes a noise map for one image."""
+WRITES_INTO_ITS_INPUT = ("RCAN",)
+"""Architectures that scale the pixels they are given in place; whoever goes on with these needs them as they were."""
 
 
 @register(ARCH_REGISTRY)
@@ -58,18 +60,12 @@ class PretrainedNet(nn.Module):
             raise CheckpointError(f"'{path}' holds a {found.architecture.name}, which takes more than one image")
         self.net = found.model
         self.architecture: str = found.architecture.name
-        size = found.size_requirements
-        self.facts = ArchFacts(
-            scale=found.scale,
-            multiple_of=size.multiple_of or 1,
-            minimum=size.minimum or 1,
-            square=size.square,
-            input_channels=found.input_channels,
-            output_channels=found.output_channels,
-        )
-        self._call = _special_call(found)
+        self.facts = descriptor_facts(found)
+        self._call = special_call(found)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.architecture in WRITES_INTO_ITS_INPUT:
+            x = x.clone()
         if self._call is None:
             return self.net(x)
         if self.architecture in _ONE_BY_ONE:
@@ -85,12 +81,26 @@ class PretrainedNet(nn.Module):
         if self._call:
             import spandrel
 
-            self._call = _special_call(spandrel.MAIN_REGISTRY.load(self.net.state_dict()))
+            self._call = special_call(spandrel.MAIN_REGISTRY.load(self.net.state_dict()))
         else:
             self._call = None
 
 
-def _special_call(found: Any) -> Callable[[nn.Module, Tensor], Tensor] | None:
+def descriptor_facts(found: Any, *, channels_last: bool = False) -> ArchFacts:
+    """Return the facts of a network that spandrel describes."""
+    size = found.size_requirements
+    return ArchFacts(
+        scale=found.scale,
+        multiple_of=size.multiple_of or 1,
+        minimum=size.minimum or 1,
+        square=size.square,
+        input_channels=found.input_channels,
+        output_channels=found.output_channels,
+        channels_last=channels_last,
+    )
+
+
+def special_call(found: Any) -> Callable[[nn.Module, Tensor], Tensor] | None:
     """Return how spandrel calls a network that it found, None for the plain ``net(x)``.
 
     Some return several things, shift the range, or want a map beside the image.

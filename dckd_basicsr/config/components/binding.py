@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from basicsr.utils import registry
 
+from ...archs.networks.spandrel_arch import PREFIX, spandrel_names
 from ...archs.networks.vqgan_layout import DDConfig
+from ...archs.outline import network_class
 from ...distill.terms import TERM_KEYS
 from ...kinds import distils, is_own
 from ..blocks.judging import misfit, settings_problems
@@ -142,9 +144,14 @@ def _metric(where: str, block: Any, own: bool) -> list[str]:
 
 
 def _component(kind: Kind, where: str, block: Any, own: bool) -> list[str]:
-    known = kind.find()
     if not isinstance(block, Mapping):
         return [f"{where} must be a block with a 'type', got {show(block)}"]
+    if kind.noun in (NETWORK.noun, TEACHER.noun) and type_of(block).startswith(PREFIX):
+        try:
+            network_class(type_of(block))  # registers it
+        except KeyError:
+            return [choose(kind.noun, type_of(block), where, spandrel_names())]
+    known = kind.find()
     name = block.get("type")
     if name is None:
         return [f"missing key 'type' in {where}; one of {', '.join(sorted(known))}"]

@@ -1,0 +1,114 @@
+"""Whatever a user has becomes a network: runs, weight files of any make, files that ship, ONNX."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from dckd_basicsr.archs import build
+from dckd_basicsr.errors import CheckpointError, ConfigError
+from dckd_basicsr.portable import open_network
+
+EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
+SPAN = {"type": "spandrel:SPAN", "num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2}
+
+
+def write_run(folder, options, values=(20.0, 22.0, 21.0), better="higher"):
+    """A run of three checkpoints, each with weights and an average of its own."""
+    (folder / "models").mkdir(parents=True)
+    (folder / "training_states").mkdir()
+    metrics = {"psnr": {"type": "calculate_psnr", "crop_border": 2, "better": better}}
+    told = {"name": folder.name, "scale": 2, "network_g": options, "train": {"ema_decay": 0.9}}
+    (folder / "options.yml").write_text(yaml.safe_dump({**told, "val": {"metrics": metrics}}))
+    nets = {}
+    for i, _ in enumerate(values, start=1):
+        nets[i] = build(options).net
+        average = build(options).net
+        torch.save(
+            {"params": nets[i].state_dict(), "params_ema": average.state_dict()}, folder / f"models/net_g_{i}.pth"
+        )
+        nets[i] = average
+        (folder / f"training_states/{i}.state").write_bytes(b"x")
+    entries = [{"iteration": i, "dataset": "held", "metrics": {"psnr": v}} for i, v in enumerate(values, start=1)]
+    (folder / "validations.json").write_text(json.dumps(entries))
+    return nets
+
+
+def test_a_run_gives_its_moving_average_last_or_best(tmp_path):
+    nets = write_run(tmp_path / "run", EDSR)
+    x = torch.rand(1, 3, 8, 8)
+    for which, iteration in (("last", 3), ("best", 2), ("1", 1)):
+        opened = open_network(tmp_path / "run", which=which)
+        assert (opened.iteration, opened.entry, opened.name, opened.facts.scale) == (iteration, "params_ema", "EDSR", 2)
+        with torch.no_grad():
+            assert torch.equal(opened.net(x), nets[iteration].eval()(x))
+    write_run(tmp_path / "lower", EDSR, better="lower")
+    assert open_network(tmp_path / "lower", which="best").iteration == 1
+
+
+def test_a_run_without_what_is_asked_for_says_what_it_has(tmp_path):
+    write_run(tmp_path / "run", EDSR)
+    with pytest.raises(CheckpointError, match=r"no weights 'net_g_9\.pth'.*net_g_1\.pth, net_g_2\.pth, net_g_3\.pth"):
+        open_network(tmp_path / "run", which="9")
+    with pytest.raises(ConfigError, match="last, best, or an iteration, got 'newest'"):
+        open_network(tmp_path / "run", which="newest")
+    with pytest.raises(CheckpointError, match=r"no folder of a run.*options\.yml"):
+        open_network(tmp_path)
+
+
+def test_weight_files_of_every_make(tmp_path):
+    x = torch.rand(1, 3, 8, 8)
+    span, edsr = build(SPAN, frozen=True).net, build({**EDSR, "res_scale": 0.5}, frozen=True).net
+    torch.save({"params_ema": span.state_dict()}, tmp_path / "span.pth")
+    opened = open_network(tmp_path / "span.pth")
+    assert (opened.name, opened.facts.scale, opened.guessed, opened.options) == ("SPAN", 2, False, None)
+    assert set(opened.state) == set(span.state_dict())
+    torch.testing.assert_close(opened.net(x), span(x))
+
+    config = {"config": json.dumps({**EDSR, "res_scale": 0.5})}
+    save_file(edsr.state_dict(), tmp_path / "edsr.safetensors", metadata=config)
+    told = open_network(tmp_path / "edsr.safetensors")
+    assert torch.equal(told.net(x), edsr(x))
+    assert not told.guessed
+
+    torch.save({"params": edsr.state_dict()}, tmp_path / "edsr.pth")
+    seen = open_network(tmp_path / "edsr.pth")
+    assert seen.guessed
+    assert seen.options is not None
+    assert {**EDSR, **seen.options} == {**EDSR}
+    assert open_network("builtin:edsr_x4_f64b16").facts.scale == 4
+
+    torch.save({"params": {"who.knows": torch.ones(3)}}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"no network known here or to spandrel.*who\.knows.*folder of its run"):
+        open_network(tmp_path / "w.pth")
+
+
+def test_an_onnx_file_is_a_network_too(tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    shuffle = helper.make_node("DepthToSpace", ["x"], ["y"], blocksize=2, mode="CRD")
+    graph = helper.make_graph(
+        [shuffle],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 12, "h", "w"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, "H", "W"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "net.onnx")
+    opened = open_network(tmp_path / "net.onnx")
+    assert opened.facts.scale == 2, "found by running it"
+    x = torch.rand(1, 12, 5, 7)
+    assert torch.equal(opened.net(x), torch.nn.functional.pixel_shuffle(x, 2))
+    helper.set_model_props(model, {"scale": "2", "multiple_of": "8", "minimum": "16", "square": "1"})
+    onnx.save(model, tmp_path / "told.onnx")
+    facts = open_network(tmp_path / "told.onnx").facts
+    assert (facts.scale, facts.multiple_of, facts.minimum, facts.square) == (2, 8, 16, True)
+    (tmp_path / "bad.onnx").write_bytes(b"no onnx")
+    with pytest.raises(CheckpointError, match="no ONNX file that onnxruntime runs"):
+        open_network(tmp_path / "bad.onnx")
