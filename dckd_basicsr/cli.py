@@ -17,6 +17,7 @@ from . import install
 from .commands.compare import add_compare_parser
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
+from .commands.distill import add_distill_parser
 from .commands.inspect import add_inspect_parser
 from .commands.report import add_report_parser
 from .errors import DCKDError, Interrupted, message_of
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _PIPELINES.items():
         # Options are BasicSR's own and parsed in config/parse.py, which also serves BasicSR's pipelines directly.
         commands.add_parser(name, help=text, add_help=False)
+    add_distill_parser(commands)
     add_prepare_parser(commands)
     add_convert_parser(commands)
     add_config_parser(commands)

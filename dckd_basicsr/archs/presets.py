@@ -21,6 +21,7 @@ class Preset:
         scale_key: the argument that takes the scale; None of networks that keep the size.
         scales: what it can be built for.
         use: what it is good for, in a few words.
+        lr: peak of the learning rate in short trainings.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Preset:
     scale_key: str | None
     scales: tuple[int, ...]
     use: str
+    lr: float = 2e-3
 
     def block(self, scale: int) -> dict[str, Any]:
         """Return the block ``network_g`` for a scale.
@@ -147,6 +149,7 @@ PRESETS: dict[str, Preset] = {
             "upscale",
             _UP,
             "a transformer: quality before speed, for desktops",
+            5e-4,
         ),
         Preset(
             "nafnet-16",
@@ -161,6 +164,7 @@ PRESETS: dict[str, Preset] = {
             None,
             (1,),
             "deblurring, denoising, deraining",
+            1e-3,
         ),
         Preset(
             "restormer-24",
@@ -180,6 +184,7 @@ PRESETS: dict[str, Preset] = {
             None,
             (1,),
             "deraining and deblurring, quality before speed",
+            5e-4,
         ),
     )
 }

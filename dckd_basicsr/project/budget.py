@@ -1,0 +1,62 @@
+"""From minutes to iterations: a few steps are trained and timed as the whole will be."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import tempfile
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..training.curve import read_curve
+from .option_files import OPTIONS
+from .steps import run_basicsr
+
+__all__ = ["iterations_for", "parse_time"]
+
+_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_STEPS, _EVERY = 12, 3
+_LEAST = 20
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds of ``90s``, ``30m``, ``1.5h``, ``1h30m``.
+
+    Raises:
+        ConfigError: it is none of these, or no time at all.
+    """
+    found = _TIME.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1)))
+    if seconds <= 0:
+        raise ConfigError(f"a time is written as 90s, 30m, 2h or 1h30m, got '{text}'")
+    return seconds
+
+
+def iterations_for(seconds: float, folder: Path) -> tuple[int, float]:
+    """Return how many iterations of a project's training fit into a time, and the seconds that one takes.
+
+    The training is started for a few iterations, with its data, networks and compilation, in a folder that goes
+    afterwards; its first steps, in which things are set up, are not counted.
+
+    Args:
+        seconds: of training.
+        folder: of the project, with option file and databases.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".timing-") as temporary:
+        forced = [
+            f"train:total_iter={_STEPS}",
+            f"logger:print_freq={_EVERY}",
+            f"logger:save_checkpoint_freq={_STEPS}",
+            "logger:report=false",
+            "datasets:val=~",
+            "val=~",
+        ]
+        here = Path(temporary)
+        for name in ("data", OPTIONS):
+            (here / name).symlink_to((folder / name).resolve())
+        run_basicsr(here, "train", "-opt", OPTIONS, "--force_yml", *forced, quiet=True)
+        (run,) = (here / "experiments").iterdir()
+        times = [float(line["time"]) for line in read_curve(run) if line.get("time")]
+    step = statistics.median(times[1:] or times)
+    return max(_LEAST, int(seconds / step / 10) * 10), step

@@ -1,0 +1,108 @@
+"""The photos of a project: which are for training and which held out, and the databases of the former."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.photos.keys import keyed_photos
+from ..errors import DatasetError
+from ..prepare.databases import PackSet, pack_databases
+from ..prepare.inspection import unusable_photos
+from ..prepare.packing import PhotoJob, pack_settings
+from ..prepare.sets.pairing import pair_photos
+from .plan import Kind, Plan
+
+__all__ = ["DATA", "Photos", "choose_photos", "pack_photos", "training_set"]
+
+DATA = "data"
+_EVERY, _MOST = 10, 12
+"""One photo of so many is held out, but no more than so many."""
+_CROP, _STEP = 480, 480
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos that can be used.
+
+    Attributes:
+        train: to train on.
+        held_out: to test on.
+        digest: SHA-256 over names and sizes of all photos that were found.
+        unusable: why others cannot be used.
+    """
+
+    train: Sequence[PhotoJob]
+    held_out: Sequence[PhotoJob]
+    digest: str
+    unusable: Sequence[str]
+
+
+def choose_photos(folder: Path, lq: Path | None, kind: Kind, scale: int) -> Photos:
+    """Look at the headers of a folder's photos, and divide them: evenly spread ones are held out.
+
+    Args:
+        folder: photos, with sub-folders; of pairs the ground truth.
+        lq: the inputs, of pairs.
+        kind: what the photos are.
+        scale: the teacher's.
+
+    Raises:
+        DatasetError: no such folder, photos that do not pair up, or fewer than two that can be used.
+    """
+    if kind == "pairs":
+        assert lq is not None
+        jobs = pair_photos(folder, lq)
+    else:
+        jobs = [PhotoJob(key, path) for key, path in keyed_photos(folder).items()]
+    settings = pack_settings([1 if kind == "lq" else scale], crop=None, step=None, small="keep")
+    reasons = list(unusable_photos(settings, jobs))
+    usable = [job for job, reason in zip(jobs, reasons) if reason is None]
+    unusable = [reason for reason in reasons if reason is not None]
+    if len(usable) < 2:
+        why = f"; for instance {unusable[0]}" if unusable else ""
+        raise DatasetError(
+            f"'{folder}' has {len(usable)} photos that can be used, and at least 2 are needed, one of them for "
+            f"testing{why}"
+        )
+    count = min(_MOST, max(2 if len(usable) > 5 else 1, round(len(usable) / _EVERY)))
+    chosen = {len(usable) * (2 * i + 1) // (2 * count) for i in range(count)}
+    return Photos(
+        train=[job for i, job in enumerate(usable) if i not in chosen],
+        held_out=[job for i, job in enumerate(usable) if i in chosen],
+        digest=_digest(jobs, folder),
+        unusable=unusable,
+    )
+
+
+def pack_photos(photos: Photos, plan: Plan, folder: Path) -> None:
+    """Pack the training photos into ``folder/data``; what is packed already stays.
+
+    Raises:
+        DatasetError: a photo is damaged, or there is no room.
+    """
+    gt, lq = training_set(plan.wish.kind)
+    if (folder / (gt or lq)).is_dir():
+        return
+    scale = 1 if plan.wish.kind == "lq" else plan.scale
+    settings = pack_settings(
+        [scale], crop=_CROP, step=_STEP, thresh=_CROP // 4, small="keep", payload="raw", skip_unusable=True
+    )
+    targets = {} if gt is None else {scale: folder / lq}
+    pack_databases([PackSet(settings, photos.train, folder / (gt or lq), targets)])
+
+
+def training_set(kind: Kind) -> tuple[str | None, str]:
+    """Return where a project keeps its databases: ground truth, None where there is none, and inputs."""
+    return (None if kind == "lq" else f"{DATA}/GT.lmdb"), f"{DATA}/LQ.lmdb"
+
+
+def _digest(jobs: Sequence[PhotoJob], folder: Path) -> str:
+    digest = hashlib.sha256()
+    for job in jobs:
+        for path in (job.path, *(job.lq or ())):
+            name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+            digest.update(f"{name}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
