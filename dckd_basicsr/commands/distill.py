@@ -207,4 +207,9 @@ def _finish(plan: Plan, teacher: Opened, out: Path, started: float) -> None:
     write_outcome(outcome, out)
     run_basicsr(out, "report", RUN, "--out", "report.html", quiet=True)
     print(f"\n{outcome.table()}\n\nStrips: {out / outcome.strip}\nPage: {out / 'report.html'}")
+    if outcome.is_behind():
+        print(
+            "\nbasicsr: note: the student is not better than plain enlargement yet; it needs more training: the same "
+            f"command with a longer --time and another folder than '{out}'"
+        )
     print(f"Done in {time.monotonic() - started:.0f} s")

@@ -67,6 +67,13 @@ class Outcome:
     strip: str
     device: str
 
+    def is_behind(self) -> bool:
+        """Tell whether the student is farther from what it was trained on than its input, enlarged."""
+        plain, student = self.rows[0], self.rows[1]
+        pairs = [(plain.psnr, student.psnr), (plain.to_teacher, student.to_teacher)]
+        first = next((pair for pair in pairs if None not in pair), (0.0, 1.0))
+        return float(first[1] or 0) <= float(first[0] or 0)
+
     def table(self) -> str:
         """Return the table in Markdown; columns that nobody has values for are left out."""
         columns: list[tuple[str, Any]] = [

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import DCKDError, Interrupted
 
@@ -13,7 +18,7 @@ __all__ = ["run_basicsr"]
 
 
 def run_basicsr(folder: Path, *arguments: str, quiet: bool = False) -> None:
-    """Print a command line and run it in ``folder``, in a process of its own.
+    """Print a command line and run it in ``folder``, in a process of its own, which is told of signals.
 
     Args:
         folder: where it runs.
@@ -26,11 +31,38 @@ def run_basicsr(folder: Path, *arguments: str, quiet: bool = False) -> None:
     """
     print(f"\n$ basicsr {shlex.join(arguments)}", flush=True)
     command = [sys.executable, "-m", "dckd_basicsr", *arguments]
-    finished = subprocess.run(command, cwd=folder, check=False, capture_output=quiet, text=True)
-    status = finished.returncode
-    if status > 128 or status < 0:
-        signum = -status if status < 0 else status - 128
+    with tempfile.TemporaryFile() as said:
+        # In a session of its own Ctrl-C reaches it once, by way of this process.
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=said if quiet else None,
+            stderr=said if quiet else None,
+            start_new_session=True,
+        )
+        with _told(process) as signals:
+            status = process.wait()
+        said.seek(0)
+        reason = said.read()[-2000:].decode(errors="replace").strip()
+    if signals or status > 128 or status < 0:
+        signum = signals[0] if signals else abs(status) % 128
         raise Interrupted(f"`basicsr {arguments[0]}` was stopped; the same command goes on from here", signum)
     if status:
-        said = f":\n{finished.stderr.strip()[-2000:]}" if quiet and finished.stderr else ""
-        raise DCKDError(f"`basicsr {arguments[0]}` ended with status {status}{said}")
+        raise DCKDError(f"`basicsr {arguments[0]}` ended with status {status}" + (f":\n{reason}" if reason else ""))
+
+
+@contextlib.contextmanager
+def _told(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Send a process the signals that ask this one to stop; yields those that came."""
+    came: list[int] = []
+
+    def tell(signum: int, frame: Any) -> None:
+        came.append(signum)
+        process.send_signal(signum)
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
