@@ -209,7 +209,7 @@ def _finish(plan: Plan, teacher: Opened, out: Path, started: float) -> None:
     print(f"\n{outcome.table()}\n\nStrips: {out / outcome.strip}\nPage: {out / 'report.html'}")
     if outcome.is_behind():
         print(
-            "\nbasicsr: note: the student is not better than plain enlargement yet; it needs more training: the same "
+            "\nbasicsr: note: the student is not better than the first row yet; it needs more training: the same "
             f"command with a longer --time and another folder than '{out}'"
         )
     print(f"Done in {time.monotonic() - started:.0f} s")
