@@ -18,6 +18,7 @@ from .commands.compare import add_compare_parser
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
 from .commands.distill import add_distill_parser
+from .commands.export import add_export_parser
 from .commands.inspect import add_inspect_parser
 from .commands.report import add_report_parser
 from .errors import DCKDError, Interrupted, message_of
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add_inspect_parser(commands)
     add_compare_parser(commands)
     add_report_parser(commands)
+    add_export_parser(commands)
     demo = commands.add_parser("demo", help="distil a small student on photos that scikit-image ships; a few minutes")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything it writes (default: demo)")
     demo.set_defaults(func=_demo)

@@ -63,6 +63,12 @@ def add_distill_parser(commands: Any) -> None:
         metavar="NAME",
         help="of those that `basicsr train --with` lists (default: dckd_shallow, and logits at scale 1)",
     )
+    parser.add_argument(
+        "--to",
+        metavar="FORMATS",
+        help="what the student is exported as, any of safetensors,pth,onnx,ncnn (default: safetensors, and onnx where "
+        "its packages are installed)",
+    )
     parser.add_argument("--batch", type=_count, metavar="N", help="patches in an iteration (default: for the machine)")
     parser.add_argument("--patch", type=_count, metavar="PX", help="side of LQ patches (default: for the machine)")
     parser.add_argument("--lr", type=float, metavar="RATE", help="peak of the learning rate (default: the student's)")
@@ -80,11 +86,12 @@ def run_distill(options: argparse.Namespace) -> int:
     """Do, or go on with, the whole job; returns the exit status."""
     install.everything()
     from ..portable import open_network
-    from ..project import choose_photos, make_plan, pack_photos, read_plan, write_teacher_outputs
+    from ..project import choose_photos, chosen_formats, make_plan, pack_photos, read_plan, write_teacher_outputs
     from ..project.plan import write_plan
 
     started = time.monotonic()
     teacher = open_network(options.teacher)
+    options.formats = chosen_formats(options.to)
     source, lq, kind = _photos(options, teacher)
     photos = choose_photos(source, lq, kind, teacher.facts.scale)
     wish = _wish(options, teacher, kind, photos.digest)
@@ -97,7 +104,7 @@ def run_distill(options: argparse.Namespace) -> int:
     write_teacher_outputs(photos.held_out, plan, teacher, out)
     plan = _with_iterations(plan, teacher, options.teacher, out)
     _train_and_test(plan, out)
-    _finish(plan, teacher, out, started)
+    _finish(plan, teacher, options, started)
     return 0
 
 
@@ -196,17 +203,22 @@ def _train_and_test(plan: Plan, out: Path) -> None:
             (out / "results" / name / "done").touch()
 
 
-def _finish(plan: Plan, teacher: Opened, out: Path, started: float) -> None:
+def _finish(plan: Plan, teacher: Opened, options: argparse.Namespace, started: float) -> None:
     from ..portable import open_network
     from ..project import measure, run_basicsr
+    from ..project.deliver import deliver
     from ..project.option_files import RUN
     from ..project.outcome import write_outcome
 
+    out: Path = options.out
     student = open_network(out / "experiments" / RUN)
     outcome = measure(plan, teacher, student, out)
     write_outcome(outcome, out)
     run_basicsr(out, "report", RUN, "--out", "report.html", quiet=True)
+    exported = deliver(plan, teacher, options.teacher, student, outcome, options.formats, out)
     print(f"\n{outcome.table()}\n\nStrips: {out / outcome.strip}\nPage: {out / 'report.html'}")
+    files = ", ".join(file.name for files in exported.files.values() for file in files)
+    print(f"Student: {files} in {exported.card.parent}, with a card")
     if outcome.is_behind():
         print(
             "\nbasicsr: note: the student is not better than the first row yet; it needs more training: the same "

@@ -1,6 +1,19 @@
 """Networks as files: opening any weight file, writing those that other programs load, and the card beside them."""
 
+from .card_facts import CardFacts, Measured
+from .exporting import FORMATS, Exported, export_network
 from .onnx_network import OnnxNetwork
 from .opening import Opened, open_network
+from .published import register_with_spandrel
 
-__all__ = ["OnnxNetwork", "Opened", "open_network"]
+__all__ = [
+    "FORMATS",
+    "CardFacts",
+    "Exported",
+    "Measured",
+    "OnnxNetwork",
+    "Opened",
+    "export_network",
+    "open_network",
+    "register_with_spandrel",
+]

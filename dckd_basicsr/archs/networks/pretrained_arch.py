@@ -115,6 +115,7 @@ def detected_name(state: Mapping[str, Tensor]) -> str | None:
     import spandrel
 
     for support in spandrel.MAIN_REGISTRY.architectures("detection"):
-        if support.detect(dict(state)):
+        ours = getattr(support.architecture, "of_dckd_basicsr", False)  # registered by us: it knows no more than we
+        if not ours and support.detect(dict(state)):
             return support.architecture.name
     return None

@@ -1,0 +1,149 @@
+"""What a card says of a network besides its files: where it comes from, what was measured, under which licences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import load_yaml
+from ..config.problems import block_of
+from ..errors import DCKDError
+from .opening import Opened
+
+__all__ = ["CardFacts", "Measured", "facts_of_run"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value with what is needed to measure it again.
+
+    Attributes:
+        dataset: name of the test set.
+        metric: its name in the options.
+        protocol: how it is taken: channel, border.
+        value: mean over the set.
+        command: that measured it.
+    """
+
+    dataset: str
+    metric: str
+    protocol: str
+    value: float
+    command: str
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Facts for a card; None or nothing is said as "not known".
+
+    Attributes:
+        title: a heading; None takes the name.
+        author: who made it.
+        description: a sentence or two.
+        licence: SPDX identifier of the weights.
+        teacher: name or file of the teacher.
+        teacher_licence: of the teacher's weights.
+        data: name of the training set.
+        data_licence: of the training data.
+        method: by which terms or name it was trained.
+        metrics: what was measured.
+        psnr_to_teacher: dB, student to teacher.
+        milliseconds: per megapixel of output, with ``machine``.
+        machine: on which that was measured.
+        strips: pictures to show, relative to the card's folder.
+        iterations: of training.
+        batch: images of an iteration.
+        gt_size: side of a training patch of GT.
+        limits: further known limits, a sentence each.
+        tags: for OpenModelDB.
+    """
+
+    title: str | None = None
+    author: str | None = None
+    description: str | None = None
+    licence: str | None = None
+    teacher: str | None = None
+    teacher_licence: str | None = None
+    data: str | None = None
+    data_licence: str | None = None
+    method: str | None = None
+    metrics: tuple[Measured, ...] = ()
+    psnr_to_teacher: float | None = None
+    milliseconds: float | None = None
+    machine: str | None = None
+    strips: tuple[str, ...] = ()
+    iterations: int | None = None
+    batch: int | None = None
+    gt_size: int | None = None
+    limits: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+def facts_of_run(opened: Opened) -> CardFacts:
+    """Return what the folder of a run tells; an empty card for a weight file."""
+    if opened.run is None:
+        return CardFacts()
+    options = load_yaml(opened.run / "options.yml")
+    paths, train, data = (block_of(options, name) for name in ("path", "train", "datasets"))
+    sets = block_of(data, "train")
+    teacher = block_of(options, "network_teacher")
+    weights = paths.get("pretrain_network_teacher")
+    return CardFacts(
+        title=str(options.get("name") or opened.run.name),
+        teacher=f"{teacher.get('type')} ({Path(str(weights)).name if weights else 'no file'})" if teacher else None,
+        data=str(sets["name"]) if sets.get("name") else None,
+        method=_method(options, train),
+        metrics=tuple(_measured(opened, options)),
+        iterations=opened.iteration,
+        batch=_whole(sets.get("batch_size_per_gpu")),
+        gt_size=_whole(sets.get("gt_size")),
+    )
+
+
+def _method(options: Mapping[str, Any], train: Mapping[str, Any]) -> str | None:
+    """Return the loss terms with their weights."""
+    blocks = {key.removesuffix("_opt"): value for key, value in train.items() if key.endswith("_opt")}
+    losses = train.get("losses")
+    blocks |= losses if isinstance(losses, Mapping) else {}
+    if isinstance(losses, list):
+        blocks |= {str(each.get("name") or each.get("type")): each for each in losses if isinstance(each, Mapping)}
+    terms = [
+        f"{name} ({value.get('type', name)}, weight {value.get('loss_weight', 1)})"
+        for name, value in blocks.items()
+        if isinstance(value, Mapping)
+    ]
+    return f"{options.get('model_type')}: {', '.join(terms)}" if terms else None
+
+
+def _measured(opened: Opened, options: Mapping[str, Any]) -> list[Measured]:
+    """Return the validations at the iteration that is exported."""
+    assert opened.run is not None
+    told = block_of(options, "val", "metrics")
+    try:
+        entries = json.loads((opened.run / "validations.json").read_text(encoding="utf-8"))
+        return [
+            Measured(
+                str(entry["dataset"]),
+                name,
+                _protocol(block_of(told, name)),
+                float(value),
+                f"basicsr train -opt {opened.run.name}/options.yml (validation of iteration {opened.iteration})",
+            )
+            for entry in entries
+            if entry["iteration"] == opened.iteration
+            for name, value in entry["metrics"].items()
+        ]
+    except (OSError, ValueError, LookupError, TypeError, DCKDError):  # a run need not have validated
+        return []
+
+
+def _protocol(block: Mapping[str, Any]) -> str:
+    channel = "Y channel" if block.get("test_y_channel") else "RGB"
+    return f"{block.get('type', 'metric')}, {channel}, {block.get('crop_border', 0)} px cropped at the border"
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,149 @@
+"""Weights under the names that other programs know, and EDSR for programs that use spandrel."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..archs import detected_name, recognize
+from ..archs.networks.nafnet_blocks import PixelMean
+from .opening import Opened
+
+__all__ = ["Published", "published", "register_with_spandrel", "without_tlc"]
+
+_RCAN = (
+    (r"conv_first\.", "head.0."),
+    (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.([02])\.", r"body.\1.body.\2.body.\3."),
+    (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.1\.", r"body.\1.body.\2.body.3.conv_du.0."),
+    (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.3\.", r"body.\1.body.\2.body.3.conv_du.2."),
+    (r"upsample\.", "tail.0."),
+    (r"conv_last\.", "tail.1."),
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network's weights as they are written.
+
+    Attributes:
+        state: contiguous tensors that share no memory.
+        config: the network's block for :func:`.open_network`; None where the names tell it.
+        spandrel: what spandrel takes it for; None if it knows no such network.
+        notes: sentences for the card.
+    """
+
+    state: dict[str, Tensor]
+    config: Mapping[str, Any] | None
+    spandrel: str | None
+    notes: tuple[str, ...] = ()
+
+
+def published(opened: Opened, *, half: bool = False) -> Published:
+    """Return a network's weights under the names that other programs know.
+
+    Args:
+        opened: the network.
+        half: floating values in 16 bits.
+    """
+    state, notes = dict(opened.state), []
+    options = opened.options
+    if options is not None and options.get("type") == "PretrainedNet":
+        options = None
+    if options is not None and options.get("type") == "RCAN":
+        exact = options.get("res_scale", 1) == 1 and options.get("img_range", 255.0) == 255
+        if exact and opened.net.mean.numel() == 3:  # type: ignore[operator]
+            state, options = _official_rcan(state, opened.net.mean), None  # type: ignore[arg-type]
+        else:
+            notes.append(
+                "RCAN with another res_scale than 1, img_range than 255 or channels than RGB has no form under its "
+                "official names: the weights have BasicSR's, and programs with spandrel do not load them."
+            )
+    name = detected_name(state)
+    if name is None:
+        notes.append(
+            f"chaiNNer, ComfyUI and other programs with spandrel do not know {opened.name}: they refuse this weight "
+            "file. Take the ONNX or ncnn file there."
+            + (
+                " A Python program can add it: dckd_basicsr.portable.register_with_spandrel()."
+                if opened.name == "EDSR"
+                else ""
+            )
+        )
+    kept = {key: (v.half() if half and v.is_floating_point() else v).clone().contiguous() for key, v in state.items()}
+    return Published(kept, options, name, tuple(notes))
+
+
+def _official_rcan(state: Mapping[str, Tensor], mean: Tensor) -> dict[str, Tensor]:
+    groups = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+    blocks = 1 + max(int(m[1]) for key in state if (m := re.match(r"body\.0\.residual_group\.(\d+)\.", key)))
+    renames = (
+        *_RCAN,
+        (r"body\.(\d+)\.conv\.", rf"body.\1.body.{blocks}."),
+        (r"conv_after_body\.", f"body.{groups}."),
+    )
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = next(re.sub(old, new, key) for old, new in renames if re.match(old, key))
+        found[name] = value
+    for name, sign in (("sub_mean", -255.0), ("add_mean", 255.0)):
+        found[f"{name}.weight"] = torch.eye(3).view(3, 3, 1, 1)
+        found[f"{name}.bias"] = sign * mean.detach().float().view(3)
+    return found
+
+
+def without_tlc(net: nn.Module) -> nn.Module:
+    """Return ``net``, or a copy of a NAFNet that takes its means over whole images, as other programs do."""
+    if not any(isinstance(module, PixelMean) and module.window for module in net.modules()):
+        return net
+    net = copy.deepcopy(net)
+    for module in net.modules():
+        if isinstance(module, PixelMean):
+            module.window = None
+    return net
+
+
+def register_with_spandrel() -> None:
+    """Let spandrel load EDSR in this process: ``spandrel.ModelLoader().load_from_file("edsr.safetensors")`` works then.
+
+    What no file tells (res_scale, img_range, mean colour) has the values of EDSR-baseline. Calling it again changes
+    nothing; a later spandrel with an EDSR of its own keeps its own.
+    """
+    import spandrel
+    from spandrel.util import KeyCondition
+
+    if "EDSR" in spandrel.MAIN_REGISTRY:
+        return
+    keys = ("conv_first", "body.0.conv1", "body.0.conv2", "conv_after_body", "upsample.0", "conv_last")
+
+    class EDSRArch(spandrel.Architecture):
+        of_dckd_basicsr = True
+
+        def __init__(self) -> None:
+            super().__init__(id="EDSR", detect=KeyCondition.has_all(*(f"{key}.weight" for key in keys)))
+
+        def load(self, state_dict: dict[str, Tensor]) -> Any:
+            from basicsr.archs.edsr_arch import EDSR
+
+            looks = recognize(state_dict)
+            assert looks is not None
+            options = {"num_in_ch": 3, "num_out_ch": 3, **looks.options}
+            return spandrel.ImageModelDescriptor(
+                EDSR(**options),
+                state_dict,
+                architecture=self,
+                purpose="SR",
+                tags=[f"{options['num_feat']}nf", f"{options['num_block']}nb"],
+                supports_half=True,
+                supports_bfloat16=True,
+                scale=options["upscale"],
+                input_channels=options["num_in_ch"],
+                output_channels=options["num_out_ch"],
+            )
+
+    spandrel.MAIN_REGISTRY.add(spandrel.ArchSupport.from_architecture(EDSRArch()))

@@ -1,0 +1,115 @@
+"""The finished student as files for other programs, with a card that says where it comes from and what it is worth."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import ConfigError, near_miss
+from ..inference import read_results
+from ..portable import CardFacts, Exported, Opened, export_network
+from ..portable.card_facts import Measured, facts_of_run
+from ..portable.exporting import FORMATS
+from .held_out import HELD_OUT
+from .option_files import TESTS
+from .outcome import Outcome
+from .plan import Plan
+
+__all__ = ["STUDENT", "chosen_formats", "deliver"]
+
+STUDENT = "student"
+"""The folder of the files; beside it are the runs of the project."""
+
+
+def chosen_formats(asked: str | None) -> list[str]:
+    """Return the formats to export: those asked for, else safetensors, and ONNX where its packages are installed.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    if asked is None:
+        onnx = all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+        return ["safetensors", "onnx"] if onnx else ["safetensors"]
+    formats = [part.strip() for part in asked.split(",") if part.strip()]
+    for unknown in [each for each in formats if each not in FORMATS] or ([] if formats else [asked]):
+        hint = near_miss(unknown, FORMATS) or f". There are: {', '.join(FORMATS)}"
+        raise ConfigError(f"--to: there is no format '{unknown}'{hint}")
+    return formats
+
+
+def deliver(
+    plan: Plan,
+    teacher: Opened,
+    named: str,
+    student: Opened,
+    outcome: Outcome,
+    formats: Sequence[str],
+    folder: Path,
+) -> Exported:
+    """Export the student of a project into ``folder/student``, compared on its held-out photos.
+
+    Args:
+        plan: of the project.
+        teacher: the network.
+        named: its file as the user named it.
+        student: the network.
+        outcome: what was measured.
+        formats: of the files.
+        folder: of the project.
+
+    Raises:
+        DCKDError: as :func:`.portable.export_network` does.
+    """
+    out = folder / STUDENT
+    out.mkdir(exist_ok=True)
+    shutil.copyfile(folder / outcome.strip, out / outcome.strip)
+    has_gt = plan.wish.kind != "lq"
+    photos, gt = (sorted((folder / HELD_OUT / part).glob("*.png")) for part in ("LQ", "GT"))
+    return export_network(
+        student,
+        formats,
+        out,
+        name=f"{plan.scale}x_{Path(plan.student).stem}_{_slug(named)}",
+        photos=photos,
+        gt=gt if has_gt else (),
+        about=_about(plan, teacher, named, student, outcome, folder),
+        overwrite=True,
+    )
+
+
+def _about(plan: Plan, teacher: Opened, named: str, student: Opened, outcome: Outcome, folder: Path) -> CardFacts:
+    row = outcome.rows[1]
+    sources = {
+        "gt": "the user's photos as ground truth, made smaller bicubically",
+        "lq": "the user's photos as inputs, without ground truth",
+        "pairs": "the user's pairs of inputs and ground truth",
+    }
+    return replace(
+        facts_of_run(student),
+        title=f"{plan.student} x{plan.scale}, distilled from {_slug(named)}",
+        description=f"A {plan.student} that does what {_slug(named)} ({teacher.name}) does, smaller and faster.",
+        teacher=f"{teacher.name} ({Path(named).name})",
+        data=sources[plan.wish.kind],
+        metrics=tuple(_measured(plan, folder)),
+        psnr_to_teacher=row.to_teacher,
+        milliseconds=row.milliseconds,
+        machine=f"{os.cpu_count()} CPU cores" if outcome.device == "cpu" else outcome.device,
+        strips=(outcome.strip,),
+    )
+
+
+def _measured(plan: Plan, folder: Path) -> Iterator[Measured]:
+    border = plan.scale if plan.scale > 1 else 0
+    protocol = f"{'Y channel' if plan.scale > 1 else 'RGB'}, {border} px cropped at the border"
+    names = {"held_out": "held-out photos", "teacher": "the teacher's answers to the held-out photos"}
+    for name, values in read_results(folder / "results" / "student").items():
+        for metric, value in values["mean"].items():
+            yield Measured(names[name], metric, protocol, float(value), f"basicsr test -opt {TESTS['student']}")
+
+
+def _slug(named: str) -> str:
+    return Path(named.removeprefix("builtin:")).stem
