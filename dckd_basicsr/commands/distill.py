@@ -97,6 +97,7 @@ def run_distill(options: argparse.Namespace) -> int:
     wish = _wish(options, teacher, kind, photos.digest)
     out: Path = options.out
     plan = read_plan(out, wish) or make_plan(wish, teacher, tuple(job.key for job in photos.held_out))
+    photos = photos.held(plan.held_out)
     out.mkdir(parents=True, exist_ok=True)
     write_plan(plan, out)
     _announce(plan, teacher, photos, out)

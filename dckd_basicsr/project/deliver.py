@@ -93,13 +93,27 @@ def _about(plan: Plan, teacher: Opened, named: str, student: Opened, outcome: Ou
         title=f"{plan.student} x{plan.scale}, distilled from {_slug(named)}",
         description=f"A {plan.student} that does what {_slug(named)} ({teacher.name}) does, smaller and faster.",
         teacher=f"{teacher.name} ({Path(named).name})",
+        teacher_licence="Apache-2.0" if named.startswith("builtin:") else None,
         data=sources[plan.wish.kind],
         metrics=tuple(_measured(plan, folder)),
         psnr_to_teacher=row.to_teacher,
         milliseconds=row.milliseconds,
         machine=f"{os.cpu_count()} CPU cores" if outcome.device == "cpu" else outcome.device,
         strips=(outcome.strip,),
+        limits=tuple(_limits(plan, outcome)),
     )
+
+
+def _limits(plan: Plan, outcome: Outcome) -> Iterator[str]:
+    if outcome.is_behind():
+        yield "It is not better than its input enlarged bicubically yet: it was trained too shortly."
+    if plan.wish.kind == "gt":
+        yield (
+            "It was trained on inputs made smaller bicubically: on photos that are blurred, noisy or compressed it does "
+            "what its teacher does, which may be little."
+        )
+    if len(plan.held_out) < 5:
+        yield f"It was measured on {len(plan.held_out)} photos, too few for small differences."
 
 
 def _measured(plan: Plan, folder: Path) -> Iterator[Measured]:

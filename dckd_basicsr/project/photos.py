@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.photos.keys import keyed_photos
@@ -38,6 +38,12 @@ class Photos:
     held_out: Sequence[PhotoJob]
     digest: str
     unusable: Sequence[str]
+
+    def held(self, keys: Collection[str]) -> Photos:
+        """Return the same photos with those held out that a project began with."""
+        jobs = sorted((*self.train, *self.held_out), key=lambda job: job.key)
+        train, held_out = ([job for job in jobs if (job.key in keys) == out] for out in (False, True))
+        return replace(self, train=train, held_out=held_out)
 
 
 def choose_photos(folder: Path, lq: Path | None, kind: Kind, scale: int) -> Photos:
