@@ -109,8 +109,8 @@ def _limits(plan: Plan, outcome: Outcome) -> Iterator[str]:
         yield "It is not better than its input enlarged bicubically yet: it was trained too shortly."
     if plan.wish.kind == "gt":
         yield (
-            "It was trained on inputs made smaller bicubically: on photos that are blurred, noisy or compressed it does "
-            "what its teacher does, which may be little."
+            "It was trained on inputs made smaller bicubically: on photos that are blurred, noisy or compressed it has "
+            "learnt nothing of its own."
         )
     if len(plan.held_out) < 5:
         yield f"It was measured on {len(plan.held_out)} photos, too few for small differences."
