@@ -62,8 +62,8 @@ def find_jobs(inputs: Sequence[Path], out: Path, kind: str = "png", *, compare: 
     for path, below in listed:
         plain = _named(below, kind, keep=False)
         name = plain if bare[plain] == 1 else _named(below, kind, keep=True)
-        strip = out / COMPARE / name.with_suffix(name.suffix + ".png") if compare else None
-        jobs.append(Job(path, out / name, _kind(below, kind), strip))
+        strip = name if name.suffix == ".png" else name.with_name(f"{name.name}.png")
+        jobs.append(Job(path, out / name, _kind(below, kind), out / COMPARE / strip if compare else None))
     _check_clashes(jobs)
     return jobs
 

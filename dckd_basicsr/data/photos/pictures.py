@@ -139,7 +139,7 @@ def _decoded(path: Path, data: bytes, image: Any) -> Picture:
     if frames > 1:
         notes.append(f"holds {frames} pictures, of which the first is taken")
     stored = upright(stored, orientation(data))
-    pixels, alpha = _parts(stored, grey=mode in _GREY)
+    pixels, alpha = _parts(stored, grey=mode in _GREY or _is_grey_png(data))
     space = icc[16:20] if icc else None
     if space is not None and space != (b"GRAY" if pixels.ndim == 2 else b"RGB "):
         notes.append(f"its colour profile, which is for {_SPACES.get(space, 'another colour space')}, is left out")
@@ -156,6 +156,10 @@ def _parts(stored: Any, *, grey: bool) -> tuple[Pixels, Pixels | None]:
     if grey or channels < 3:
         return np.ascontiguousarray(stored[..., 0]), alpha
     return np.ascontiguousarray(stored[..., :3]), alpha
+
+
+def _is_grey_png(data: bytes) -> bool:
+    return data.startswith(b"\x89PNG") and data[25] in (0, 4)  # Pillow calls 16 bits with transparency RGBA
 
 
 def _with_key(stored: Any, image: Any) -> Any:
