@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .. import install
-from ..errors import ConfigError, Interrupted
+from ..errors import ConfigError
 from ..user_modules import add_import_flag
 
 if TYPE_CHECKING:
@@ -121,12 +121,18 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which nobody takes for a failure of what it interrupts."""
+
+    signum = signal.SIGTERM
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM stop as Ctrl-C does: what is being written is finished."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped", signum)
+        raise _Terminated
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,7 @@ def restore_jobs(
         overlapping: read and write beside the network; else one after the other, for comparisons.
 
     Raises:
-        Interrupted: by Ctrl-C or SIGTERM; what was restored is written.
+        Interrupted: by a KeyboardInterrupt, of the signal that it may carry as ``signum``; what was restored is written.
         DCKDError: nothing can be written any more (no space, no permission), or the network takes no pictures.
     """
     outcome, said = Outcome(), _Saying(quiet)
@@ -88,11 +89,11 @@ def restore_jobs(
             del done, before, after
             collect(ahead, _WAITING_BYTES if ahead else 0)
         collect(0, 0)
-    except (KeyboardInterrupt, Interrupted) as stop:
+    except KeyboardInterrupt as stop:
         _settle(writing, outcome)
         raise Interrupted(
             f"stopped: {outcome.restored} of {len(jobs)} images are restored; the same command goes on with the others",
-            getattr(stop, "signum", 2),
+            getattr(stop, "signum", signal.SIGINT),
         ) from stop
     finally:
         bar.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts
 from ..distill.chunking import widest_layer
@@ -17,8 +17,9 @@ from ..inference.padding import run_padded
 
 __all__ = ["TileChoice", "available_bytes", "bytes_per_pixel", "host_bytes", "network_budget"]
 
-_LIVE = 4
-"""Outputs of the widest layer that live at a time, with what convolutions need besides; see docs/restore.md."""
+_LIVE = 8
+"""Outputs of the widest layer that live at a time, where nothing can be measured; from 2 to 28, see docs/restore.md."""
+_MARGIN = 1.25
 _CPU_MOST = 4 << 30  # larger tiles are no faster there
 _GPU_SHARE, _CPU_SHARE = 0.7, 0.5
 _LEAST = 64
@@ -92,12 +93,22 @@ def network_budget(device: torch.device, beside: int) -> float:
 
 
 def bytes_per_pixel(net: nn.Module, facts: ArchFacts, device: torch.device, dtype: torch.dtype) -> float:
-    """Return what a pass of the network needs for each pixel of its input: measured on a GPU, elsewhere estimated."""
+    """Return what a pass of the network needs for each pixel of its input: of a small image, measured.
+
+    Where a CPU's peak cannot be measured (outside Linux) it is estimated from the widest layer.
+    """
     channels = facts.input_channels or 3
-    side = max(facts.padded(128, 128))
-    if device.type == "cuda":
-        return _measured(net, facts, torch.zeros(1, channels, side, side, device=device, dtype=dtype))
-    return _LIVE * dtype.itemsize * widest_layer(net, max(facts.padded(64, 64)), channels)
+    small, side = (max(facts.padded(n, n)) for n in (32, 128))
+    x = torch.zeros(1, channels, side, side, device=device, dtype=dtype)
+    try:
+        with torch.inference_mode():
+            run_padded(net, x[..., :small, :small], facts)  # what stays: workspaces, code
+            peak = _peak_on_gpu(net, facts, x) if device.type == "cuda" else _peak_on_cpu(net, facts, x)
+    except Exception:  # somebody else's network; it is reported with the picture on which it fails
+        peak = None
+    if peak is None:
+        return _LIVE * dtype.itemsize * widest_layer(net, max(facts.padded(64, 64)), channels)
+    return max(1.0, _MARGIN * peak / (side * side))
 
 
 def host_bytes(height: int, width: int, scale: int, value_bytes: int) -> int:
@@ -112,14 +123,27 @@ def host_bytes(height: int, width: int, scale: int, value_bytes: int) -> int:
     return height * width * 3 * (value_bytes + 4) * (1 + scale * scale)
 
 
-def _measured(net: nn.Module, facts: ArchFacts, x: Any) -> float:
-    with torch.inference_mode():
-        run_padded(net, x, facts)  # workspaces that stay
-        torch.cuda.reset_peak_memory_stats(x.device)
-        before = torch.cuda.memory_allocated(x.device)
+def _peak_on_gpu(net: nn.Module, facts: ArchFacts, x: Tensor) -> int:
+    torch.cuda.reset_peak_memory_stats(x.device)
+    before = torch.cuda.memory_allocated(x.device)
+    run_padded(net, x, facts)
+    return torch.cuda.max_memory_allocated(x.device) - before
+
+
+def _peak_on_cpu(net: nn.Module, facts: ArchFacts, x: Tensor) -> int | None:
+    """Return by how much the process grew meanwhile; None if the system does not tell."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        before = _status("VmRSS")
         run_padded(net, x, facts)
-        peak = torch.cuda.max_memory_allocated(x.device) - before
-    return max(1.0, peak / (x.shape[-2] * x.shape[-1]))
+        return max(_status("VmHWM") - before, x.numel() * x.element_size())
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:"))
 
 
 def _meminfo() -> int | None:

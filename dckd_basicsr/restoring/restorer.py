@@ -126,7 +126,7 @@ class PictureRestorer:
             try:
                 self.tiled += side is not None
                 return self._pass(x, side)
-            except (RuntimeError, MemoryError) as error:
+            except Exception as error:  # whatever a network raises
                 smaller = self._smaller(side or max(height, width), error)
                 if smaller is None:
                     raise _failed(error) from error
