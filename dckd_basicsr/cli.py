@@ -21,6 +21,7 @@ from .commands.distill import add_distill_parser
 from .commands.export import add_export_parser
 from .commands.inspect import add_inspect_parser
 from .commands.report import add_report_parser
+from .commands.restore import add_restore_parser
 from .errors import DCKDError, Interrupted, message_of
 from .methods import list_if_asked
 from .prepare.commands import add_prepare_parser
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         # Options are BasicSR's own and parsed in config/parse.py, which also serves BasicSR's pipelines directly.
         commands.add_parser(name, help=text, add_help=False)
     add_distill_parser(commands)
+    add_restore_parser(commands)
     add_prepare_parser(commands)
     add_convert_parser(commands)
     add_config_parser(commands)

@@ -16,7 +16,16 @@ from ...errors import DatasetError
 from .headers import Header, picture_end, read_header
 from .tiff import is_tiff, strips_are_sound, without_orientation
 
-__all__ = ["Image", "claims_too_much", "decode_image", "encode_png", "not_an_image", "read_image", "stored_pixels"]
+__all__ = [
+    "Image",
+    "claims_too_much",
+    "decode_image",
+    "decode_stored",
+    "encode_png",
+    "not_an_image",
+    "read_image",
+    "stored_pixels",
+]
 
 Image = NDArray[np.uint8]
 
@@ -54,7 +63,7 @@ def decode_image(data: bytes, name: str) -> Image:
     Raises:
         DatasetError: damaged, cut short, no image format OpenCV reads, or not 8-bit.
     """
-    image = _decode(data)
+    image = decode_stored(data)
     if image is None:
         raise not_an_image(name, len(data))
     if image.dtype != np.uint8:
@@ -105,7 +114,8 @@ def claims_too_much(header: Header | None, size: int) -> bool:
     )  # a pixel takes a bit at least
 
 
-def _decode(data: bytes) -> Any:
+def decode_stored(data: bytes) -> Any:
+    """Decode to whatever the file holds: H x W or H x W x 3 or 4, BGR(A), of any depth; None if it is damaged."""
     end = picture_end(data)
     if end is None or (data.startswith(b"\x89PNG") and claims_too_much(read_header(data), end)):
         return None

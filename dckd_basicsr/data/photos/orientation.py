@@ -9,7 +9,7 @@ from pathlib import Path
 from . import tiff
 from .headers import Data, mapped, segments
 
-__all__ = ["file_orientation", "orientation"]
+__all__ = ["exif_block", "file_orientation", "orientation"]
 
 _SCAN, _APP1 = 0xDA, 0xE1
 _EXIF = b"Exif\0\0"
@@ -31,14 +31,18 @@ def orientation(data: Data) -> int:
     BasicSR's datasets turn pictures by it, as OpenCV does; this package reads them as stored.
     """
     try:
-        found = tiff.orientation(_exif(data))
+        found = tiff.orientation(exif_block(data))
     except struct.error:  # less than a length is left
         return 1
     return found if 1 <= found <= 8 else 1
 
 
-def _exif(data: Data) -> Data:
-    """Return the block of tags, which is laid out as a TIFF; none is b''."""
+def exif_block(data: Data) -> Data:
+    """Return the block of Exif tags, which is laid out as a TIFF; none is b''. A TIFF file is its own block.
+
+    Raises:
+        struct.error: the file is cut short.
+    """
     if data[:2] == b"\xff\xd8":
         for marker, place in segments(data):
             if marker == _SCAN:
@@ -48,7 +52,9 @@ def _exif(data: Data) -> Data:
     elif data[:4] == b"\x89PNG":
         early = next((data[start:end] for kind, start, end in _chunks(data) if kind == b"eXIf"), b"")
         late = data.rfind(b"eXIf", max(0, len(data) - _TAIL))  # some write it after the pixels, which are stepped over
-        return early or (data[late + 4 :] if late >= 0 else b"")
+        if early or late < 4:
+            return early
+        return data[late + 4 : late + 4 + struct.unpack(">I", data[late - 4 : late])[0]]
     elif data[:4] == b"RIFF":
         block = next((data[start:end] for kind, start, end in _chunks(data) if kind == b"EXIF"), b"")
         return block.removeprefix(_EXIF)
