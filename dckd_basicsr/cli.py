@@ -18,6 +18,7 @@ from .commands.compare import add_compare_parser
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
 from .commands.inspect import add_inspect_parser
+from .commands.profile import add_profile_parser
 from .commands.report import add_report_parser
 from .errors import DCKDError, Interrupted, message_of
 from .methods import list_if_asked
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add_convert_parser(commands)
     add_config_parser(commands)
     add_inspect_parser(commands)
+    add_profile_parser(commands)
     add_compare_parser(commands)
     add_report_parser(commands)
     demo = commands.add_parser("demo", help="distil a small student on photos that scikit-image ships; a few minutes")
