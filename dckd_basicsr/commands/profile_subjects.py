@@ -16,6 +16,7 @@ from ..report import Subject, parameter_count
 __all__ = ["preset_columns", "profile_subjects"]
 
 _SCALE = 4
+_FILES = (".pth", ".safetensors", ".onnx", ".yml")
 
 
 def profile_subjects(sources: Sequence[str], presets: bool, scale: int | None) -> list[Subject]:
@@ -76,8 +77,7 @@ def _opened(source: str) -> Iterator[Subject]:
 def _what_there_is(source: str) -> str:
     known = [*PRESETS, *(f"builtin:{name}" for name in builtin_weights()), *packaged_options()]
     known += [file.parent.name for file in sorted(Path("experiments").glob("*/options.yml"))]
-    folder = Path(source).parent
-    known += [str(folder / each.name) for each in folder.glob("*") if folder != Path()]
+    known += [str(each) for each in Path(source).parent.glob("*") if each.suffix in _FILES or each.is_dir()]
     hint = near_miss(source, known).removeprefix("; ")
     return hint or f"no file or run, and students by name are: {', '.join(PRESETS)}"
 
