@@ -22,9 +22,10 @@ class Program(NamedTuple):
 
 
 _SPANDREL = Program("chaiNNer, ComfyUI (spandrel)", ".pth or .safetensors")
-_EXTRA = _SPANDREL._replace(note="only where spandrel_extra_arches is installed, which is not for commercial use")
+_EXTRA = Program("spandrel with spandrel_extra_arches", _SPANDREL.needs, "a package of its own, for non-commercial use")
 _ONNX = Program("ONNX runtimes", ".onnx")
 _NCNN = Program("ncnn tools", ".param and .bin")
+_DARKTABLE = Program("darktable", ".onnx and config.json", "float16, opset 17, tensors named input and output")
 
 _READ_BY_SPANDREL: dict[str, str] = {
     "Compact": "",
@@ -56,4 +57,6 @@ def programs_of(architecture: str) -> list[Program]:
     found.append(_ONNX)
     if name in _CONVERTED_TO_NCNN:
         found.append(_NCNN)
+    if name == "NAFNet":
+        found.append(_DARKTABLE)
     return found

@@ -201,8 +201,9 @@ def test_programs() -> None:
 
     spandrel, onnx, ncnn = names("spandrel:Compact")
     assert names("SPAN") == names("RCAN") == names("PLKSR") == [spandrel, onnx, ncnn]
-    assert names("SwinIR") == names("NAFNet") == names("spandrel:DAT") == [spandrel, onnx]
+    assert names("SwinIR") == names("spandrel:DAT") == [spandrel, onnx]
+    assert names("NAFNet") == [spandrel, onnx, "darktable: .onnx and config.json"]
     assert names("EDSR") == [onnx, ncnn]
     assert names("Somebodys") == [onnx]
-    assert "spandrel_extra_arches" in programs_of("Restormer")[0].note
+    assert programs_of("Restormer")[0].name == "spandrel with spandrel_extra_arches"
     assert ncnn == "ncnn tools: .param and .bin"
