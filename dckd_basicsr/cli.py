@@ -20,6 +20,7 @@ from .commands.convert import add_convert_parser
 from .commands.distill import add_distill_parser
 from .commands.export import add_export_parser
 from .commands.inspect import add_inspect_parser
+from .commands.profile import add_profile_parser
 from .commands.report import add_report_parser
 from .commands.restore import add_restore_parser
 from .errors import DCKDError, Interrupted, message_of
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add_convert_parser(commands)
     add_config_parser(commands)
     add_inspect_parser(commands)
+    add_profile_parser(commands)
     add_compare_parser(commands)
     add_report_parser(commands)
     add_export_parser(commands)

@@ -15,6 +15,7 @@ import yaml
 
 from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.prepare.sets.sr import prepare_sr
+from tests.warm import can_fork, run_warm
 
 STUDENT = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
 TEACHER = {**STUDENT, "num_feat": 12, "num_block": 2}
@@ -109,8 +110,13 @@ def job_options(train: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def run(folder: Path, *arguments: str, module: str = "dckd_basicsr", timeout: int = 180) -> subprocess.CompletedProcess:
-    """Run ``python -m MODULE ARGUMENTS`` in ``folder`` as a user would, without a GPU; output is captured."""
+    """Run ``python -m MODULE ARGUMENTS`` in ``folder`` as a user would, without a GPU; output is captured.
+
+    The command itself is forked from a process that has imported PyTorch, where that can be done (:mod:`.warm`).
+    """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    if module == "dckd_basicsr" and can_fork():
+        return run_warm(folder, arguments, environment, timeout)
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False

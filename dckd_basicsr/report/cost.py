@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..archs.facts import ArchFacts
 from ..inference.padding import run_padded
 
-__all__ = ["milliseconds_per_megapixel", "parameter_count"]
+__all__ = ["milliseconds_per_megapixel", "parameter_count", "timed"]
 
 
 def parameter_count(net: nn.Module) -> int:
@@ -31,17 +31,25 @@ def milliseconds_per_megapixel(net: nn.Module, facts: ArchFacts, image: Tensor, 
     Returns:
         Milliseconds; reading and writing files is not in them.
     """
-    times = []
-    with torch.inference_mode():
-        output = run_padded(net, image, facts)
-        for _ in range(repeats):
-            _finish(image.device)
-            started = time.perf_counter()
-            run_padded(net, image, facts)
-            _finish(image.device)
-            times.append(time.perf_counter() - started)
-    megapixels = output.shape[0] * output.shape[-2] * output.shape[-1] / 1e6
-    return 1e3 * statistics.median(times) / megapixels
+    output_pixels = timed(net, facts, image)[1]
+    times = [timed(net, facts, image)[0] for _ in range(repeats)]
+    return 1e3 * statistics.median(times) / (output_pixels / 1e6)
+
+
+@torch.inference_mode()
+def timed(net: nn.Module, facts: ArchFacts, image: Tensor) -> tuple[float, int]:
+    """Run ``net`` once and return the seconds it took, padding included, and how many pixels came out.
+
+    Args:
+        net: in evaluation mode, on the device of ``image``.
+        facts: its size rules; the image is padded to them.
+        image: input (B, C, H, W) in [0, 1].
+    """
+    _finish(image.device)
+    started = time.perf_counter()
+    output = run_padded(net, image, facts)
+    _finish(image.device)
+    return time.perf_counter() - started, output.shape[0] * output.shape[-2] * output.shape[-1]
 
 
 def _finish(device: torch.device) -> None:

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
+from dckd_basicsr.cli import main
 from tests.tiny import METRICS, STUDENT, run, write_job
 
 SWEEP: dict[str, Any] = {
@@ -30,6 +32,14 @@ SWEEP: dict[str, Any] = {
 }
 STUDENTS = [f"cmp_tiny_{variant}_s{seed}" for seed in (0, 1) for variant in SWEEP["variants"]]
 RUNS = ["cmp_tiny_teacher", *STUDENTS]
+
+
+class Said(NamedTuple):
+    """What a command in this process answered."""
+
+    status: int
+    stdout: str
+    stderr: str
 
 
 def write_sweep(folder: Path, **changes: Any) -> None:
@@ -116,22 +126,46 @@ def test_commands_of_a_record_repeat_the_run(done: Path) -> None:
     assert train.endswith("train:logits_opt:loss_weight=0.5 name=cmp_tiny_half_s0 manual_seed=0")
 
 
-def test_done_again_nothing_is_repeated(done: Path) -> None:
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Return what runs the command in this process, in ``folder``; trainings and tests are processes all the same."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def basicsr(*arguments: str) -> Said:
+        capfd.readouterr()
+        status = main(["compare", "sweep.yml", *arguments])
+        return Said(status, *capfd.readouterr())
+
+    return basicsr
+
+
+def test_done_again_nothing_is_repeated(
+    done: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    compare = here(done, monkeypatch, capfd)
     before = {file: file.stat().st_mtime_ns for file in (done / "experiments").rglob("*.pth")}
-    again = run(done, "compare", "sweep.yml")
-    assert again.returncode == 0
+    again = compare()
+    assert again.status == 0
     assert "5 of 5 runs done" in again.stdout
     assert {file: file.stat().st_mtime_ns for file in (done / "experiments").rglob("*.pth")} == before
-    assert "5 of 5 runs done" in run(done, "compare", "sweep.yml", "--status").stdout
-    assert run(done, "compare", "sweep.yml", "--commands").stdout == ""
+    assert "5 of 5 runs done" in compare("--status").stdout
+    assert compare("--commands").stdout == ""
 
 
-def test_killed_and_started_again_it_ends_as_if_it_had_not_been(job: Path, done: Path, tmp_path: Path) -> None:
+def test_killed_and_started_again_it_ends_as_if_it_had_not_been(
+    job: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "job"
     shutil.copytree(job, folder)
     write_sweep(folder, seeds=[0])
-    lines = run(folder, "compare", "sweep.yml", "--commands").stdout.splitlines()
+    compare = here(folder, monkeypatch, capfd)
+    lines = compare("--commands").stdout.splitlines()
     assert lines == [f"basicsr compare sweep.yml --run {name}" for name in RUNS[:3]]
+    of_teacher = "comparisons/cmp/records/cmp_tiny_teacher.json"  # a test and no training: nothing to stop
+    (folder / of_teacher).parent.mkdir(parents=True)
+    shutil.copy(done / of_teacher, folder / of_teacher)
+    shutil.copytree(done / "results/cmp_tiny_teacher", folder / "results/cmp_tiny_teacher")
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "dckd_basicsr", "compare", "sweep.yml"]
 
@@ -147,35 +181,38 @@ def test_killed_and_started_again_it_ends_as_if_it_had_not_been(job: Path, done:
 
     stopped(folder / "experiments/cmp_tiny_scratch_s0/training_states", signal.SIGINT)
     assert sorted(records(folder)) == ["cmp_tiny_teacher"]
-    alone = run(folder, "compare", "sweep.yml", "--run", "cmp_tiny_scratch_s0")
-    assert alone.returncode == 0, alone.stdout + alone.stderr
+    alone = compare("--run", "cmp_tiny_scratch_s0")
+    assert alone.status == 0, alone.stdout + alone.stderr
     assert not list((folder / "comparisons/cmp").glob("*.md"))
     kept = {file.stem: file.read_bytes() for file in (folder / "comparisons/cmp/records").glob("*.json")}
     assert sorted(kept) == ["cmp_tiny_scratch_s0", "cmp_tiny_teacher"]
     # No chance to say goodbye: the training goes on by itself, holds its run, and the next compare waits for it.
     stopped(folder / "experiments/cmp_tiny_half_s0", signal.SIGKILL)
 
-    finished = run(folder, "compare", "sweep.yml", timeout=400)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = compare()
+    assert finished.status == 0, finished.stdout + finished.stderr
     for name, content in kept.items():
         assert (folder / f"comparisons/cmp/records/{name}.json").read_bytes() == content, f"{name} was made twice"
     ours, theirs = records(folder), records(done)
     assert sorted(ours) == sorted(RUNS[:3])
     assert {name: ours[name]["images"] for name in ours} == {name: theirs[name]["images"] for name in ours}
     assert not (folder / "experiments/cmp_tiny_half_s0_archived").exists()
-    wrong = run(folder, "compare", "sweep.yml", "--run", "cmp_tiny_scrath_s0")
-    assert wrong.returncode == 1
+    wrong = compare("--run", "cmp_tiny_scrath_s0")
+    assert wrong.status == 1
     assert "did you mean 'cmp_tiny_scratch_s0'" in wrong.stderr
 
 
-def test_runs_of_other_options_are_refused_by_the_key(done: Path, tmp_path: Path) -> None:
+def test_runs_of_other_options_are_refused_by_the_key(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "job"
     shutil.copytree(done, folder)
+    compare = here(folder, monkeypatch, capfd)
     write_sweep(folder, options={**SWEEP["options"], "train:optim_g:lr": 2e-3})
-    refused = run(folder, "compare", "sweep.yml")
-    assert refused.returncode == 1
+    refused = compare()
+    assert refused.status == 1
     assert "train:optim_g:lr: 0.001 there, 0.002 now" in refused.stderr
     shutil.rmtree(folder / "comparisons")  # the half-finished run is refused as well
-    refused = run(folder, "compare", "sweep.yml", "--run", "cmp_tiny_scratch_s0")
-    assert refused.returncode == 1
+    refused = compare("--run", "cmp_tiny_scratch_s0")
+    assert refused.status == 1
     assert "train:optim_g:lr: 0.001 there, 0.002 now" in refused.stdout + refused.stderr

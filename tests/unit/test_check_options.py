@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from dckd_basicsr.config import apply_overrides, check_options, option_problems, parse_options, weights
@@ -277,8 +278,13 @@ def test_parsed_options_pass_again(
 
 
 @pytest.mark.parametrize("junk", [None, 5, "text", [], [1], {}, {"a": None}, {1: {2: 3}}, True])
-def test_junk_in_any_place_is_reported_not_raised(options: dict[str, Any], junk: Any) -> None:
+def test_junk_in_any_place_is_reported_not_raised(options: dict[str, Any], tmp_path: Path, junk: Any) -> None:
     """Whatever stands in a block's place, the answer is a report (or acceptance), never another exception."""
+    small = {**options["network_g"], "num_feat": 4, "num_block": 1}  # each check builds outlines of the networks
+    torch.save({"params": build_network(dict(small)).state_dict()}, tmp_path / "teacher.pth")
+    options |= {"network_g": small, "network_teacher": {**small, "res_scale": 1}}
+    options["path"]["pretrain_network_teacher"] = str(tmp_path / "teacher.pth")
+    assert problems(options) == []
     for *path, key in _places(options):
         opt = deepcopy(options)
         block = opt

@@ -58,7 +58,7 @@ def whole(name: str) -> dict[str, Any]:
 
 
 def test_it_is_a_schema() -> None:
-    Draft7Validator.check_schema(json_schema())
+    Draft7Validator.check_schema(validator().schema)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -211,20 +211,20 @@ def test_what_a_user_registers_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None
             super().__init__()
 
     monkeypatch.setitem(ARCH_REGISTRY._obj_map, "MyNet_basicsr", MyNet)
-    definition = json_schema()["definitions"]["network.MyNet"]
+    found = Draft7Validator(json_schema())
+    definition = found.schema["definitions"]["network.MyNet"]
     assert definition["description"] == "Restores what nobody else can."
     assert definition["properties"]["width"] == {
         "type": "integer",
         "description": "channels, of which there are few.",
     }
     assert definition["properties"]["upscale"]["default"] == 4
-    found = Draft7Validator(json_schema())
     assert found.is_valid(job_options() | {"network_g": {"type": "MyNet", "width": 3}})
     assert not found.is_valid(job_options() | {"network_g": {"type": "MyNet"}})
 
 
 def test_descriptions_reach_the_editor() -> None:
-    schema = json_schema()
+    schema = validator().schema
     assert LOSS.find().keys() == dict(iter(LOSS_REGISTRY)).keys()
     file = schema["definitions"]["file"]["properties"]
     assert all(file[key].get("description") for key in file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from functools import partial
@@ -49,28 +50,37 @@ def test_a_process_that_uses_the_names_of_pytorch_2_9():
         assert tf32_allowed() == ON
 
 
-@pytest.mark.parametrize(
-    ("setting", "allowed"),
-    [
-        ("cuda.matmul.fp32_precision = 'tf32'", ON),
-        ("cudnn.conv.fp32_precision = 'ieee'", OFF),
-        ("cudnn.rnn.fp32_precision = 'ieee'", AS_IT_COMES),
-        ("fp32_precision = 'tf32'", ON),
-    ],
-)
-def test_names_of_pytorch_2_9_may_be_used_before_this_package_is_imported(setting, allowed):
+SETTINGS = {
+    "cuda.matmul.fp32_precision = 'tf32'": ON,
+    "cudnn.conv.fp32_precision = 'ieee'": OFF,
+    "cudnn.rnn.fp32_precision = 'ieee'": AS_IT_COMES,
+    "fp32_precision = 'tf32'": ON,
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_names_of_pytorch_2_9_may_be_used_before_this_package_is_imported():
     if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         pytest.skip("this PyTorch has the older names only")
-    lines = [
-        f"import torch; torch.backends.{setting}",
-        "import dckd_basicsr",
-        "from dckd_basicsr.archs.tf32 import tf32, tf32_allowed",
-        "print(tf32_allowed())",
-        "with tf32(False): print(tf32_allowed())",
-        "print(tf32_allowed())",
-    ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == [str(allowed), str(OFF), str(allowed)], done.stderr
+    code = f"""
+import os, sys
+import cv2, scipy, torch, torchvision  # once for all settings; nothing of this package or BasicSR
+for setting in {list(SETTINGS)}:
+    child = os.fork()
+    if not child:
+        exec(f"torch.backends.{{setting}}")
+        import dckd_basicsr
+        from dckd_basicsr.archs.tf32 import tf32, tf32_allowed
+        print(tf32_allowed())
+        with tf32(False):
+            print(tf32_allowed())
+        print(tf32_allowed(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    wanted = [text for allowed in SETTINGS.values() for text in (str(allowed), str(OFF), str(allowed))]
+    assert done.stdout.splitlines() == wanted, done.stderr
 
 
 def test_a_run_leaves_the_process_as_it_was(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
@@ -65,16 +66,17 @@ class Chart:
         return ElementTree.tostring(root, encoding="unicode")
 
     def write(self, file: Path) -> None:
-        """Write the figure as the file's suffix says: ``.svg`` or ``.pdf``; whole or not at all."""
+        """Write the figure as the file's suffix says: ``.svg``, ``.pdf`` or ``.png``; whole or not at all."""
         data = self._drawn(file.suffix.removeprefix("."))
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, lambda temporary: temporary.write_bytes(data))
 
     def _drawn(self, kind: str) -> bytes:
         buffer, date = io.BytesIO(), "Date" if kind == "svg" else "CreationDate"
+        pixels: Any = {"dpi": 200, "facecolor": "white"} if kind == "png" else {"transparent": True}
         with own_style(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # that the font lacks a letter of somebody's title
-            self.figure.savefig(buffer, format=kind, metadata={date: None}, transparent=True)
+            self.figure.savefig(buffer, format=kind, metadata={date: None}, **pixels)
         return buffer.getvalue()
 
 
