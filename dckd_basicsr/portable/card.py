@@ -204,7 +204,7 @@ def _quality(about: CardFacts) -> str:
         lines.append(markdown_table(["set", "metric", "value", "protocol", "measured by"], rows))
     if about.psnr_to_teacher is not None:
         lines.append(f"PSNR to the teacher: {about.psnr_to_teacher:.2f} dB.")
-    return "\n\n".join(lines) or "Not measured here: " + _UNKNOWN + "."
+    return "\n\n".join(lines) or "Not known: ask the author, or measure it with `basicsr test`."
 
 
 def _cost(subject: Subject, files: Mapping[str, Sequence[Path]], about: CardFacts) -> str:

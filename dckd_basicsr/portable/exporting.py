@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ..archs.complexity import multiply_adds
 from ..archs.networks.spandrel_arch import merged
@@ -127,7 +128,8 @@ def export_network(
             job = _Export(
                 opened, without_tlc(opened.net), channels[0], half, opset, pictures, weights, Path(inner), name
             )
-            files = {kind: _WRITERS[kind](job) for kind in kinds}
+            bar = tqdm(kinds, desc="export", unit="format", disable=None, leave=False)
+            files = {kind: _WRITERS[kind](job) for kind in bar}
             subject = _subject(job, channels, compared_on)
             card = write_card(job.folder, subject, files, job.checks, about or facts_of_run(opened))
             for path in [*(path for paths in files.values() for path in paths), *card]:
@@ -241,7 +243,7 @@ def _onnx(job: _Export) -> list[Path]:
 
 def _ncnn(job: _Export) -> list[Path]:
     facts = job.opened.facts
-    paths = write_ncnn(job.net, facts, job.channels, job.folder / job.name, half=job.half)
+    paths = write_ncnn(job.net, job.opened.name, facts, job.channels, job.folder / job.name, half=job.half)
     read = NcnnNetwork(*paths)
     checks = job.compare(paths[0], "ncnn", lambda x: run_padded(read, x, facts))
     require(checks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ def require_ncnn() -> None:
 
 def ncnn_refusal(name: str) -> str:
     """Return why a network of this name has no form for ncnn, or an empty text where it is worth a try."""
+    if name == "NAFNet":
+        return "ncnn has no layers for its padding and normalization; export onnx"
     if name not in _TRANSFORMERS:
         return ""
     return (
@@ -47,11 +50,12 @@ def ncnn_refusal(name: str) -> str:
     )
 
 
-def write_ncnn(net: nn.Module, facts: ArchFacts, channels: int, stem: Path, *, half: bool) -> list[Path]:
+def write_ncnn(net: nn.Module, name: str, facts: ArchFacts, channels: int, stem: Path, *, half: bool) -> list[Path]:
     """Write ``stem.param`` and ``stem.bin`` through pnnx; blobs are named ``data`` and ``output``.
 
     Args:
         net: in evaluation mode.
+        name: of its architecture, for messages.
         facts: its size rules.
         channels: of its input.
         stem: path of the files without suffix.
@@ -64,11 +68,11 @@ def write_ncnn(net: nn.Module, facts: ArchFacts, channels: int, stem: Path, *, h
 
     program = next(path for path in Path(pnnx.__file__).parent.iterdir() if path.name in ("pnnx", "pnnx.exe"))
     shapes = [(1, channels, *facts.padded(*size)) for size in ((32, 48), (40, 64))]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         try:
             with quiet():
-                recorded = torch.jit.trace(merged(net), torch.rand(shapes[0]), check_trace=False)
+                recorded = torch.jit.trace(_plain(merged(net), channels), torch.rand(shapes[0]), check_trace=False)
                 recorded.save(str(folder / "net.pt"))
             texts = [str(list(shape)).replace(" ", "") + "f32" for shape in shapes]
             done = subprocess.run(
@@ -82,17 +86,28 @@ def write_ncnn(net: nn.Module, facts: ArchFacts, channels: int, stem: Path, *, h
             param = (folder / "net.ncnn.param").read_text(encoding="utf-8")
             weights = (folder / "net.ncnn.bin").read_bytes()
         except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise CheckpointError(f"pnnx does not convert a {type(net).__name__} for ncnn ({reason})") from error
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise CheckpointError(f"pnnx does not convert a {name} for ncnn ({reason})") from error
     said = done.stdout + done.stderr
     left = sorted(set(re.findall(r"^(?:pnnx\.\w+|F\.\w+|aten::\w+|prim::\w+|torch\.\w+|Tensor\.\w+)", param, re.M)))
     if left or done.returncode:
         what = ", ".join(left) or (said.strip().splitlines() or ["no reason given"])[-1]
-        raise CheckpointError(f"ncnn has no layer for parts of a {type(net).__name__}: {what}")
+        raise CheckpointError(f"ncnn has no layer for parts of a {name}: {what}")
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("param", "bin")]
     paths[0].write_text(_renamed(param), encoding="utf-8")
     paths[1].write_bytes(weights)
     return paths
+
+
+def _plain(net: nn.Module, channels: int) -> nn.Module:
+    """Put a convolution with ones where PLKSR repeats the channels of its input, for which ncnn has no layer."""
+    for module in list(net.modules()):
+        repeat = getattr(module, "repeat_op", None)
+        if isinstance(repeat, partial) and repeat.func is torch.repeat_interleave:
+            conv = nn.Conv2d(channels, channels * repeat.keywords["repeats"], 1, bias=False)
+            conv.weight.data = torch.eye(channels).repeat_interleave(repeat.keywords["repeats"], 0)[..., None, None]
+            module.repeat_op = conv
+    return net
 
 
 def _renamed(param: str) -> str:
