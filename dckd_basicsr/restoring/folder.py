@@ -60,7 +60,7 @@ def restore_jobs(
         overlapping: read and write beside the network; else one after the other, for comparisons.
 
     Raises:
-        Interrupted: by a KeyboardInterrupt, of the signal that it may carry as ``signum``; what was restored stays.
+        Interrupted: by a KeyboardInterrupt, which may carry a ``signum``; what was restored is written.
         DCKDError: nothing can be written any more (no space, no permission), or the network takes no pictures.
     """
     outcome, said = Outcome(), _Saying(quiet)
