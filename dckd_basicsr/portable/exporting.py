@@ -198,8 +198,14 @@ def _write_weights(job: _Export, suffix: str, write: Callable[[Path], object]) -
         loaded.eval()
         run: Callable[[Tensor], Tensor] = loaded
     else:
-        read = open_network(path)
         program = "open_network"
+        try:
+            read = open_network(path)
+        except DCKDError as error:
+            raise CheckpointError(
+                f"nobody can tell from {path.name} alone which {job.opened.name} it is of; nothing was written. A "
+                "network with options (a run's) can be exported to safetensors, which carry them, and to onnx"
+            ) from error
 
         def run(x: Tensor) -> Tensor:
             return run_padded(read.net, x, read.facts)

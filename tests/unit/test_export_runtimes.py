@@ -115,12 +115,7 @@ def test_what_ncnn_has_no_layer_for_leaves_nothing(tmp_path):
     pytest.importorskip("ncnn")
 
     source = opened("EDSR")
-    source.net.conv_last = torch.nn.Sequential(source.net.conv_last, _Cumulative())
-    with pytest.raises(CheckpointError, match=r"ncnn has no layer for parts of a EDSR|pnnx does not convert a EDSR"):
-        export_network(source, ["pth", "ncnn"], tmp_path / "out", name="net")
+    source.net.conv_last.register_forward_hook(lambda *a: torch.special.i0e(a[2]))
+    with pytest.raises(CheckpointError, match=r"^(ncnn has no layer for parts of|pnnx does not convert) a EDSR"):
+        export_network(source, ["ncnn"], tmp_path / "out", name="net")
     assert not (tmp_path / "out").exists()
-
-
-class _Cumulative(torch.nn.Module):
-    def forward(self, x):
-        return torch.special.i0e(x)

@@ -83,6 +83,14 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_no_file_tells_is_not_written(tmp_path):
+    source = opened("EDSR")
+    source.net.more = torch.nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match=r"nobody can tell from net\.pth alone which EDSR.*nothing was written"):
+        export_network(source, ["pth"], tmp_path / "out", name="net")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_is_said_before_anything_is_written(tmp_path):
     def refused(error, match, source, formats, name="net", **more):
         with pytest.raises(error, match=match):
