@@ -7,6 +7,7 @@ What is put in is passed in: this module knows nothing of the rest but in :func:
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 import types
@@ -82,6 +83,8 @@ def everything() -> None:
     replace_model_methods(MODEL_METHODS)
     replace_parse_options(config.parse_options)
     replace_train_pipeline(train_pipeline)
+    if not belongs_to_the_import():
+        gc.freeze()  # a million objects stay to the end; looking through them all once more there takes a second
     _done = True
 
 
