@@ -14,6 +14,7 @@ from .files import FILES
 from .photos import PHOTOS
 from .row import BadInput
 from .runs import RUNS
+from .students import STUDENTS
 from .weights import WEIGHTS
 
 __all__ = ["GROUPS", "ROWS", "BadInput"]
@@ -26,5 +27,6 @@ GROUPS: Mapping[str, Sequence[BadInput]] = {
     "Photos and `basicsr prepare`": PHOTOS,
     "Weights": WEIGHTS,
     "Runs, checkpoints, processes": RUNS,
+    "Students and restored photos": STUDENTS,
 }
 ROWS = tuple(row for rows in GROUPS.values() for row in rows)
