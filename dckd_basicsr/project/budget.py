@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -15,7 +16,7 @@ from .steps import run_basicsr
 __all__ = ["iterations_for", "parse_time"]
 
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-_STEPS, _EVERY = 12, 3
+_STEPS, _EVERY = 16, 2
 _LEAST = 20
 
 
@@ -57,6 +58,8 @@ def iterations_for(seconds: float, folder: Path) -> tuple[int, float]:
             (here / name).symlink_to((folder / name).resolve())
         run_basicsr(here, "train", "-opt", OPTIONS, "--force_yml", *forced, quiet=True)
         (run,) = (here / "experiments").iterdir()
-        times = [float(line["time"]) for line in read_curve(run) if line.get("time")]
-    step = statistics.median(times[1:] or times)
+        lines = read_curve(run)
+    # The log has means since the start; of their sums the differences are the times in between.
+    sums = [(float(line["iter"]), float(line["iter"]) * float(line["time"])) for line in lines]
+    step = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(sums))
     return max(_LEAST, int(seconds / step / 10) * 10), step
