@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts
 from ..archs.networks.spandrel_arch import merged
-from ..errors import CheckpointError, ConfigError, DCKDError
+from ..errors import CheckpointError, ConfigError, message_of
 from ..version import __version__
 from .dynamic_windows import make_dynamic
 from .onnx_network import INPUT, OUTPUT, facts_metadata, needs_extra
@@ -99,8 +99,8 @@ def write_onnx(
             try:
                 _finish(deepcopy(model), facts, channels, path, slim, half, metadata)
                 reason = disagreement(path)
-            except DCKDError:
-                raise
+            except CheckpointError as error:  # a fixed size, or a file that onnxruntime does not load
+                reason = message_of(error)
             except Exception as error:  # of onnxslim, the conversion to float16, or onnxruntime
                 reason = _first_line(error)
             if not reason:

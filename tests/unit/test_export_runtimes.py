@@ -91,6 +91,31 @@ def test_the_older_exporter_takes_over(tmp_path, monkeypatch):
     assert "opset 18, made through TorchScript" in done.card.read_text()
 
 
+def test_an_onnx_file_that_onnxruntime_refuses_or_of_a_fixed_size_is_a_reason_to_go_on(tmp_path, monkeypatch):
+    onnxslim = pytest.importorskip("onnxslim")
+    pytest.importorskip("onnxscript")
+    slim = onnxslim.slim
+
+    def fixed(model):
+        model = slim(model)
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 24
+        return model
+
+    monkeypatch.setattr(onnxslim, "slim", fixed)
+    done = export_network(opened("Compact"), ["onnx"], tmp_path, name="net", opset=17)
+    assert "opset 17, made through TorchScript." in done.card.read_text()
+
+    def broken(model):
+        model = slim(model)
+        model.graph.node[0].domain = "nobody.knows"
+        model.opset_import.add(domain="nobody.knows", version=1)
+        return model
+
+    monkeypatch.setattr(onnxslim, "slim", broken)
+    done = export_network(opened("Compact"), ["onnx"], tmp_path, name="net", opset=17, overwrite=True)
+    assert "opset 17, made through TorchScript." in done.card.read_text()
+
+
 @pytest.mark.parametrize("name", ["SPAN", "PLKSR"])
 def test_ncnn_files_have_the_names_that_programs_want(tmp_path, name):
     pytest.importorskip("pnnx")

@@ -19,7 +19,7 @@ from tests.unit.export_nets import opened
 X = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("name", ["SPAN", "RCAN", "SwinIR", "NAFNet"])
+@pytest.mark.parametrize("name", ["SPAN", "RCAN", "SwinIR", "NAFNet", "RRDBNet"])
 def test_spandrel_loads_what_is_written(tmp_path, name):
     import spandrel
 
@@ -28,7 +28,7 @@ def test_spandrel_loads_what_is_written(tmp_path, name):
     want = run_padded(source.net, X.clone(), source.facts).clamp(0, 1)
     for (path,) in done.files.values():
         found = spandrel.ModelLoader().load_from_file(path).eval()
-        assert (found.architecture.id, found.scale) == (name, source.facts.scale)
+        assert (found.architecture.id, found.scale) == ({"RRDBNet": "ESRGAN"}.get(name, name), source.facts.scale)
         torch.testing.assert_close(found(X.clone()), want, rtol=0, atol=1e-5)
         again = open_network(path)
         torch.testing.assert_close(run_padded(again.net, X.clone(), again.facts).clamp(0, 1), want, rtol=0, atol=1e-5)
@@ -69,6 +69,15 @@ def test_rcan_that_has_no_official_form_keeps_its_names_and_says_so(tmp_path):
     done = export_network(opened("RCAN", res_scale=0.5), ["safetensors"], tmp_path, name="net")
     assert "RCAN with another res_scale than 1" in done.card.read_text()
     assert open_network(tmp_path / "net.safetensors").options["res_scale"] == 0.5
+
+
+def test_arguments_that_spandrel_does_not_look_for_keep_a_file_from_it_and_the_card_says_so(tmp_path):
+    source = opened("RRDBNet", num_grow_ch=4)
+    done = export_network(source, ["safetensors"], tmp_path, name="net")
+    assert "those of a ESRGAN with other arguments, and fails on them" in done.card.read_text()
+    assert {check.program for check in done.checks} == {"open_network"}
+    again = open_network(tmp_path / "net.safetensors")
+    assert torch.equal(again.net(X), source.net(X))
 
 
 def test_tlc_is_switched_off_and_the_card_says_so(tmp_path):
