@@ -68,13 +68,13 @@ def published(opened: Opened, *, half: bool = False) -> Published:
     if name is not None and not _loads(state):
         notes.append(
             f"spandrel, and with it chaiNNer and ComfyUI, takes these weights for those of a {name} with other "
-            "arguments, and fails on them. Take the ONNX or ncnn file there."
+            "arguments, and fails on them: those programs want an ONNX or ncnn file."
         )
         name = None
     elif name is None:
         notes.append(
             f"chaiNNer, ComfyUI and other programs with spandrel do not know {opened.name}: they refuse this weight "
-            "file. Take the ONNX or ncnn file there."
+            "file, and want an ONNX or ncnn file."
             + (
                 " A Python program can add it: dckd_basicsr.portable.register_with_spandrel()."
                 if opened.name == "EDSR"
