@@ -159,7 +159,11 @@ def _finish(
     (given,), (made,) = model.graph.input, model.graph.output
     if any(given.type.tensor_type.shape.dim[i].HasField("dim_value") for i in (0, 2, 3)):
         raise CheckpointError("batch, height or width became a fixed number")
-    del model.graph.value_info[:]  # intermediate shapes are found again by whoever loads the file
+    graph = model.graph  # exporters note which lines of which files of this machine it comes from
+    for each in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        each.doc_string = ""
+        del each.metadata_props[:]
+    del graph.value_info[:]  # intermediate shapes are found again by whoever loads the file
     out = ("height", "width") if facts.scale == 1 else (f"{facts.scale}*height", f"{facts.scale}*width")
     for value, names in ((given, ("height", "width")), (made, out)):
         dims = value.type.tensor_type.shape.dim

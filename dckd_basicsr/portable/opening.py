@@ -153,5 +153,5 @@ def _built(options: Mapping[str, Any], file: Path, entry: str | None, scale: int
             f"'{file}': a {options.get('type')} cannot be built with its options "
             f"({(str(error).splitlines() or [type(error).__name__])[0]})"
         ) from error
-    name = type(built.net).__name__
+    name = built.net.architecture if isinstance(built.net, PretrainedNet) else type(built.net).__name__
     return Opened(built.net, built.facts, name, dict(options), file, entry=entry)

@@ -118,6 +118,20 @@ def test_an_onnx_file_that_onnxruntime_refuses_or_of_a_fixed_size_is_a_reason_to
     assert "opset 17, made through TorchScript." in done.card.read_text()
 
 
+def test_an_onnx_file_tells_nothing_of_the_machine_that_made_it(tmp_path, monkeypatch):
+    onnxslim = pytest.importorskip("onnxslim")
+    pytest.importorskip("onnxscript")
+
+    def failing(model):
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(onnxslim, "slim", failing)
+    done = export_network(opened("Compact"), ["onnx"], tmp_path, name="net", opset=18)
+    assert "made through torch.export." in done.card.read_text()
+    raw = done.files["onnx"][0].read_bytes()
+    assert not [part for part in (b".py", b"site-packages", b"torch.nn") if part in raw]
+
+
 @pytest.mark.parametrize("name", ["SPAN", "PLKSR"])
 def test_ncnn_files_have_the_names_that_programs_want(tmp_path, name):
     pytest.importorskip("pnnx")

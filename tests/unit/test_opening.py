@@ -143,3 +143,10 @@ def test_a_run_of_a_network_of_basicsr_or_of_a_user_has_its_scale(tmp_path, opti
     opened = open_network(tmp_path / "run")
     assert (opened.facts.scale, opened.facts.multiple_of) == (2, multiple)
     assert run_padded(opened.net, torch.rand(1, 3, 9, 11), opened.facts).shape == (1, 3, 18, 22)
+
+
+def test_a_run_of_pretrained_weights_is_called_by_their_architecture(tmp_path):
+    torch.save({"params": build(SPAN).net.state_dict()}, tmp_path / "span.pth")
+    write_run(tmp_path / "run", {"type": "PretrainedNet", "path": str(tmp_path / "span.pth")})
+    opened = open_network(tmp_path / "run")
+    assert (opened.name, opened.facts.scale) == ("SPAN", 2)
