@@ -55,11 +55,19 @@ def _swinir(options: Mapping[str, Any]) -> ArchFacts:
     return ArchFacts(scale=int(options.get("upscale", 2)), multiple_of=window, minimum=window)
 
 
+def _rrdbnet(options: Mapping[str, Any]) -> ArchFacts:
+    # Below x4 it folds 2x2 or 4x4 pixels into channels first; spandrel pads to multiples of 4 for both.
+    scale = int(options.get("scale", 4))
+    return ArchFacts(scale=scale, multiple_of=4 if scale < 4 else 1, channels_last=True)
+
+
 # Networks BasicSR ships have no facts of their own, so they are stated here, by registered name.
 _STOCK: dict[str, Callable[[Mapping[str, Any]], ArchFacts]] = {
     "EDSR": lambda options: _upscale_only(options, 4),
     "RCAN": lambda options: _upscale_only(options, 4),
     "MSRResNet": lambda options: _upscale_only(options, 4),
+    "RRDBNet": _rrdbnet,
+    "SRVGGNetCompact": lambda options: _upscale_only(options, 4),
     "SwinIR": _swinir,
 }
 
@@ -70,8 +78,9 @@ def facts_from_options(options: Mapping[str, Any]) -> ArchFacts | None:
     A class whose size rules hold for all its options states them in a class attribute ``facts``.
     """
     name = str(options.get("type"))
-    if name in _STOCK:
-        return _STOCK[name](options)
+    stock = _STOCK.get(name.removesuffix("_basicsr"))  # as BasicSR's registry has some of them
+    if stock is not None:
+        return stock(options)
     own = getattr(dict(iter(ARCH_REGISTRY)).get(name), "facts", None)
     return own if isinstance(own, ArchFacts) else None
 

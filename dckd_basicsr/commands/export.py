@@ -46,7 +46,7 @@ def run_export(options: argparse.Namespace) -> int:
     """Write the files and print what was written and compared; returns the exit status."""
     install.everything()
     from ..data.photos.keys import list_photos
-    from ..portable import export_network, open_network
+    from ..portable import export_network, file_stem, open_network
     from ..report.table import markdown_table
     from ..user_modules import import_modules, import_plugins
 
@@ -54,7 +54,7 @@ def run_export(options: argparse.Namespace) -> int:
     import_modules(options.imports)
     photos, gt = ([] if each is None else list_photos(each) for each in (options.photos, options.gt))
     opened = open_network(options.source, which=options.which)
-    name = options.name or (opened.run.resolve().name if opened.run else opened.file.stem)
+    name = options.name or file_stem(opened.run.resolve().name if opened.run else opened.file.stem)
     folder = options.out or Path("exported") / name
     formats = [part.strip() for part in options.to.split(",") if part.strip()]
     done = export_network(
@@ -75,4 +75,6 @@ def run_export(options: argparse.Namespace) -> int:
     print(markdown_table(["file", "read by", "picture", "largest difference", "PSNR between"], rows))
     for path in [*(path for paths in done.files.values() for path in paths), done.card]:
         print(path)
+    for note in done.notes:
+        print(f"basicsr: note: {note}")
     return 0

@@ -6,23 +6,25 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..archs.facts import ArchFacts
-from ..report.table import markdown_table
+from ..report.table import markdown_table as _plain_table
 from ..version import __version__
 from .card_facts import CardFacts
 from .checking import Check
 from .onnx_network import INPUT, OUTPUT
 
-__all__ = ["CARD", "CARD_FILES", "Subject", "write_card"]
+__all__ = ["CARD", "CARD_FILES", "CONFIG", "Subject", "write_card"]
 
-CARD = "README.md"
-CARD_FILES = (CARD, "config.json", "openmodeldb.json")
+CARD, CONFIG = "README.md", "config.json"
+CARD_FILES = (CARD, CONFIG, "openmodeldb.json")
 _UNKNOWN = "not known: ask the author"
 _PLATFORMS = {"safetensors": "pytorch", "pth": "pytorch", "onnx": "onnx", "ncnn": "ncnn"}
 _OPENMODELDB = {
@@ -32,12 +34,6 @@ _OPENMODELDB = {
     "swinir": "swinir",
     "plksr": "plksr",
     "rcan": "rcan",
-}
-_LOADS = {
-    "onnx": "onnxruntime (Python, C++, C#): input `input`, output `output`, (batch, 3, height, width), RGB in [0, 1]; "
-    "chaiNNer (Load Model of ONNX); programs that want opset 17 and float16, as darktable's neural restore, when "
-    "exported with `--opset 17 --fp16`",
-    "ncnn": "the ncnn tools and Upscayl (folder of custom models): blobs `data` and `output`, RGB in [0, 1]",
 }
 
 
@@ -80,12 +76,17 @@ def write_card(
     """Write the three files into ``folder``, where ``files`` are, by format; returns their paths."""
     texts = {
         CARD: _readme(subject, files, checks, about),
-        "config.json": _json(_config(subject, files)),
+        CONFIG: _json(_config(subject, files)),
         "openmodeldb.json": _json(_open_model_db(subject, files, about)),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells hold what nobody here has chosen: names of sets, of photos, of machines."""
+    return _plain_table(header, [[re.sub(r"\s+", " ", cell).replace("|", r"\|") for cell in row] for row in rows])
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -99,7 +100,7 @@ def _config(subject: Subject, files: Mapping[str, Sequence[Path]]) -> dict[str, 
         "scale": subject.facts.scale,
         "input_channels": subject.channels[0],
         "output_channels": subject.channels[1],
-        "channel_order": "RGB",
+        "channel_order": {1: "L", 3: "RGB"}.get(subject.channels[0]),
         "input_range": [0, 1],
         "dtype": "float16" if subject.half else "float32",
         "multiple_of": subject.facts.multiple_of,
@@ -113,9 +114,9 @@ def _config(subject: Subject, files: Mapping[str, Sequence[Path]]) -> dict[str, 
 
 
 def _open_model_db(subject: Subject, files: Mapping[str, Sequence[Path]], about: CardFacts) -> dict[str, Any]:
-    plain = subject.architecture.lower()
+    plain = (subject.spandrel or subject.architecture).lower()
     told: dict[str, Any] = {
-        "id": f"{subject.facts.scale}x-{subject.name}",
+        "id": f"{subject.facts.scale}x-{_open_model_db_name(subject)}",
         "name": about.title or subject.name,
         "author": about.author or "unknown",
         "license": about.licence,
@@ -151,6 +152,12 @@ def _open_model_db(subject: Subject, files: Mapping[str, Sequence[Path]], about:
     return told | {key: value for key, value in beside.items() if value is not None}
 
 
+def _open_model_db_name(subject: Subject) -> str:
+    """Return what follows the scale in an id of that site: words of letters and digits, joined by hyphens."""
+    name = subject.name.removeprefix(f"{subject.facts.scale}x")
+    return "-".join(re.findall(r"[A-Za-z0-9]+", name)) or "network"
+
+
 def _today() -> date:
     """Return the date; builds that must be repeatable set SOURCE_DATE_EPOCH."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
@@ -174,9 +181,9 @@ def _readme(subject: Subject, files: Mapping[str, Sequence[Path]], checks: Seque
         "training data": about.data or _UNKNOWN,
         "method": about.method or _UNKNOWN,
         "iterations": str(about.iterations) if about.iterations else _UNKNOWN,
-        "input": f"{subject.channels[0]} channels, RGB, values 0 to 1; height and width "
+        "input": f"{_colours(subject)}, values 0 to 1; height and width "
         f"{f'multiples of {facts.multiple_of}' if facts.multiple_of > 1 else 'any'}"
-        f"{f', at least {facts.minimum}' if facts.minimum > 1 else ''}",
+        f"{f', at least {facts.minimum}' if facts.minimum > 1 else ''}{', equal' if facts.square else ''}",
     }
     parts.append(markdown_table(["", "what"], [[key, value] for key, value in known.items()]))
     parts += ["## Quality", _quality(about)]
@@ -192,9 +199,14 @@ def _readme(subject: Subject, files: Mapping[str, Sequence[Path]], checks: Seque
     limits = [*subject.notes, *about.limits] or ["None was noted."]
     parts += ["## Known limits", "\n".join(f"- {limit}" for limit in limits)]
     parts += ["## Numeric checks", _checked(subject, checks)]
-    parts += [f"![{Path(strip).stem}]({strip})" for strip in about.strips]
+    parts += [f"![{Path(strip).stem}]({quote(strip)})" for strip in about.strips]
     parts.append(f"Written by dckd_basicsr {__version__}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _colours(subject: Subject) -> str:
+    count = subject.channels[0]
+    return {1: "1 channel, grey", 3: "3 channels, RGB"}.get(count, f"{count} channels")
 
 
 def _quality(about: CardFacts) -> str:
@@ -214,7 +226,7 @@ def _cost(subject: Subject, files: Mapping[str, Sequence[Path]], about: CardFact
         ["multiply-adds of a 256x256 input", f"{adds / 1e9:.2f} G" if adds is not None else "not counted"],
     ]
     if about.milliseconds is not None:
-        rows.append(["ms per megapixel of output", f"{about.milliseconds:.0f} ({about.machine or _UNKNOWN})"])
+        rows.append(["ms per megapixel of output", f"{about.milliseconds:.3g} ({about.machine or _UNKNOWN})"])
     rows += [[path.name, f"{path.stat().st_size:,} bytes"] for paths in files.values() for path in paths]
     return markdown_table(["", "cost"], rows)
 
@@ -227,7 +239,14 @@ def _loads(subject: Subject, files: Mapping[str, Sequence[Path]]) -> str:
             f"chaiNNer (Load Model), ComfyUI (models/upscale_models), `spandrel.ModelLoader().load_from_file(FILE)`, "
             f"which take it for {subject.spandrel}; `dckd_basicsr.portable.open_network(FILE)`"
         )
-    loads = {"safetensors": weights, "pth": weights, **_LOADS}
+    kind = "float16" if subject.half else "float32"
+    loads = {
+        "safetensors": weights,
+        "pth": weights,
+        "onnx": "onnxruntime (Python, C++, C#) and chaiNNer (Load Model of ONNX): input `input`, output `output`, "
+        f"{kind}, (batch, {subject.channels[0]}, height, width), values in [0, 1]",
+        "ncnn": "the ncnn tools and Upscayl (folder of custom models): blobs `data` and `output`, values in [0, 1]",
+    }
     rows = [[", ".join(path.name for path in paths), loads[kind]] for kind, paths in files.items()]
     way = f"\n\nONNX: opset {subject.opset}, made through {subject.onnx_way}." if subject.onnx_way else ""
     return markdown_table(["file", "loaded by"], rows) + way

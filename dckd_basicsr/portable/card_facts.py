@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import load_yaml
+from ..config import builtin_weights, load_yaml
 from ..config.problems import block_of
 from ..errors import DCKDError
 from .opening import Opened
@@ -82,10 +82,28 @@ class CardFacts:
     tags: tuple[str, ...] = ()
 
 
+_SHIPPED = {
+    "edsr_x4_f64b16": CardFacts(
+        licence="Apache-2.0",
+        teacher="none",
+        data="376 photographs: BSDS500 (train and test), Debian wallpapers, Sun-Hays 80",
+        metrics=tuple(
+            Measured(dataset, metric, "Y channel, 4 px cropped at the border", value, "basicsr test")
+            for dataset, psnr, ssim in (("Set5", 31.62, 0.8875), ("Set14", 28.19, 0.7726))
+            for metric, value in (("PSNR (dB)", psnr), ("SSIM", ssim))
+        ),
+        iterations=18_800,
+        batch=32,
+    )
+}
+"""Of networks among the weights that ship with the package, by name: what their README says."""
+
+
 def facts_of_run(opened: Opened) -> CardFacts:
-    """Return what the folder of a run tells; an empty card for a weight file."""
+    """Return what the folder of a run tells, or what is known of shipped weights; else an empty card."""
     if opened.run is None:
-        return CardFacts()
+        shipped = builtin_weights().get(opened.file.stem)
+        return _SHIPPED.get(opened.file.stem, CardFacts()) if shipped == opened.file else CardFacts()
     options = load_yaml(opened.run / "options.yml")
     paths, train, data = (block_of(options, name) for name in ("path", "train", "datasets"))
     sets = block_of(data, "train")
@@ -141,8 +159,10 @@ def _measured(opened: Opened, options: Mapping[str, Any]) -> list[Measured]:
 
 
 def _protocol(block: Mapping[str, Any]) -> str:
-    channel = "Y channel" if block.get("test_y_channel") else "RGB"
-    return f"{block.get('type', 'metric')}, {channel}, {block.get('crop_border', 0)} px cropped at the border"
+    kind = str(block.get("type", "metric"))
+    rounded = kind.endswith("_y_rounded")
+    channel = "Y channel, rounded" if rounded else "Y channel" if block.get("test_y_channel") else "RGB"
+    return f"{kind}, {channel}, {block.get('crop_border', 0)} px cropped at the border"
 
 
 def _whole(value: Any) -> int | None:

@@ -23,6 +23,8 @@ __all__ = ["Check", "Picture", "agreement", "pictures_for", "require"]
 _SIZES = ((96, 128), (77, 101))
 """Height and width of the inputs: of the second neither is a multiple of anything that networks want."""
 _PHOTOS = 4
+_LEAST_SIDE = 16
+"""Smaller pictures are all border, or have none of their pixels left once it is cropped."""
 _LEAST_PSNR = {False: 60.0, True: 40.0}
 _LARGEST = {False: 1e-3, True: None}
 """By half: what two programs may differ by in values of [0, 1]; a rounding of float16 may be larger in one pixel."""
@@ -50,6 +52,7 @@ class Check:
         network_psnr: of the network to the ground truth: RGB, 8 bits, ``scale`` pixels cropped; None without it.
         file_psnr: of the file to the ground truth.
         agrees: whether that is within what rounding explains.
+        inside: how many of the network's values lie between 0 and 1, before all are clamped; of 1.
     """
 
     file: str
@@ -60,6 +63,7 @@ class Check:
     network_psnr: float | None
     file_psnr: float | None
     agrees: bool
+    inside: float
 
 
 def agreement(
@@ -79,16 +83,18 @@ def agreement(
     found = []
     for picture in pictures:
         with torch.inference_mode():
-            ours, theirs = (run(picture.lq.clone()).float().clamp(0, 1) for run in (network, other))
+            raw, theirs = (run(picture.lq.clone()).float() for run in (network, other))
+        inside = float(((raw > 0) & (raw < 1)).float().mean())
+        ours, theirs = raw.clamp(0, 1), theirs.clamp(0, 1)
         size = f"{picture.name}, {picture.lq.shape[-1]}x{picture.lq.shape[-2]}"
         if ours.shape != theirs.shape:
-            found.append(Check(file, program, size, math.inf, 0.0, None, None, agrees=False))
+            found.append(Check(file, program, size, math.inf, 0.0, None, None, agrees=False, inside=inside))
             continue
         largest, psnr = float((ours - theirs).abs().max()), _psnr(ours, theirs)
         gts = [_to_gt(each, picture.gt, facts.scale) for each in (ours, theirs)]
         limit = _LARGEST[half]
         agrees = psnr >= _LEAST_PSNR[half] and (limit is None or largest <= limit)
-        found.append(Check(file, program, size, largest, psnr, gts[0], gts[1], agrees))
+        found.append(Check(file, program, size, largest, psnr, gts[0], gts[1], agrees, inside))
     return found
 
 
@@ -115,7 +121,7 @@ def pictures_for(
         gt: their ground truth, with the same name, or the name less a suffix such as ``x4``.
 
     Raises:
-        DatasetError: a photo cannot be read, or has no ground truth among those given.
+        DatasetError: a photo cannot be read, is too small, or has no ground truth among those given.
     """
     if gt and not photos:
         raise DatasetError("ground truth was given without photos; give the inputs too (--photos)")
@@ -126,6 +132,12 @@ def pictures_for(
         words = f"{len(used)} of {len(photos)} photos given" if len(used) < len(photos) else f"{len(used)} photos given"
     else:
         whole, words = _own(facts.scale)
+    for name, lq, _ in whole:
+        if min(lq.shape[:2]) < _LEAST_SIDE:
+            raise DatasetError(
+                f"'{name}' has {lq.shape[1]}x{lq.shape[0]} px, too few to compare answers on: give photos of at least "
+                f"{_LEAST_SIDE}x{_LEAST_SIDE} px (--photos)"
+            )
     if len(whole) == 1:
         whole = 2 * whole
     return [

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ..errors import CheckpointError, ConfigError, DCKDError, message_of, near_m
 from ..inference.padding import run_padded
 from ..report.cost import parameter_count
 from ..version import __version__
-from .card import CARD, CARD_FILES, Subject, write_card
+from .card import CARD, CARD_FILES, CONFIG, Subject, write_card
 from .card_facts import CardFacts, facts_of_run
 from .checking import Check, Picture, agreement, pictures_for, require
 from .ncnn_files import NcnnNetwork, ncnn_refusal, require_ncnn, write_ncnn
@@ -30,11 +30,13 @@ from .onnx_network import OnnxNetwork
 from .opening import Opened, open_network
 from .published import Published, published, without_tlc
 
-__all__ = ["FORMATS", "Exported", "export_network"]
+__all__ = ["FORMATS", "Exported", "earlier_files", "export_network", "file_stem"]
 
 FORMATS = {"safetensors": ("safetensors",), "pth": ("pth",), "onnx": ("onnx",), "ncnn": ("param", "bin")}
 """Suffixes of the files, by format."""
 _NO_FLOAT16 = ("SwinIR", "Swin2SR")
+_LEAST_INSIDE = 0.05
+"""Of the network's values how many must lie between 0 and 1 for a comparison to tell something."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class Exported:
         files: by format.
         checks: how their answers compare with the network's.
         card: README.md; config.json and openmodeldb.json are beside it.
+        notes: what the card says of limits that showed while the files were written.
     """
 
     files: dict[str, list[Path]]
     checks: list[Check]
     card: Path
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -115,9 +119,7 @@ def export_network(
     """
     kinds = _judged(opened, formats, name, half, opset)
     targets = [f"{name}.{suffix}" for kind in kinds for suffix in FORMATS[kind]] + list(CARD_FILES)
-    there = [target for target in targets if (folder / target).exists()]
-    if there and not overwrite:
-        raise CheckpointError(f"'{folder / there[0]}' exists; choose another folder (-o) or pass --overwrite")
+    _require_room(opened, folder, targets, overwrite)
     channels = _channels(opened)
     pictures, compared_on = pictures_for(opened.facts, channels[0], photos, gt)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -130,7 +132,7 @@ def export_network(
             )
             bar = tqdm(kinds, desc="export", unit="format", disable=None, leave=False)
             files = {kind: _WRITERS[kind](job) for kind in bar}
-            subject = _subject(job, channels, compared_on)
+            subject = _subject(job, channels, compared_on, files)
             card = write_card(job.folder, subject, files, job.checks, about or facts_of_run(opened))
             for path in [*(path for paths in files.values() for path in paths), *card]:
                 path.replace(folder / path.name)
@@ -140,7 +142,43 @@ def export_network(
         with contextlib.suppress(OSError):  # what an export that failed made and left empty
             for each in made:
                 each.rmdir()
-    return Exported({k: [folder / p.name for p in v] for k, v in files.items()}, job.checks, folder / CARD)
+    written = {kind: [folder / path.name for path in paths] for kind, paths in files.items()}
+    return Exported(written, job.checks, folder / CARD, subject.notes)
+
+
+def file_stem(text: str) -> str:
+    """Return a stem that files can have on every system, as near to ``text`` as that goes."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("._+-")[:100] or "network"
+
+
+def earlier_files(folder: Path) -> list[Path]:
+    """Return the files of networks in ``folder`` of which a card of an earlier export tells."""
+    try:
+        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        ours = str(told["producer"]).startswith("dckd_basicsr")
+        names = [Path(str(name)).name for kind in told["files"].values() for name in kind] if ours else []
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _require_room(opened: Opened, folder: Path, targets: Sequence[str], overwrite: bool) -> None:
+    """Raise CheckpointError where files would go that are not to go."""
+    there = [target for target in targets if (folder / target).exists()]
+    if there and not overwrite:
+        listed = f"'{folder / there[0]}'" + "".join(f", {name}" for name in there[1:])
+        verb = "exist" if there[1:] else "exists"
+        raise CheckpointError(f"{listed} {verb}; choose another folder (-o) or pass --overwrite, which replaces them")
+    if any((folder / target).resolve() == opened.file.resolve() for target in there):
+        raise CheckpointError(
+            f"'{opened.file}' is what is exported, and would be replaced; choose another folder (-o) or name (--name)"
+        )
+    left = [path.name for path in earlier_files(folder) if path.name not in targets]
+    if left:
+        raise CheckpointError(
+            f"'{folder}' holds {', '.join(left)} of an earlier export, of which the new card would not tell any more; "
+            "name their formats in --to too, delete them, or choose another folder (-o)"
+        )
 
 
 def _judged(opened: Opened, formats: Sequence[str], name: str, half: bool, opset: int) -> list[str]:
@@ -228,7 +266,7 @@ def _pth(job: _Export) -> list[Path]:
 
 
 def _onnx(job: _Export) -> list[Path]:
-    path, found = job.path("onnx"), [[Check("", "", "", 0.0, 0.0, None, None, agrees=False)]]
+    path, found = job.path("onnx"), [[Check("", "", "", 0.0, 0.0, None, None, agrees=False, inside=0.0)]]
 
     def disagreement(written: Path) -> str:
         read = OnnxNetwork(written)
@@ -260,12 +298,18 @@ def _ncnn(job: _Export) -> list[Path]:
 _WRITERS = {"safetensors": _safetensors, "pth": _pth, "onnx": _onnx, "ncnn": _ncnn}
 
 
-def _subject(job: _Export, channels: tuple[int, int], compared_on: str) -> Subject:
-    opened, notes = job.opened, list(job.weights.notes)
+def _subject(job: _Export, channels: tuple[int, int], compared_on: str, files: Mapping[str, Sequence[Path]]) -> Subject:
+    opened = job.opened
+    notes = list(job.weights.notes) if files.keys() & {"safetensors", "pth"} else []
     if job.net is not opened.net:
         notes.append(
             "Trained or validated with test-time local conversion (tlc), a way of running that no other program has: "
             "all of these files run without it, and were compared without it. PSNR measured with TLC is not reproduced."
+        )
+    if job.checks and all(check.inside < _LEAST_INSIDE for check in job.checks):
+        notes.append(
+            "Nearly all answers of the network to the pictures that were compared lie below 0 or above 1, where "
+            "everything is black or white: that files agree tells little. It was not trained, or wants other pictures."
         )
     if opened.guessed:
         notes.append("The weight file told no arguments; those that leave no trace in it have their usual values.")

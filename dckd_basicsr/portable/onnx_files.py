@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts
 from ..archs.networks.spandrel_arch import merged
-from ..errors import CheckpointError, ConfigError, DCKDError
+from ..errors import CheckpointError, ConfigError, message_of
 from ..version import __version__
 from .dynamic_windows import make_dynamic
 from .onnx_network import INPUT, OUTPUT, facts_metadata, needs_extra
@@ -99,8 +99,8 @@ def write_onnx(
             try:
                 _finish(deepcopy(model), facts, channels, path, slim, half, metadata)
                 reason = disagreement(path)
-            except DCKDError:
-                raise
+            except CheckpointError as error:  # a fixed size, or a file that onnxruntime does not load
+                reason = message_of(error)
             except Exception as error:  # of onnxslim, the conversion to float16, or onnxruntime
                 reason = _first_line(error)
             if not reason:
@@ -159,7 +159,11 @@ def _finish(
     (given,), (made,) = model.graph.input, model.graph.output
     if any(given.type.tensor_type.shape.dim[i].HasField("dim_value") for i in (0, 2, 3)):
         raise CheckpointError("batch, height or width became a fixed number")
-    del model.graph.value_info[:]  # intermediate shapes are found again by whoever loads the file
+    graph = model.graph  # exporters note which lines of which files of this machine it comes from
+    for each in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        each.doc_string = ""
+        del each.metadata_props[:]
+    del graph.value_info[:]  # intermediate shapes are found again by whoever loads the file
     out = ("height", "width") if facts.scale == 1 else (f"{facts.scale}*height", f"{facts.scale}*width")
     for value, names in ((given, ("height", "width")), (made, out)):
         dims = value.type.tensor_type.shape.dim

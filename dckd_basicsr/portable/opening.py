@@ -107,7 +107,8 @@ def _of_run(run: Path, which: str) -> Opened:
     if not file.is_file():
         raise CheckpointError(f"'{run}' has no weights '{file.name}' in models/; it holds: {_kept(run)}")
     entry = "params_ema" if float(block_of(options, "train").get("ema_decay") or 0) > 0 else "params"
-    opened = _built(network_at(options, "network_g"), file, entry)
+    scale = options.get("scale")
+    opened = _built(network_at(options, "network_g"), file, entry, scale if isinstance(scale, int) else None)
     number = int(iteration) if iteration.isdecimal() else None
     return replace(opened, run=run, iteration=number)
 
@@ -142,9 +143,9 @@ def _kept(run: Path) -> str:
     return ", ".join(sorted(path.name for path in (run / "models").glob("net_g_*.pth"))) or "none"
 
 
-def _built(options: Mapping[str, Any], file: Path, entry: str | None) -> Opened:
+def _built(options: Mapping[str, Any], file: Path, entry: str | None, scale: int | None = None) -> Opened:
     try:
-        built = build(options, weights=WeightSource(file, entry), frozen=True)
+        built = build(options, weights=WeightSource(file, entry), scale=scale, frozen=True)
     except DCKDError:
         raise
     except Exception as error:  # whatever its constructor raises
@@ -152,5 +153,5 @@ def _built(options: Mapping[str, Any], file: Path, entry: str | None) -> Opened:
             f"'{file}': a {options.get('type')} cannot be built with its options "
             f"({(str(error).splitlines() or [type(error).__name__])[0]})"
         ) from error
-    name = type(built.net).__name__
+    name = built.net.architecture if isinstance(built.net, PretrainedNet) else type(built.net).__name__
     return Opened(built.net, built.facts, name, dict(options), file, entry=entry)

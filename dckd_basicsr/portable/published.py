@@ -65,10 +65,16 @@ def published(opened: Opened, *, half: bool = False) -> Published:
                 "official names: the weights have BasicSR's, and programs with spandrel do not load them."
             )
     name = detected_name(state)
-    if name is None:
+    if name is not None and not _loads(state):
+        notes.append(
+            f"spandrel, and with it chaiNNer and ComfyUI, takes these weights for those of a {name} with other "
+            "arguments, and fails on them: those programs want an ONNX or ncnn file."
+        )
+        name = None
+    elif name is None:
         notes.append(
             f"chaiNNer, ComfyUI and other programs with spandrel do not know {opened.name}: they refuse this weight "
-            "file. Take the ONNX or ncnn file there."
+            "file, and want an ONNX or ncnn file."
             + (
                 " A Python program can add it: dckd_basicsr.portable.register_with_spandrel()."
                 if opened.name == "EDSR"
@@ -77,6 +83,17 @@ def published(opened: Opened, *, half: bool = False) -> Published:
         )
     kept = {key: (v.half() if half and v.is_floating_point() else v).clone().contiguous() for key, v in state.items()}
     return Published(kept, options, name, tuple(notes))
+
+
+def _loads(state: Mapping[str, Tensor]) -> bool:
+    """Whether spandrel builds the network that it takes the weights for: some arguments it does not look for."""
+    import spandrel
+
+    try:
+        spandrel.MAIN_REGISTRY.load(dict(state))
+    except Exception:  # whatever its constructors raise
+        return False
+    return True
 
 
 def _official_rcan(state: Mapping[str, Tensor], mean: Tensor) -> dict[str, Tensor]:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from ..errors import ConfigError, near_miss
 from ..inference import read_results
-from ..portable import CardFacts, Exported, Opened, export_network
+from ..portable import FORMATS, CardFacts, Exported, Opened, earlier_files, export_network, file_stem
 from ..portable.card_facts import Measured, facts_of_run
-from ..portable.exporting import FORMATS
 from .held_out import HELD_OUT
 from .option_files import TESTS
 from .outcome import Outcome
@@ -67,13 +66,18 @@ def deliver(
     out = folder / STUDENT
     out.mkdir(exist_ok=True)
     shutil.copyfile(folder / outcome.strip, out / outcome.strip)
+    name = file_stem(f"{plan.scale}x_{Path(plan.student).stem}_{_slug(named)}")
+    wanted = {f"{name}.{suffix}" for kind in formats for suffix in FORMATS[kind]}
+    for earlier in earlier_files(out):  # of the same command with other formats
+        if earlier.name not in wanted:
+            earlier.unlink()
     has_gt = plan.wish.kind != "lq"
     photos, gt = (sorted((folder / HELD_OUT / part).glob("*.png")) for part in ("LQ", "GT"))
     return export_network(
         student,
         formats,
         out,
-        name=f"{plan.scale}x_{Path(plan.student).stem}_{_slug(named)}",
+        name=name,
         photos=photos,
         gt=gt if has_gt else (),
         about=_about(plan, teacher, named, student, outcome, folder),

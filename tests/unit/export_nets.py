@@ -23,6 +23,7 @@ NETS = {
         **{"mlp_ratio": 2, "upscale": 2, "upsampler": "pixelshuffledirect"},
     },
     "NAFNet": {"type": "NAFNet", "width": 4, "middle_blk_num": 1, "enc_blk_nums": [1], "dec_blk_nums": [1]},
+    "RRDBNet": {"type": "RRDBNet", **RGB, "scale": 2, "num_feat": 8, "num_block": 1},
     "PLKSR": {
         **{"type": "spandrel:PLKSR", "dim": 8, "n_blocks": 1, "ccm_type": "DCCM", "kernel_size": 5},
         **{"split_ratio": 0.5, "use_ea": False, "upscaling_factor": 2},

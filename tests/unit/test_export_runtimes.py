@@ -87,8 +87,49 @@ def test_the_older_exporter_takes_over(tmp_path, monkeypatch):
         return export(*arguments, dynamo=dynamo, **named)
 
     monkeypatch.setattr(torch.onnx, "export", failing)
+    done = export_network(opened("EDSR"), ["onnx"], tmp_path, name="net", opset=18)
+    text = done.card.read_text()
+    assert "opset 18, made through TorchScript" in text
+    assert "weight file" not in text, "there is none of which anything could be said"
+
+
+def test_an_onnx_file_that_onnxruntime_refuses_or_of_a_fixed_size_is_a_reason_to_go_on(tmp_path, monkeypatch):
+    onnxslim = pytest.importorskip("onnxslim")
+    pytest.importorskip("onnxscript")
+    slim = onnxslim.slim
+
+    def fixed(model):
+        model = slim(model)
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 24
+        return model
+
+    monkeypatch.setattr(onnxslim, "slim", fixed)
+    done = export_network(opened("Compact"), ["onnx"], tmp_path, name="net", opset=17)
+    assert "opset 17, made through TorchScript." in done.card.read_text()
+
+    def broken(model):
+        model = slim(model)
+        model.graph.node[0].domain = "nobody.knows"
+        model.opset_import.add(domain="nobody.knows", version=1)
+        return model
+
+    monkeypatch.setattr(onnxslim, "slim", broken)
+    done = export_network(opened("Compact"), ["onnx"], tmp_path, name="net", opset=17, overwrite=True)
+    assert "opset 17, made through TorchScript." in done.card.read_text()
+
+
+def test_an_onnx_file_tells_nothing_of_the_machine_that_made_it(tmp_path, monkeypatch):
+    onnxslim = pytest.importorskip("onnxslim")
+    pytest.importorskip("onnxscript")
+
+    def failing(model):
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(onnxslim, "slim", failing)
     done = export_network(opened("Compact"), ["onnx"], tmp_path, name="net", opset=18)
-    assert "opset 18, made through TorchScript" in done.card.read_text()
+    assert "made through torch.export." in done.card.read_text()
+    raw = done.files["onnx"][0].read_bytes()
+    assert not [part for part in (b".py", b"site-packages", b"torch.nn") if part in raw]
 
 
 @pytest.mark.parametrize("name", ["SPAN", "PLKSR"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import cv2
 import numpy as np
@@ -13,13 +14,21 @@ from safetensors import safe_open
 
 from dckd_basicsr.errors import CheckpointError, ConfigError, DatasetError
 from dckd_basicsr.inference.padding import run_padded
-from dckd_basicsr.portable import CardFacts, Measured, export_network, open_network, register_with_spandrel
+from dckd_basicsr.portable import (
+    CardFacts,
+    Measured,
+    export_network,
+    file_stem,
+    open_network,
+    register_with_spandrel,
+)
+from dckd_basicsr.portable.card_facts import _protocol
 from tests.unit.export_nets import opened
 
 X = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("name", ["SPAN", "RCAN", "SwinIR", "NAFNet"])
+@pytest.mark.parametrize("name", ["SPAN", "RCAN", "SwinIR", "NAFNet", "RRDBNet"])
 def test_spandrel_loads_what_is_written(tmp_path, name):
     import spandrel
 
@@ -28,7 +37,7 @@ def test_spandrel_loads_what_is_written(tmp_path, name):
     want = run_padded(source.net, X.clone(), source.facts).clamp(0, 1)
     for (path,) in done.files.values():
         found = spandrel.ModelLoader().load_from_file(path).eval()
-        assert (found.architecture.id, found.scale) == (name, source.facts.scale)
+        assert (found.architecture.id, found.scale) == ({"RRDBNet": "ESRGAN"}.get(name, name), source.facts.scale)
         torch.testing.assert_close(found(X.clone()), want, rtol=0, atol=1e-5)
         again = open_network(path)
         torch.testing.assert_close(run_padded(again.net, X.clone(), again.facts).clamp(0, 1), want, rtol=0, atol=1e-5)
@@ -69,6 +78,15 @@ def test_rcan_that_has_no_official_form_keeps_its_names_and_says_so(tmp_path):
     done = export_network(opened("RCAN", res_scale=0.5), ["safetensors"], tmp_path, name="net")
     assert "RCAN with another res_scale than 1" in done.card.read_text()
     assert open_network(tmp_path / "net.safetensors").options["res_scale"] == 0.5
+
+
+def test_arguments_that_spandrel_does_not_look_for_keep_a_file_from_it_and_the_card_says_so(tmp_path):
+    source = opened("RRDBNet", num_grow_ch=4)
+    done = export_network(source, ["safetensors"], tmp_path, name="net")
+    assert "those of a ESRGAN with other arguments, and fails on them" in done.card.read_text()
+    assert {check.program for check in done.checks} == {"open_network"}
+    again = open_network(tmp_path / "net.safetensors")
+    assert torch.equal(again.net(X), source.net(X))
 
 
 def test_tlc_is_switched_off_and_the_card_says_so(tmp_path):
@@ -113,13 +131,45 @@ def test_existing_files_stay_unless_they_are_to_go(tmp_path):
     edsr = opened("EDSR")
     (tmp_path / "config.json").write_text("mine")
     with pytest.raises(
-        CheckpointError, match=r"config\.json' exists; choose another folder \(-o\) or pass --overwrite"
+        CheckpointError, match=r"config\.json' exists; choose another folder \(-o\) or pass --overwrite, which replaces"
     ):
         export_network(edsr, ["pth"], tmp_path, name="net")
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     export_network(edsr, ["pth"], tmp_path, name="net", overwrite=True)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"net.pth", "README.md", "config.json", "openmodeldb.json"}
+    with pytest.raises(CheckpointError, match=r"net\.pth', README\.md, config\.json, openmodeldb\.json exist; choose"):
+        export_network(edsr, ["pth"], tmp_path, name="net")
+
+
+def test_files_that_a_new_card_would_not_tell_of_and_the_source_are_not_lost(tmp_path):
+    edsr = opened("EDSR")
+    export_network(edsr, ["pth"], tmp_path, name="net")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(CheckpointError, match=r"holds net\.pth of an earlier export, of which the new card"):
+        export_network(edsr, ["safetensors"], tmp_path, name="net", overwrite=True)
+    source = open_network(tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=r"net\.pth' is what is exported, and would be replaced"):
+        export_network(source, ["pth"], tmp_path, name="net", half=True, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    export_network(edsr, ["pth", "safetensors"], tmp_path, name="net", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "stem"),
+    [("my net (1).x4", "my_net_1_.x4"), ("../a|b", "a_b"), ("网络", "network"), ("a" * 150, "a" * 100)],
+)
+def test_any_name_becomes_one_that_files_can_have(text, stem):
+    assert file_stem(text) == stem
+
+
+def test_answers_that_are_all_black_tell_little_and_the_card_says_so(tmp_path):
+    source = opened("EDSR")
+    assert export_network(source, ["safetensors"], tmp_path / "fine", name="net").notes[1:] == ()
+    source.net.conv_last.bias.data.sub_(5 * 255)
+    done = export_network(source, ["safetensors"], tmp_path / "black", name="net")
+    assert any("that files agree tells little" in note for note in done.notes)
+    assert "that files agree tells little" in done.card.read_text()
 
 
 def test_photos_and_their_ground_truth(tmp_path):
@@ -131,6 +181,10 @@ def test_photos_and_their_ground_truth(tmp_path):
     photos, gt = [tmp_path / "lq/birdx2.png"], [tmp_path / "gt/bird.png"]
     done = export_network(opened("EDSR"), ["pth"], tmp_path / "out", name="net", photos=photos, gt=gt)
     assert {check.picture for check in done.checks} == {"birdx2, 40x40"}
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), np.zeros((4, 40, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"'small' has 40x4 px, too few to compare answers on"):
+        export_network(opened("EDSR"), ["pth"], tmp_path / "out2", name="net", photos=[small])
     assert all(check.network_psnr == check.file_psnr and check.network_psnr > 5 for check in done.checks)
     with pytest.raises(DatasetError, match="is not 2 times the 40x40 px"):
         export_network(opened("EDSR"), ["pth"], tmp_path / "o", name="net", photos=photos, gt=photos)
@@ -157,6 +211,42 @@ def test_the_card_tells_programs_and_people(tmp_path):
     for part in ("# Tiny", "HAT", "31.5000", "`basicsr test -opt set5.yml`", "40.25 dB", "not known: ask the author"):
         assert part in text
     assert "chaiNNer (Load Model)" in text
+
+
+def test_the_card_of_shipped_weights_says_what_is_known_of_them(tmp_path):
+    done = export_network(open_network("builtin:edsr_x4_f64b16"), ["safetensors"], tmp_path, name="edsr_x4")
+    text = done.card.read_text()
+    assert re.search(r"\| these weights +\| Apache-2.0", text)
+    assert re.search(r"\| training data +\| 376 photographs", text)
+    assert re.search(r"\| Set5 +\| PSNR \(dB\) +\| 31\.6200", text)
+
+
+def test_cards_of_other_channels_and_of_names_with_bars(tmp_path):
+    about = CardFacts(data="a|b\nc", milliseconds=0.25, strips=("my strip.png",))
+    done = export_network(
+        opened("Compact", num_in_ch=1, num_out_ch=1), ["safetensors"], tmp_path, name="2x_my.net_v1", about=about
+    )
+    text = done.card.read_text()
+    assert "1 channel, grey, values 0 to 1" in text
+    assert "RGB, values" not in text
+    assert "a\\|b c" in text
+    assert "0.25 (not known" in text
+    assert "](my%20strip.png)" in text
+    assert json.loads((tmp_path / "config.json").read_text())["channel_order"] == "L"
+    listed = json.loads((tmp_path / "openmodeldb.json").read_text())
+    assert (listed["id"], listed["architecture"]) == ("2x-my-net-v1", "compact")
+
+
+@pytest.mark.parametrize(
+    ("block", "protocol"),
+    [
+        ({"type": "calculate_psnr", "crop_border": 4, "test_y_channel": True}, "calculate_psnr, Y channel, 4 px"),
+        ({"type": "calculate_psnr", "crop_border": 0}, "calculate_psnr, RGB, 0 px"),
+        ({"type": "calculate_psnr_y_rounded", "crop_border": 0}, "calculate_psnr_y_rounded, Y channel, rounded, 0 px"),
+    ],
+)
+def test_protocols_in_words(block, protocol):
+    assert _protocol(block) == f"{protocol} cropped at the border"
 
 
 def test_edsr_can_be_added_to_spandrel(tmp_path, monkeypatch):

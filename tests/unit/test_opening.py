@@ -7,14 +7,30 @@ import json
 import pytest
 import torch
 import yaml
+from basicsr.utils.registry import ARCH_REGISTRY
 from safetensors.torch import save_file
 
 from dckd_basicsr.archs import build
 from dckd_basicsr.errors import CheckpointError, ConfigError
+from dckd_basicsr.inference.padding import run_padded
 from dckd_basicsr.portable import open_network
 
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
 SPAN = {"type": "spandrel:SPAN", "num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2}
+
+
+class ScaleOfTheRun(torch.nn.Module):
+    """A user's network, which states no facts."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x):
+        return torch.pixel_shuffle(self.conv(x), 2)
+
+
+ARCH_REGISTRY._obj_map["ScaleOfTheRun"] = ScaleOfTheRun
 
 
 def write_run(folder, options, values=(20.0, 22.0, 21.0), better="higher"):
@@ -112,3 +128,25 @@ def test_an_onnx_file_is_a_network_too(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no onnx")
     with pytest.raises(CheckpointError, match="no ONNX file that onnxruntime runs"):
         open_network(tmp_path / "bad.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "multiple"),
+    [
+        ({"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "scale": 2, "num_feat": 8, "num_block": 1}, 4),
+        ({"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 1, "upscale": 2}, 1),
+        ({"type": "ScaleOfTheRun"}, 1),
+    ],
+)
+def test_a_run_of_a_network_of_basicsr_or_of_a_user_has_its_scale(tmp_path, options, multiple):
+    write_run(tmp_path / "run", options)
+    opened = open_network(tmp_path / "run")
+    assert (opened.facts.scale, opened.facts.multiple_of) == (2, multiple)
+    assert run_padded(opened.net, torch.rand(1, 3, 9, 11), opened.facts).shape == (1, 3, 18, 22)
+
+
+def test_a_run_of_pretrained_weights_is_called_by_their_architecture(tmp_path):
+    torch.save({"params": build(SPAN).net.state_dict()}, tmp_path / "span.pth")
+    write_run(tmp_path / "run", {"type": "PretrainedNet", "path": str(tmp_path / "span.pth")})
+    opened = open_network(tmp_path / "run")
+    assert (opened.name, opened.facts.scale) == ("SPAN", 2)

@@ -14,6 +14,7 @@ from dckd_basicsr.bicubic import imresize_uint8
 from dckd_basicsr.config import load_options, option_problems
 from dckd_basicsr.data.photos.images import read_image
 from dckd_basicsr.errors import ConfigError, DatasetError
+from dckd_basicsr.inference import add_results
 from dckd_basicsr.portable import open_network
 from dckd_basicsr.project import (
     HELD_OUT,
@@ -27,9 +28,10 @@ from dckd_basicsr.project import (
     write_option_files,
     write_teacher_outputs,
 )
+from dckd_basicsr.project.deliver import deliver
 from dckd_basicsr.project.option_files import TESTS
 from dckd_basicsr.project.outcome import Outcome, Row
-from dckd_basicsr.project.plan import write_plan
+from dckd_basicsr.project.plan import Plan, write_plan
 from tests.tiny import write_photos
 
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
@@ -152,3 +154,19 @@ def test_a_student_that_is_behind_its_input_is_told():
     alone = [replace(row, psnr=None, ssim=None) for row in rows]
     assert not Outcome((*alone,), "s.png", "cpu").is_behind()
     assert "SSIM" not in Outcome((*alone,), "s.png", "cpu").table()
+
+
+def test_a_student_is_delivered_whatever_its_teacher_is_called(tmp_path):
+    rows = [Row("bicubic", None, None, 28.0, 0.8, 33.0), Row("student", 1, 1.0, 29.0, 0.8, 34.0)]
+    outcome = Outcome((*rows,), "comparison.png", "cpu")
+    cv2.imwrite(str(tmp_path / "comparison.png"), np.zeros((4, 4, 3), np.uint8))
+    add_results(tmp_path / "results/student", "held_out", {"a": {"psnr": 30.0}})
+    plan = Plan(WISH, 2, "compact-s", EDSR, "dckd_shallow", 1, 8, 1e-3, ("a",), 10)
+    named = str(teacher_file(tmp_path, EDSR).file.rename(tmp_path / "my teacher (1) 网.pth"))
+    network = open_network(named)
+    for formats in (["pth", "safetensors"], ["safetensors"]):
+        done = deliver(plan, network, named, network, outcome, formats, tmp_path)
+        names = {path.name for path in (tmp_path / "student").iterdir()}
+        weights = {f"2x_compact-s_my_teacher_1.{suffix}" for suffix in formats}
+        assert names == {*weights, "README.md", "config.json", "openmodeldb.json", "comparison.png"}
+    assert "does what my teacher (1) 网 (EDSR) does" in done.card.read_text(encoding="utf-8")
