@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..data.photos.encoding import encode_picture
+from ..data.photos.encoding import drops_profile, encode_picture
 from ..data.photos.pictures import Picture, read_picture
 from ..errors import DatasetError, Interrupted
 from ..weight_files import atomic_write
@@ -85,6 +85,8 @@ def restore_jobs(
             before, after = done
             for note in after.notes:
                 said.note(f"'{job.source}' {note}")
+            if drops_profile(after, job.kind):
+                said.note(f"'{job.source}' has a colour profile for grey pictures, which WebP does not hold: left out")
             writing.append((job, _size(after), writers.submit(_write, job, before, after, quality)))
             del done, before, after
             collect(ahead, _WAITING_BYTES if ahead else 0)

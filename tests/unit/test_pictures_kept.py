@@ -201,3 +201,53 @@ def test_webp_keeps_transparency() -> None:
     out = Image.open(io.BytesIO(encode_picture(Picture(COLOURS, ALPHA), "webp", 100)))
     assert out.mode == "RGBA"
     assert np.array_equal(np.asarray(out)[..., 3], ALPHA)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "CMYK"])
+def test_tiff_files_that_pillow_decodes_are_turned_once(tmp_path: Path, mode: str) -> None:
+    upright = Image.fromarray(np.dstack([RGB, ALPHA])).convert(mode)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x0112] = 6
+    path = saved(tmp_path / "a.tif", upright.transpose(Image.Transpose.ROTATE_90), tiffinfo=tags)
+    assert read_picture(path).pixels.shape[:2] == (21, 34)
+
+
+def test_colours_of_a_transparent_tiff_are_not_darkened(tmp_path: Path) -> None:
+    picture = read_picture(saved(tmp_path / "a.tif", Image.fromarray(np.dstack([RGB, ALPHA]))))
+    assert np.array_equal(picture.pixels, COLOURS)
+    assert picture.alpha is not None and np.array_equal(picture.alpha, ALPHA)
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "key", "alpha"),
+    [
+        (1, b"\xa0", 1, [0, 255, 0, 255]),
+        (2, b"\x1b", 2, [255, 255, 0, 255]),
+        (4, b"\x1b\x2c", 11, [255, 0, 255, 255]),
+        (8, b"\1\2\3\4", 3, [255, 255, 0, 255]),
+        (16, b"\1\2\3\4\5\6\7\10", 0x0304, [65535, 0, 65535, 65535]),
+    ],
+)
+def test_the_transparent_value_of_a_grey_png_is_one_of_its_own_depth(
+    tmp_path: Path, bits: int, row: bytes, key: int, alpha: list[int]
+) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    parts = [
+        (b"IHDR", header),
+        (b"tRNS", struct.pack(">H", key)),
+        (b"IDAT", zlib.compress(b"\0" + row)),
+        (b"IEND", b""),
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    found = read_picture(tmp_path / "a.png").alpha
+    assert found is not None and found.tolist() == [alpha]
+
+
+def test_webp_gets_no_profile_for_grey() -> None:
+    picture = Picture(ALPHA, icc=b"\0" * 16 + b"GRAY" + b"\0" * 108)
+    for kind, kept in (("webp", False), ("jpg", True), ("png", True)):
+        out = Image.open(io.BytesIO(encode_picture(picture, kind)))  # type: ignore[arg-type]
+        assert ("icc_profile" in out.info) is kept

@@ -14,7 +14,7 @@ from ...errors import DatasetError
 from .images import encode_png
 from .pictures import Picture, Pixels
 
-__all__ = ["Format", "encode_picture", "with_chunks"]
+__all__ = ["Format", "drops_profile", "encode_picture", "with_chunks"]
 
 Format = Literal["png", "jpg", "webp"]
 
@@ -45,7 +45,7 @@ def encode_picture(picture: Picture, kind: Format = "png", quality: int = 95) ->
     pixels = np.ascontiguousarray(np.concatenate(parts, axis=2))
     image = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)  # L, LA, RGB or RGBA
     extra: dict[str, Any] = {"subsampling": 0} if kind == "jpg" else {"exact": True}
-    if picture.icc:
+    if picture.icc and not drops_profile(picture, kind):
         extra["icc_profile"] = picture.icc
     if picture.exif:
         extra["exif"] = b"Exif\0\0" + picture.exif
@@ -55,6 +55,11 @@ def encode_picture(picture: Picture, kind: Format = "png", quality: int = 95) ->
     except (OSError, ValueError) as error:  # too many pixels a side, Exif larger than a segment
         raise DatasetError(f"{_NAMES[kind]} cannot hold it ({error}); write PNG") from error
     return out.getvalue()
+
+
+def drops_profile(picture: Picture, kind: str) -> bool:
+    """Tell whether a colour profile is left out: WebP stores colours, to which a profile for grey does not belong."""
+    return kind == "webp" and picture.icc is not None and picture.icc[16:20] == b"GRAY"
 
 
 def with_chunks(png: bytes, icc: bytes | None = None, exif: bytes | None = None) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import tiff
 from .headers import Data, mapped, segments
 
-__all__ = ["exif_block", "file_orientation", "orientation"]
+__all__ = ["chunks", "exif_block", "file_orientation", "orientation"]
 
 _SCAN, _APP1 = 0xDA, 0xE1
 _EXIF = b"Exif\0\0"
@@ -50,18 +50,18 @@ def exif_block(data: Data) -> Data:
             if marker == _APP1 and data[place + 2 : place + 8] == _EXIF:
                 return data[place + 8 : place + struct.unpack(">H", data[place : place + 2])[0]]
     elif data[:4] == b"\x89PNG":
-        early = next((data[start:end] for kind, start, end in _chunks(data) if kind == b"eXIf"), b"")
+        early = next((data[start:end] for kind, start, end in chunks(data) if kind == b"eXIf"), b"")
         late = data.rfind(b"eXIf", max(0, len(data) - _TAIL))  # some write it after the pixels, which are stepped over
         if early or late < 4:
             return early
         return data[late + 4 : late + 4 + struct.unpack(">I", data[late - 4 : late])[0]]
     elif data[:4] == b"RIFF":
-        block = next((data[start:end] for kind, start, end in _chunks(data) if kind == b"EXIF"), b"")
+        block = next((data[start:end] for kind, start, end in chunks(data) if kind == b"EXIF"), b"")
         return block.removeprefix(_EXIF)
     return data if tiff.is_tiff(data) else b""
 
 
-def _chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, begin and end of what a PNG holds before its pixels, or of all that a WebP holds."""
     png = data[:4] == b"\x89PNG"
     place, kind = (8 if png else 12), b""

@@ -19,7 +19,7 @@ from ...errors import DatasetError
 from . import tiff
 from .headers import Header, picture_end, read_header
 from .images import claims_too_much, decode_stored, not_an_image
-from .orientation import exif_block, orientation
+from .orientation import chunks, exif_block, orientation
 
 __all__ = ["Picture", "Pixels", "read_picture", "upright"]
 
@@ -107,7 +107,8 @@ def _opened(data: bytes) -> Iterator[Any]:
     with _PILLOW:  # its limit is a global; the size has been judged already
         limit, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
         try:
-            image = Pillow.open(io.BytesIO(data))
+            # as stored: Pillow turns TIFF files as they ask
+            image = Pillow.open(io.BytesIO(tiff.without_orientation(data) if tiff.is_tiff(data) else data))
         except Exception:  # any, of a crafted file
             image = None
         finally:
@@ -130,7 +131,9 @@ def _decoded(path: Path, data: bytes, image: Any) -> Picture:
     else:
         stored = decode_stored(data)
         if stored is not None:
-            stored = _with_key(stored, image)
+            stored = _with_key(stored, data)
+            if mode == "RGBA" and stored.dtype == np.uint8 and tiff.is_tiff(data):  # OpenCV multiplies by transparency
+                stored = _loaded(path, data, image)[..., [2, 1, 0, 3]]
     if stored is None:
         raise not_an_image(str(path), len(data))
     if stored.dtype not in (np.uint8, np.uint16):
@@ -162,12 +165,17 @@ def _is_grey_png(data: bytes) -> bool:
     return data.startswith(b"\x89PNG") and data[25] in (0, 4)  # Pillow calls 16 bits with transparency RGBA
 
 
-def _with_key(stored: Any, image: Any) -> Any:
+def _with_key(stored: Any, data: bytes) -> Any:
     """Add the transparency of a grey PNG that names one value as transparent; OpenCV knows it of colours alone."""
-    key = image.info.get("transparency") if image is not None and image.format == "PNG" else None
-    if stored.ndim != 2 or image.mode != "L" or not isinstance(key, int):
+    if stored.ndim != 2 or not data.startswith(b"\x89PNG") or data[25] != 0:
         return stored
-    return np.stack([stored, np.where(stored == key, 0, 255).astype(np.uint8)], axis=2)
+    key = next((data[start:end] for kind, start, end in chunks(data) if kind == b"tRNS"), b"")
+    if len(key) != 2:
+        return stored
+    bits, most = data[24], np.iinfo(stored.dtype).max
+    value = int.from_bytes(key, "big") % (1 << bits)  # of the depth in the file
+    value = value * int(most) // ((1 << bits) - 1)
+    return np.stack([stored, np.where(stored == value, 0, most).astype(stored.dtype)], axis=2)
 
 
 def _from_cmyk(path: Path, data: bytes, image: Any, icc: bytes | None, notes: list[str]) -> Any:
