@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..archs import outline
 from ..errors import ConfigError, near_miss
 from ..inference import read_results
 from ..portable import CardFacts, Exported, Opened, export_network
 from ..portable.card_facts import Measured, facts_of_run
-from ..portable.exporting import FORMATS
+from ..portable.exporting import FORMATS, require_formats
 from .held_out import HELD_OUT
 from .option_files import TESTS
 from .outcome import Outcome
 from .plan import Plan
 
-__all__ = ["STUDENT", "chosen_formats", "deliver"]
+__all__ = ["STUDENT", "check_formats", "chosen_formats", "deliver"]
+
+_LONGEST = 100
+_ONNX = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
 
 STUDENT = "student"
 """The folder of the files; beside it are the runs of the project."""
@@ -32,13 +37,22 @@ def chosen_formats(asked: str | None) -> list[str]:
         ConfigError: one is unknown.
     """
     if asked is None:
-        onnx = all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+        onnx = all(find_spec(name) for name in _ONNX)
         return ["safetensors", "onnx"] if onnx else ["safetensors"]
     formats = [part.strip() for part in asked.split(",") if part.strip()]
     for unknown in [each for each in formats if each not in FORMATS] or ([] if formats else [asked]):
         hint = near_miss(unknown, FORMATS) or f". There are: {', '.join(FORMATS)}"
         raise ConfigError(f"--to: there is no format '{unknown}'{hint}")
     return formats
+
+
+def check_formats(plan: Plan, formats: Sequence[str]) -> None:
+    """Refuse, before hours of training, formats that the student has no form for or whose packages are missing.
+
+    Raises:
+        DCKDError: as the export would.
+    """
+    require_formats(type(outline(plan.network, scale=plan.scale).net).__name__, formats, f"student {plan.student}")
 
 
 def deliver(
@@ -73,7 +87,7 @@ def deliver(
         student,
         formats,
         out,
-        name=f"{plan.scale}x_{Path(plan.student).stem}_{_slug(named)}",
+        name=_file_name(plan, named),
         photos=photos,
         gt=gt if has_gt else (),
         about=_about(plan, teacher, named, student, outcome, folder),
@@ -125,5 +139,11 @@ def _measured(plan: Plan, folder: Path) -> Iterator[Measured]:
             yield Measured(names[name], metric, protocol, float(value), f"basicsr test -opt {TESTS['student']}")
 
 
+def _file_name(plan: Plan, named: str) -> str:
+    """Return the stem of the files: of what users call theirs, what an export takes for a name."""
+    name = f"{plan.scale}x_{Path(plan.student).stem}_{_slug(named)}"
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name)[:_LONGEST].rstrip("-._+")
+
+
 def _slug(named: str) -> str:
-    return Path(named.removeprefix("builtin:")).stem
+    return Path(named.removeprefix("builtin:")).resolve().stem
