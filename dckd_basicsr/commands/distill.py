@@ -86,7 +86,15 @@ def run_distill(options: argparse.Namespace) -> int:
     """Do, or go on with, the whole job; returns the exit status."""
     install.everything()
     from ..portable import open_network
-    from ..project import choose_photos, chosen_formats, make_plan, pack_photos, read_plan, write_teacher_outputs
+    from ..project import (
+        check_formats,
+        choose_photos,
+        chosen_formats,
+        make_plan,
+        pack_photos,
+        read_plan,
+        write_teacher_outputs,
+    )
     from ..project.plan import write_plan
 
     started = time.monotonic()
@@ -97,6 +105,7 @@ def run_distill(options: argparse.Namespace) -> int:
     wish = _wish(options, teacher, kind, photos.digest)
     out: Path = options.out
     plan = read_plan(out, wish) or make_plan(wish, teacher, tuple(job.key for job in photos.held_out))
+    check_formats(plan, options.formats)
     photos = photos.held(plan.held_out)
     out.mkdir(parents=True, exist_ok=True)
     write_plan(plan, out)
@@ -118,6 +127,12 @@ def _photos(options: argparse.Namespace, teacher: Opened) -> tuple[Path, Path | 
         raise ConfigError(f"--scale is {options.scale}, and teacher '{options.teacher}' upscales by {scale}")
     if (options.photos is None) == (options.pairs is None):
         raise ConfigError("give a folder of PHOTOS, or --pairs LQ GT: one of the two")
+    for folder in options.pairs or [options.photos]:
+        if options.out.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"-o {options.out} lies in '{folder}', and what is written there would be taken for photos; give -o a "
+                "folder outside of it"
+            )
     if options.pairs:
         if options.lq:
             raise ConfigError("--lq says that there is no ground truth, and --pairs gives one; leave one out")
@@ -197,6 +212,7 @@ def _train_and_test(plan: Plan, out: Path) -> None:
 
     trained = out / "experiments" / RUN / "models" / "net_g_latest.pth"
     if not trained.is_file():
+        (out / "results" / "student" / "done").unlink(missing_ok=True)  # of a training that was removed
         run_basicsr(out, "train", "-opt", OPTIONS, "--auto_resume")
     for name, file in TESTS.items():
         if (out / file).is_file() and not (out / "results" / name / "done").is_file():

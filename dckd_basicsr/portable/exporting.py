@@ -30,7 +30,7 @@ from .onnx_network import OnnxNetwork
 from .opening import Opened, open_network
 from .published import Published, published, without_tlc
 
-__all__ = ["FORMATS", "Exported", "earlier_files", "export_network", "file_stem"]
+__all__ = ["FORMATS", "Exported", "earlier_files", "export_network", "file_stem", "require_formats"]
 
 FORMATS = {"safetensors": ("safetensors",), "pth": ("pth",), "onnx": ("onnx",), "ncnn": ("param", "bin")}
 """Suffixes of the files, by format."""
@@ -196,19 +196,35 @@ def _judged(opened: Opened, formats: Sequence[str], name: str, half: bool, opset
         )
     if isinstance(opened.net, OnnxNetwork):
         raise CheckpointError(f"'{opened.file}' is an ONNX file already; export from the run or the weight file")
-    if "onnx" in kinds:
-        require_onnx(opset)
-        if half and opened.name in _NO_FLOAT16:
-            raise CheckpointError(
-                f"{opened.name} does not compute in float16: its attention gives black or shifted pictures there; "
-                "leave --fp16 out"
-            )
-    if "ncnn" in kinds:
-        reason = ncnn_refusal(opened.name)
-        if reason:
-            raise CheckpointError(f"'{opened.file}' cannot be exported to ncnn: {reason}")
-        require_ncnn()
+    if "onnx" in kinds and half and opened.name in _NO_FLOAT16:
+        raise CheckpointError(
+            f"{opened.name} does not compute in float16: its attention gives black or shifted pictures there; "
+            "leave --fp16 out"
+        )
+    require_formats(opened.name, kinds, f"'{opened.file}'", opset)
     return kinds
+
+
+def require_formats(architecture: str, formats: Sequence[str], subject: str, opset: int = 18) -> None:
+    """Refuse formats that an architecture has no form for, or whose packages are missing.
+
+    Args:
+        architecture: name of the network's class.
+        formats: known ones.
+        subject: what is exported, for the message.
+        opset: of ONNX.
+
+    Raises:
+        CheckpointError: there is no such form.
+        DCKDError: a package is missing.
+    """
+    if "onnx" in formats:
+        require_onnx(opset)
+    if "ncnn" in formats:
+        reason = ncnn_refusal(architecture)
+        if reason:
+            raise CheckpointError(f"{subject} cannot be exported to ncnn: {reason}")
+        require_ncnn()
 
 
 def _channels(opened: Opened) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """From a teacher and a folder of photos to a finished student: what `basicsr distill` decides, writes and measures."""
 
 from .budget import iterations_for, parse_time
-from .deliver import chosen_formats
+from .deliver import check_formats, chosen_formats
 from .held_out import HELD_OUT, write_teacher_outputs
 from .option_files import OPTIONS, write_option_files
 from .outcome import Outcome, measure
@@ -16,6 +16,7 @@ __all__ = [
     "Photos",
     "Plan",
     "Wish",
+    "check_formats",
     "choose_photos",
     "chosen_formats",
     "iterations_for",

@@ -9,16 +9,20 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..archs import outline
 from ..errors import ConfigError, near_miss
 from ..inference import read_results
 from ..portable import FORMATS, CardFacts, Exported, Opened, earlier_files, export_network, file_stem
 from ..portable.card_facts import Measured, facts_of_run
+from ..portable.exporting import require_formats
 from .held_out import HELD_OUT
 from .option_files import TESTS
 from .outcome import Outcome
 from .plan import Plan
 
-__all__ = ["STUDENT", "chosen_formats", "deliver"]
+__all__ = ["STUDENT", "check_formats", "chosen_formats", "deliver"]
+
+_ONNX = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
 
 STUDENT = "student"
 """The folder of the files; beside it are the runs of the project."""
@@ -31,13 +35,22 @@ def chosen_formats(asked: str | None) -> list[str]:
         ConfigError: one is unknown.
     """
     if asked is None:
-        onnx = all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+        onnx = all(find_spec(name) for name in _ONNX)
         return ["safetensors", "onnx"] if onnx else ["safetensors"]
     formats = [part.strip() for part in asked.split(",") if part.strip()]
     for unknown in [each for each in formats if each not in FORMATS] or ([] if formats else [asked]):
         hint = near_miss(unknown, FORMATS) or f". There are: {', '.join(FORMATS)}"
         raise ConfigError(f"--to: there is no format '{unknown}'{hint}")
     return formats
+
+
+def check_formats(plan: Plan, formats: Sequence[str]) -> None:
+    """Refuse, before hours of training, formats that the student has no form for or whose packages are missing.
+
+    Raises:
+        DCKDError: as the export would.
+    """
+    require_formats(type(outline(plan.network, scale=plan.scale).net).__name__, formats, f"student {plan.student}")
 
 
 def deliver(
@@ -130,4 +143,4 @@ def _measured(plan: Plan, folder: Path) -> Iterator[Measured]:
 
 
 def _slug(named: str) -> str:
-    return Path(named.removeprefix("builtin:")).stem
+    return Path(named.removeprefix("builtin:")).resolve().stem

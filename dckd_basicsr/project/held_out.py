@@ -47,7 +47,7 @@ def write_teacher_outputs(jobs: Sequence[PhotoJob], plan: Plan, teacher: Opened,
     names = []
     try:
         for job in progress(jobs, total=len(jobs), what="teacher on held-out photos", unit="photo"):
-            name = f"{job.key.replace('/', '__')}.png"
+            name = f"{job.key.replace('/', '+')}.png"  # which no key holds
             names.append(name.removesuffix(".png"))
             if (root / "teacher" / name).is_file():
                 continue

@@ -13,7 +13,7 @@ from ..portable import Opened
 from ..weight_files import atomic_write
 from .held_out import HELD_OUT
 from .photos import training_set
-from .plan import Plan
+from .plan import Plan, whole_paths
 
 __all__ = ["OPTIONS", "RUN", "TESTS", "write_option_files"]
 
@@ -109,7 +109,7 @@ def _teacher(teacher: Opened, named: str) -> tuple[dict[str, Any], dict[str, Any
     file = named if named.startswith("builtin:") else str(teacher.file.resolve())
     if teacher.options is None:
         return {"type": "PretrainedNet", "path": file}, {"pretrain_network_teacher": None}
-    return dict(teacher.options), {"pretrain_network_teacher": file, "param_key_teacher": teacher.entry}
+    return whole_paths(teacher.options), {"pretrain_network_teacher": file, "param_key_teacher": teacher.entry}
 
 
 def _test(plan: Plan, name: str, network: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..data.photos.keys import keyed_photos
 from ..errors import DatasetError
 from ..prepare.databases import PackSet, pack_databases
-from ..prepare.inspection import unusable_photos
+from ..prepare.inspection import header_of, unusable_photos
 from ..prepare.packing import PhotoJob, pack_settings
 from ..prepare.sets.pairing import pair_photos
 from .plan import Kind, Plan
@@ -21,6 +21,8 @@ DATA = "data"
 _EVERY, _MOST = 10, 12
 """One photo of so many is held out, but no more than so many."""
 _CROP, _STEP = 480, 480
+_WINDOW = 11
+"""Side of what SSIM looks at."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,27 @@ def choose_photos(folder: Path, lq: Path | None, kind: Kind, scale: int) -> Phot
             f"'{folder}' has {len(usable)} photos that can be used, and at least 2 are needed, one of them for "
             f"testing{why}"
         )
-    count = min(_MOST, max(2 if len(usable) > 5 else 1, round(len(usable) / _EVERY)))
-    chosen = {len(usable) * (2 * i + 1) // (2 * count) for i in range(count)}
+    large = [i for i, job in enumerate(usable) if _can_be_measured(job, kind, scale)]
+    if not large:
+        raise DatasetError(f"'{folder}' has no photo that is large enough to test on; add larger ones")
+    count = min(len(large), _MOST, max(2 if len(usable) > 5 else 1, round(len(usable) / _EVERY)))
+    chosen = {large[len(large) * (2 * i + 1) // (2 * count)] for i in range(count)}
     return Photos(
         train=[job for i, job in enumerate(usable) if i not in chosen],
         held_out=[job for i, job in enumerate(usable) if i in chosen],
         digest=_digest(jobs, folder),
         unusable=unusable,
     )
+
+
+def _can_be_measured(job: PhotoJob, kind: Kind, scale: int) -> bool:
+    """Tell whether the metrics, which crop a border, have anything left of a photo."""
+    header = header_of(job.path)
+    if header is None:
+        return True
+    side = min(header.height, header.width)
+    output = side * scale if kind == "lq" else side // scale * scale
+    return output - (2 * scale if scale > 1 else 0) >= _WINDOW
 
 
 def pack_photos(photos: Photos, plan: Plan, folder: Path) -> None:

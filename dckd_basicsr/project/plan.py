@@ -14,12 +14,12 @@ import torch
 
 from ..archs import PRESETS, ArchFacts, outline, preset
 from ..config import find_options, load_options
-from ..errors import ConfigError, near_miss
+from ..errors import ConfigError, DCKDError, near_miss
 from ..methods import packaged_methods
 from ..portable import Opened
 from ..weight_files import atomic_write
 
-__all__ = ["PLAN", "Kind", "Plan", "Wish", "file_hash", "make_plan", "read_plan", "write_plan"]
+__all__ = ["PLAN", "Kind", "Plan", "Wish", "file_hash", "make_plan", "read_plan", "whole_paths", "write_plan"]
 
 PLAN = "plan.json"
 Kind = Literal["gt", "lq", "pairs"]
@@ -108,7 +108,7 @@ def make_plan(wish: Wish, teacher: Opened, held_out: tuple[str, ...]) -> Plan:
         hint = near_miss(method, packaged_methods()) or f". There are: {', '.join(packaged_methods())}"
         raise ConfigError(f"there is no method '{method}'{hint}")
     gpu = torch.cuda.is_available()
-    facts = [teacher.facts, outline(network, scale=scale).facts]
+    facts = [teacher.facts, _outlined(student, network, scale)]
     if facts[1].scale != scale:
         raise ConfigError(f"student {student} upscales by {facts[1].scale}, teacher '{teacher.file}' by {scale}")
     return Plan(
@@ -125,6 +125,18 @@ def make_plan(wish: Wish, teacher: Opened, held_out: tuple[str, ...]) -> Plan:
     )
 
 
+def _outlined(name: str, network: Mapping[str, Any], scale: int) -> ArchFacts:
+    try:
+        return outline(network, scale=scale).facts
+    except DCKDError:
+        raise
+    except Exception as error:  # whatever its constructor raises
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        unknown = isinstance(error, KeyError) and ":" not in str(network["type"])
+        reason = f"there is no network {network['type']}" if unknown else text
+        raise ConfigError(f"student '{name}' cannot be built: {reason}; change its network_g") from error
+
+
 def _student(name: str, scale: int) -> tuple[dict[str, Any], float]:
     """Return a student's block and the peak of its learning rate."""
     if name in PRESETS or not name.endswith((".yml", ".yaml")):
@@ -134,7 +146,15 @@ def _student(name: str, scale: int) -> tuple[dict[str, Any], float]:
     network = options.get("network_g")
     if not isinstance(network, dict) or "type" not in network:
         raise ConfigError(f"option file '{name}' has no network_g with a type, which is to be the student")
-    return network, 1e-3
+    return whole_paths(network), 1e-3
+
+
+def whole_paths(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's block with the file of a PretrainedNet as a path that holds in any folder."""
+    file = network.get("path")
+    if network.get("type") != "PretrainedNet" or not isinstance(file, str) or file.startswith("builtin:"):
+        return dict(network)
+    return {**network, "path": str(Path(file).expanduser().resolve())}
 
 
 def _patch(asked: int | None, scale: int, facts: list[ArchFacts], gpu: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 import cv2
@@ -9,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from dckd_basicsr.archs import build
+from dckd_basicsr.archs import PretrainedNet, build
 from dckd_basicsr.bicubic import imresize_uint8
+from dckd_basicsr.commands.distill import add_distill_parser, run_distill
 from dckd_basicsr.config import load_options, option_problems
 from dckd_basicsr.data.photos.images import read_image
-from dckd_basicsr.errors import ConfigError, DatasetError
+from dckd_basicsr.errors import CheckpointError, ConfigError, DatasetError
 from dckd_basicsr.inference import add_results
 from dckd_basicsr.portable import open_network
 from dckd_basicsr.project import (
     HELD_OUT,
     OPTIONS,
     Wish,
+    check_formats,
     choose_photos,
     make_plan,
     pack_photos,
@@ -28,7 +31,7 @@ from dckd_basicsr.project import (
     write_option_files,
     write_teacher_outputs,
 )
-from dckd_basicsr.project.deliver import deliver
+from dckd_basicsr.project.deliver import chosen_formats, deliver
 from dckd_basicsr.project.option_files import TESTS
 from dckd_basicsr.project.outcome import Outcome, Row
 from dckd_basicsr.project.plan import Plan, write_plan
@@ -170,3 +173,81 @@ def test_a_student_is_delivered_whatever_its_teacher_is_called(tmp_path):
         weights = {f"2x_compact-s_my_teacher_1.{suffix}" for suffix in formats}
         assert names == {*weights, "README.md", "config.json", "openmodeldb.json", "comparison.png"}
     assert "does what my teacher (1) 网 (EDSR) does" in done.card.read_text(encoding="utf-8")
+
+
+def test_photos_too_small_for_the_metrics_are_trained_on_and_not_tested_on(tmp_path):
+    write_photos(tmp_path / "a", 3, size=(9, 40))
+    with pytest.raises(DatasetError, match="no photo that is large enough to test on"):
+        choose_photos(tmp_path / "a", None, "gt", 4)
+    write_photos(tmp_path / "a" / "large", 1, size=(20, 20))
+    photos = choose_photos(tmp_path / "a", None, "gt", 4)
+    assert [job.key for job in photos.held_out] == ["large/photo0"]
+    assert len(photos.train) == 3
+
+
+def test_photos_of_one_name_in_two_folders_are_both_tested_on(tmp_path):
+    write_photos(tmp_path / "hr" / "a", 1, size=(40, 40))
+    photo = next((tmp_path / "hr" / "a").iterdir())
+    photo.rename(tmp_path / "hr" / "a" / "x.png")
+    write_photos(tmp_path / "hr", 1, size=(40, 40))
+    (tmp_path / "hr" / "photo0.png").rename(tmp_path / "hr" / "a__x.png")
+    teacher = teacher_file(tmp_path, EDSR)
+    photos = choose_photos(tmp_path / "hr", None, "gt", 2)
+    jobs = [*photos.train, *photos.held_out]
+    plan = make_plan(WISH, teacher, tuple(job.key for job in jobs))
+    assert len(set(write_teacher_outputs(jobs, plan, teacher, tmp_path))) == 2
+
+
+def test_formats_are_refused_before_the_training(tmp_path):
+    teacher = teacher_file(tmp_path, EDSR)
+    check_formats(make_plan(WISH, teacher, ()), ["safetensors", "pth"])
+    with pytest.raises(CheckpointError, match="student swinir-light cannot be exported to ncnn"):
+        check_formats(make_plan(replace(WISH, student="swinir-light"), teacher, ()), ["ncnn"])
+
+
+def test_onnx_is_left_out_where_one_of_its_packages_is_missing(monkeypatch):
+    monkeypatch.setattr("dckd_basicsr.project.deliver.find_spec", lambda name: None if name == "onnxslim" else name)
+    assert chosen_formats(None) == ["safetensors"]
+
+
+def test_the_file_of_a_pretrained_net_is_found_from_the_projects_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    compact = {"type": "spandrel:Compact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_conv": 1,
+               "upscale": 2, "act_type": "prelu"}  # fmt: skip
+    torch.save({"params": build(compact).net.state_dict()}, tmp_path / "c.pth")
+    (tmp_path / "run" / "models").mkdir(parents=True)
+    torch.save({"params": PretrainedNet("c.pth").state_dict()}, tmp_path / "run" / "models" / "net_g_latest.pth")
+    (tmp_path / "run" / "options.yml").write_text("network_g: {type: PretrainedNet, path: c.pth}\ntrain: {}\n")
+    teacher = open_network("run")
+    plan = make_plan(replace(WISH, student="run/options.yml"), teacher, ())
+    (tmp_path / "out").mkdir()
+    write_option_files(plan, teacher, "run", tmp_path / "out")
+    options, _ = load_options(tmp_path / "out" / OPTIONS)
+    for block in ("network_g", "network_teacher"):
+        assert options[block] == {"type": "PretrainedNet", "path": str(tmp_path / "c.pth")}
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        ("{type: EDSRR}", "there is no network EDSRR"),
+        ("{type: EDSR, num_fat: 3}", "num_fat"),
+        ("{type: 'spandrel:SPAM'}", "no network 'SPAM'; did you mean 'SPAN'"),
+    ],
+)
+def test_a_student_that_cannot_be_built_is_told(tmp_path, block, why):
+    (tmp_path / "s.yml").write_text(f"network_g: {block}\n")
+    teacher = teacher_file(tmp_path, EDSR)
+    with pytest.raises(ConfigError, match=why):
+        make_plan(replace(WISH, student=str(tmp_path / "s.yml")), teacher, ())
+
+
+def test_a_project_inside_its_photos_is_refused(tmp_path, monkeypatch):
+    """What it writes would be photos when it goes on."""
+    monkeypatch.chdir(write_photos(tmp_path / "photos", 3))
+    teacher_file(tmp_path, EDSR)
+    parser = argparse.ArgumentParser()
+    add_distill_parser(parser.add_subparsers())
+    with pytest.raises(ConfigError, match=r"-o small lies in '.', and what is written there would be taken for photos"):
+        run_distill(parser.parse_args(["distill", "../teacher.pth", ".", "-o", "small"]))
+    assert not (tmp_path / "photos" / "small").exists()
