@@ -22,6 +22,7 @@ class Preset:
         scales: what it can be built for.
         use: what it is good for, in a few words.
         lr: peak of the learning rate in short trainings.
+        method: what measured best for it in short trainings (docs/results.md); ``logits`` where nothing was measured.
     """
 
     name: str
@@ -29,7 +30,8 @@ class Preset:
     scale_key: str | None
     scales: tuple[int, ...]
     use: str
-    lr: float = 2e-3
+    lr: float = 1e-3
+    method: str = "logits"
 
     def block(self, scale: int) -> dict[str, Any]:
         """Return the block ``network_g`` for a scale.
@@ -89,6 +91,8 @@ PRESETS: dict[str, Preset] = {
             "upscale",
             _UP,
             "photos, fastest of its quality; trains as branches that become one convolution",
+            2e-3,
+            "dckd_shallow",
         ),
         Preset(
             "span-m",
@@ -96,6 +100,8 @@ PRESETS: dict[str, Preset] = {
             "upscale",
             _UP,
             "photos, fast; 48 channels",
+            2e-3,
+            "dckd_shallow",
         ),
         Preset(
             "plksr-tiny",
@@ -112,8 +118,18 @@ PRESETS: dict[str, Preset] = {
             _UP,
             "large kernels; PLKSR-tiny as published",
         ),
-        Preset("edsr-s", {**_EDSR, "num_feat": 32, "num_block": 4}, "upscale", _UP, "the demo's student"),
-        Preset("edsr-m", {**_EDSR, "num_feat": 64, "num_block": 16}, "upscale", _UP, "EDSR-baseline"),
+        Preset(
+            "edsr-s",
+            {**_EDSR, "num_feat": 32, "num_block": 4},
+            "upscale",
+            _UP,
+            "the demo's student",
+            2e-3,
+            "dckd_shallow",
+        ),
+        Preset(
+            "edsr-m", {**_EDSR, "num_feat": 64, "num_block": 16}, "upscale", _UP, "EDSR-baseline", 2e-3, "dckd_shallow"
+        ),
         Preset(
             "rcan-s",
             {
@@ -164,7 +180,6 @@ PRESETS: dict[str, Preset] = {
             None,
             (1,),
             "deblurring, denoising, deraining",
-            1e-3,
         ),
         Preset(
             "restormer-24",

@@ -61,7 +61,7 @@ def add_distill_parser(commands: Any) -> None:
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="of those that `basicsr train --with` lists (default: dckd_shallow, and logits at scale 1)",
+        help="of those that `basicsr train --with` lists (default: what measured best for the student)",
     )
     parser.add_argument(
         "--to",

@@ -36,7 +36,7 @@ class Wish:
         photos: SHA-256 over names and sizes of all photo files.
         kind: whether the photos are ground truth, inputs alone, or pairs.
         student: a preset's name, or an option file.
-        method: a packaged method, or a file of one; None lets the scale decide.
+        method: a packaged method, or a file of one; None lets the student decide.
         iterations: None where ``seconds`` says how long.
         seconds: of training.
         batch, patch, lr: None lets the machine and the network decide; the patch in LQ pixels.
@@ -102,8 +102,8 @@ def make_plan(wish: Wish, teacher: Opened, held_out: tuple[str, ...]) -> Plan:
             f"{teacher.facts.output_channels}; networks from colour images to colour images are distilled"
         )
     student = wish.student or ("nafnet-16" if scale == 1 else "compact-s")
-    network, rate = _student(student, scale)
-    method = wish.method or ("logits" if scale == 1 else "dckd_shallow")
+    network, rate, best = _student(student, scale)
+    method = wish.method or best
     if method not in packaged_methods() and not Path(method).is_file():
         hint = near_miss(method, packaged_methods()) or f". There are: {', '.join(packaged_methods())}"
         raise ConfigError(f"there is no method '{method}'{hint}")
@@ -137,16 +137,16 @@ def _outlined(name: str, network: Mapping[str, Any], scale: int) -> ArchFacts:
         raise ConfigError(f"student '{name}' cannot be built: {reason}; change its network_g") from error
 
 
-def _student(name: str, scale: int) -> tuple[dict[str, Any], float]:
-    """Return a student's block and the peak of its learning rate."""
+def _student(name: str, scale: int) -> tuple[dict[str, Any], float, str]:
+    """Return a student's block, the peak of its learning rate, and its method."""
     if name in PRESETS or not name.endswith((".yml", ".yaml")):
         found = preset(name)
-        return found.block(scale), found.lr
+        return found.block(scale), found.lr, found.method
     options, _ = load_options(find_options(name))
     network = options.get("network_g")
     if not isinstance(network, dict) or "type" not in network:
         raise ConfigError(f"option file '{name}' has no network_g with a type, which is to be the student")
-    return whole_paths(network), 1e-3
+    return whole_paths(network), 1e-3, "logits"
 
 
 def whole_paths(network: Mapping[str, Any]) -> dict[str, Any]:

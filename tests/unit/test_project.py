@@ -82,7 +82,9 @@ def test_times_are_read_as_people_write_them():
 def test_a_plan_suits_both_networks(tmp_path):
     teacher = teacher_file(tmp_path, EDSR)
     plan = make_plan(WISH, teacher, ("x",))
-    assert (plan.scale, plan.method, plan.patch % 16, plan.network["upscale"]) == (2, "dckd_shallow", 0, 2)
+    assert (plan.scale, plan.method, plan.patch % 16, plan.network["upscale"]) == (2, "logits", 0, 2)
+    assert make_plan(replace(WISH, student="span-s"), teacher, ()).method == "dckd_shallow"
+    assert make_plan(replace(WISH, student="span-s", method="dckd"), teacher, ()).method == "dckd"
     assert make_plan(replace(WISH, student="swinir-light"), teacher, ()).patch % 8 == 0
     with pytest.raises(ConfigError, match=r"--patch 20: a network takes multiples of 8"):
         make_plan(replace(WISH, student="swinir-light", patch=20), teacher, ())
