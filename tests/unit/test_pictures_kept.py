@@ -215,7 +215,8 @@ def test_tiff_files_that_pillow_decodes_are_turned_once(tmp_path: Path, mode: st
 def test_colours_of_a_transparent_tiff_are_not_darkened(tmp_path: Path) -> None:
     picture = read_picture(saved(tmp_path / "a.tif", Image.fromarray(np.dstack([RGB, ALPHA]))))
     assert np.array_equal(picture.pixels, COLOURS)
-    assert picture.alpha is not None and np.array_equal(picture.alpha, ALPHA)
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha, ALPHA)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,8 @@ def test_the_transparent_value_of_a_grey_png_is_one_of_its_own_depth(
     ]
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
     found = read_picture(tmp_path / "a.png").alpha
-    assert found is not None and found.tolist() == [alpha]
+    assert found is not None
+    assert found.tolist() == [alpha]
 
 
 def test_webp_gets_no_profile_for_grey() -> None:
