@@ -57,7 +57,7 @@ class Latency:
         milliseconds: median over the rounds.
         low: first quartile.
         high: third quartile.
-        relative: to the reference, both of one round: the median of their ratios.
+        relative: to the reference, both of one round: the median of their ratios; None if it does not run there.
         per_megapixel: milliseconds for a million pixels of output.
     """
 
@@ -66,7 +66,7 @@ class Latency:
     milliseconds: float
     low: float
     high: float
-    relative: float
+    relative: float | None
     per_megapixel: float
 
 
@@ -139,7 +139,7 @@ def measure(
             found[which].activations[device] = _memory(subject, nets[which], image)
     first = next((i for i, each in enumerate(subjects) if each.name == reference), 0)
     for (device, which, size), times in seconds.items():
-        base = seconds.get((device, first, size), times)
+        base = seconds.get((device, first, size))
         found[which].latencies.append(_latency(device, size, times, base, pixels[which, size]))
     for profile in found:
         profile.subject.net.to("cpu")
@@ -195,8 +195,8 @@ def _memory(subject: Subject, net: nn.Module, image: Tensor) -> int | None:
         return None
 
 
-def _latency(device: str, size: Size, times: Sequence[float], base: Sequence[float], pixels: int) -> Latency:
+def _latency(device: str, size: Size, times: Sequence[float], base: Sequence[float] | None, pixels: int) -> Latency:
     middle = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else (middle,) * 3
-    ratio = statistics.median(own / other for own, other in zip(times, base, strict=True))
+    ratio = statistics.median(own / other for own, other in zip(times, base, strict=True)) if base else None
     return Latency(device, size, 1e3 * middle, 1e3 * low, 1e3 * high, ratio, 1e3 * middle / (pixels / 1e6))

@@ -43,7 +43,8 @@ def profile_table(
             known = {found.size: found for found in each.latencies if found.device == device}
             row += [_spread(known.get(size)) for size in sizes]
             at = known.get(largest)
-            row += ["-", "-"] if at is None else [f"{at.per_megapixel:.0f}", f"{at.relative:.2f}"]
+            row += ["-" if at is None else f"{at.per_megapixel:.0f}"]
+            row += ["-" if at is None or at.relative is None else f"{at.relative:.2f}"]
         rows.append([*row, *(values.get(each.subject.name, "-") for values in columns.values())])
     return markdown_table([*header, *columns], rows)
 

@@ -55,7 +55,7 @@ def find_jobs(inputs: Sequence[Path], out: Path, kind: str = "png", *, compare: 
     sources: dict[Path, tuple[Path, Path]] = {}
     for given in inputs:
         for path, below in _files(given, out):
-            sources.setdefault(path.resolve(), (path, below))
+            sources.setdefault(path.parent.resolve() / path.name, (path, below))  # a link is a picture of its own
     listed = list(sources.values())
     bare = Counter(_named(below, kind, keep=False) for _, below in listed)
     jobs = []

@@ -59,6 +59,17 @@ def test_networks_take_turns_and_are_compared_within_a_round(monkeypatch: pytest
     ]  # fmt: skip
 
 
+def test_a_device_on_which_the_reference_does_not_run_has_no_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.Module, "to", lambda net, device: net)
+    monkeypatch.setattr(Tensor, "to", lambda image, device: image)
+    net, facts = nn.Conv2d(3, 3, 1).eval(), ArchFacts(scale=1)
+    subjects = [Subject("onnx", net, facts, "X", 0, torch_network=False), Subject("b", net, facts, "X", 0)]
+    found = measure(subjects, [(8, 8)], ("cpu", "cuda"), repeats=1, reference="onnx")
+    cpu, gpu = found[1].latencies
+    assert (cpu.relative is None, gpu.relative is None) == (False, True)
+    assert profile_table(found, "onnx").splitlines()[-1].split("|")[-2].strip() == "-"
+
+
 def test_a_failure_names_network_and_size() -> None:
     subject = Subject("two", nn.Conv2d(2, 3, 1), ArchFacts(scale=1), "Conv2d", 9)
     with pytest.raises(DCKDError, match=r"two fails on an input of 8x4 px \(.*channels"):

@@ -16,7 +16,7 @@ from dckd_basicsr.data.photos.headers import Header
 from dckd_basicsr.data.photos.pictures import Picture
 from dckd_basicsr.errors import ConfigError, DatasetError
 from dckd_basicsr.portable import Opened
-from dckd_basicsr.restoring import Job, PictureRestorer, TileChoice, folder, memory, restore_jobs, restorer
+from dckd_basicsr.restoring import Job, PictureRestorer, TileChoice, find_jobs, folder, memory, restore_jobs, restorer
 from tests.photos import photo, save
 
 CPU = torch.device("cpu")
@@ -178,3 +178,12 @@ def test_reading_goes_ahead_and_no_further(tmp_path: Path, monkeypatch: pytest.M
     read.clear()
     restore_jobs(jobs, stand_in, quiet=True)
     assert max(ahead) <= 2
+
+
+def test_a_link_to_a_picture_is_restored_under_its_own_name(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"x")
+    (folder / "b.png").symlink_to("a.png")
+    jobs = find_jobs([folder / "a.png", folder, tmp_path / "in/../in"], tmp_path / "out")
+    assert [job.target.name for job in jobs] == ["a.png", "b.png"]
