@@ -31,7 +31,7 @@ def add_export_parser(commands: Any) -> None:
         help="any of safetensors,pth,onnx,ncnn, with commas between (default: safetensors)",
     )
     parser.add_argument("--fp16", action="store_true", help="16 bits: half the size; ONNX takes and gives float16")
-    parser.add_argument("--opset", type=int, default=18, metavar="N", help="of ONNX (default: 18; darktable wants 17)")
+    parser.add_argument("--opset", type=int, default=18, metavar="N", help="of ONNX (default: 18)")
     parser.add_argument("--which", default="last", metavar="last|best|N", help="weights of a run (default: last)")
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write to (default: exported/STEM)")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="inputs to compare on (default: scikit-image's)")

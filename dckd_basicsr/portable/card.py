@@ -17,7 +17,7 @@ from urllib.parse import quote
 from ..archs.facts import ArchFacts
 from ..report.table import markdown_table as _plain_table
 from ..version import __version__
-from .card_facts import CardFacts
+from .card_facts import NO_TEACHER, CardFacts
 from .checking import Check
 from .onnx_network import INPUT, OUTPUT
 
@@ -167,7 +167,7 @@ def _today() -> date:
 def _what(subject: Subject, about: CardFacts) -> str:
     scale = subject.facts.scale
     task = f"super-resolution x{scale}" if scale > 1 else "image restoration at the input's size"
-    teacher = f", distilled from {about.teacher}" if about.teacher else ""
+    teacher = f", distilled from {about.teacher}" if about.teacher not in (None, NO_TEACHER) else ""
     return f"{subject.architecture} for {task}{teacher}."
 
 
@@ -191,7 +191,7 @@ def _readme(subject: Subject, files: Mapping[str, Sequence[Path]], checks: Seque
     parts += ["## Files, and what loads them", _loads(subject, files)]
     licences = [
         ["these weights", about.licence or _UNKNOWN],
-        ["the teacher's weights", about.teacher_licence or _UNKNOWN],
+        *([] if about.teacher == NO_TEACHER else [["the teacher's weights", about.teacher_licence or _UNKNOWN]]),
         ["the training data", about.data_licence or _UNKNOWN],
         ["the code that trained and exported it (dckd_basicsr)", "Apache-2.0"],
     ]

@@ -13,7 +13,10 @@ from ..config.problems import block_of
 from ..errors import DCKDError
 from .opening import Opened
 
-__all__ = ["CardFacts", "Measured", "facts_of_run"]
+__all__ = ["NO_TEACHER", "CardFacts", "Measured", "facts_of_run"]
+
+NO_TEACHER = "none"
+"""What ``CardFacts.teacher`` is of a network that is known to have had none."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class CardFacts:
 _SHIPPED = {
     "edsr_x4_f64b16": CardFacts(
         licence="Apache-2.0",
-        teacher="none",
+        teacher=NO_TEACHER,
         data="376 photographs: BSDS500 (train and test), Debian wallpapers, Sun-Hays 80",
         metrics=tuple(
             Measured(dataset, metric, "Y channel, 4 px cropped at the border", value, "basicsr test")

@@ -82,8 +82,9 @@ def agreement(
     """
     found = []
     for picture in pictures:
-        with torch.inference_mode():
-            raw, theirs = (run(picture.lq.clone()).float() for run in (network, other))
+        raw, theirs = (
+            _answer(run, who, picture) for run, who in ((network, "the network"), (other, f"{program} with {file}"))
+        )
         inside = float(((raw > 0) & (raw < 1)).float().mean())
         ours, theirs = raw.clamp(0, 1), theirs.clamp(0, 1)
         size = f"{picture.name}, {picture.lq.shape[-1]}x{picture.lq.shape[-2]}"
@@ -96,6 +97,19 @@ def agreement(
         agrees = psnr >= _LEAST_PSNR[half] and (limit is None or largest <= limit)
         found.append(Check(file, program, size, largest, psnr, gts[0], gts[1], agrees, inside))
     return found
+
+
+def _answer(run: Callable[[Tensor], Tensor], who: str, picture: Picture) -> Tensor:
+    try:
+        with torch.inference_mode():
+            return run(picture.lq.clone()).float()
+    except RuntimeError as error:
+        shape = "x".join(str(side) for side in picture.lq.shape)
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise CheckpointError(
+            f"{who} fails on '{picture.name}', {shape} ({reason}): a network must take images of any size with the "
+            "channels that its options tell; nothing was written"
+        ) from error
 
 
 def require(checks: Sequence[Check]) -> None:

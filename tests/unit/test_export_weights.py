@@ -101,6 +101,12 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_fails_on_other_sizes_is_refused_in_words(tmp_path):
+    with pytest.raises(CheckpointError, match=r"the network fails on 'chelsea', 1x3x96x128 \(The size of tensor"):
+        export_network(opened("SwinIR", ape=True), ["safetensors"], tmp_path / "out", name="net")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_network_that_no_file_tells_is_not_written(tmp_path):
     source = opened("EDSR")
     source.net.more = torch.nn.Linear(2, 2)
@@ -218,6 +224,7 @@ def test_the_card_of_shipped_weights_says_what_is_known_of_them(tmp_path):
     text = done.card.read_text()
     assert re.search(r"\| these weights +\| Apache-2.0", text)
     assert re.search(r"\| training data +\| 376 photographs", text)
+    assert "\n\nEDSR for super-resolution x4.\n\n" in text
     assert re.search(r"\| Set5 +\| PSNR \(dB\) +\| 31\.6200", text)
 
 
