@@ -90,6 +90,7 @@ def run_distill(options: argparse.Namespace) -> int:
         check_formats,
         choose_photos,
         chosen_formats,
+        has_begun,
         make_plan,
         pack_photos,
         read_plan,
@@ -104,7 +105,9 @@ def run_distill(options: argparse.Namespace) -> int:
     photos = choose_photos(source, lq, kind, teacher.facts.scale)
     wish = _wish(options, teacher, kind, photos.digest)
     out: Path = options.out
-    plan = read_plan(out, wish) or make_plan(wish, teacher, tuple(job.key for job in photos.held_out))
+    plan = read_plan(out, wish, training=has_begun(out)) or make_plan(
+        wish, teacher, tuple(job.key for job in photos.held_out)
+    )
     check_formats(plan, options.formats)
     photos = photos.held(plan.held_out)
     out.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from .budget import iterations_for, parse_time
 from .deliver import check_formats, chosen_formats
 from .held_out import HELD_OUT, write_teacher_outputs
-from .option_files import OPTIONS, write_option_files
+from .option_files import OPTIONS, has_begun, write_option_files
 from .outcome import Outcome, measure
 from .photos import Photos, choose_photos, pack_photos
 from .plan import Plan, Wish, make_plan, read_plan
@@ -19,6 +19,7 @@ __all__ = [
     "check_formats",
     "choose_photos",
     "chosen_formats",
+    "has_begun",
     "iterations_for",
     "make_plan",
     "measure",

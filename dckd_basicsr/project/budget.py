@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import statistics
 import tempfile
 from itertools import pairwise
@@ -18,6 +19,7 @@ __all__ = ["iterations_for", "parse_time"]
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _STEPS, _EVERY = 16, 2
 _LEAST = 20
+_PREFIX = ".timing-"
 
 
 def parse_time(text: str) -> float:
@@ -44,7 +46,9 @@ def iterations_for(seconds: float, folder: Path) -> tuple[int, float]:
         seconds: of training.
         folder: of the project, with option file and databases.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".timing-") as temporary:
+    for left in folder.glob(f"{_PREFIX}*"):  # of one that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_PREFIX) as temporary:
         forced = [
             f"train:total_iter={_STEPS}",
             f"logger:print_freq={_EVERY}",

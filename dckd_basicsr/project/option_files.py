@@ -15,7 +15,7 @@ from .held_out import HELD_OUT
 from .photos import training_set
 from .plan import Plan, whole_paths
 
-__all__ = ["OPTIONS", "RUN", "TESTS", "write_option_files"]
+__all__ = ["OPTIONS", "RUN", "TESTS", "has_begun", "write_option_files"]
 
 OPTIONS = "options.yml"
 RUN = "student"
@@ -34,7 +34,8 @@ def write_option_files(plan: Plan, teacher: Opened, named: str, folder: Path) ->
         folder: of the project.
     """
     head = f"# Written by basicsr distill. In this folder: basicsr train -opt {OPTIONS} --auto_resume\n"
-    _write(folder / OPTIONS, head + dump_yaml(_training(plan, teacher, named)))
+    if not has_begun(folder):  # after that it is the user's, too
+        _write(folder / OPTIONS, head + dump_yaml(_training(plan, teacher, named)))
     weights = {"pretrain_network_g": f"experiments/{RUN}/models/net_g_latest.pth", "param_key_g": "params_ema"}
     block, path = _teacher(teacher, named)
     tests: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -46,6 +47,11 @@ def write_option_files(plan: Plan, teacher: Opened, named: str, folder: Path) ->
         if name == "teacher" and plan.wish.kind == "lq":
             continue
         _write(folder / TESTS[name], dump_yaml(_test(plan, name, network, paths)))
+
+
+def has_begun(folder: Path) -> bool:
+    """Tell whether a project's training has begun."""
+    return (folder / "experiments" / RUN / "options.yml").is_file()
 
 
 def _training(plan: Plan, teacher: Opened, named: str) -> dict[str, Any]:

@@ -105,14 +105,14 @@ def pack_photos(photos: Photos, plan: Plan, folder: Path) -> None:
         DatasetError: a photo is damaged, or there is no room.
     """
     gt, lq = training_set(plan.wish.kind)
-    if (folder / (gt or lq)).is_dir():
+    if all((folder / name).is_dir() for name in (gt, lq) if name is not None):
         return
     scale = 1 if plan.wish.kind == "lq" else plan.scale
     settings = pack_settings(
         [scale], crop=_CROP, step=_STEP, thresh=_CROP // 4, small="keep", payload="raw", skip_unusable=True
     )
     targets = {} if gt is None else {scale: folder / lq}
-    pack_databases([PackSet(settings, photos.train, folder / (gt or lq), targets)])
+    pack_databases([PackSet(settings, photos.train, folder / (gt or lq), targets)], overwrite=True)
 
 
 def training_set(kind: Kind) -> tuple[str | None, str]:

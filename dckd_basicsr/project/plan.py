@@ -172,8 +172,13 @@ def _patch(asked: int | None, scale: int, facts: list[ArchFacts], gpu: bool) -> 
     raise ConfigError("no LQ patch of up to 1024 px suits both networks; give one with --patch")
 
 
-def read_plan(folder: Path, wish: Wish) -> Plan | None:
-    """Return the plan of a project that was begun, None where there is none.
+def read_plan(folder: Path, wish: Wish, *, training: bool = True) -> Plan | None:
+    """Return the plan of a project that was begun, None where there is none that holds.
+
+    Args:
+        folder: of the project.
+        wish: what the command line asks for.
+        training: whether its training has begun; before that, how it is to be can still be changed.
 
     Raises:
         ConfigError: it was begun with another command line, or the photos or the teacher have changed since; names
@@ -190,6 +195,8 @@ def read_plan(folder: Path, wish: Wish) -> Plan | None:
         raise ConfigError(f"'{file}' is damaged ({error}); remove the folder, or give another one") from error
     mine, theirs = asdict(wish), asdict(begun)
     changed = [key for key in mine if mine[key] != theirs[key]]
+    if not training and not {*changed} & {"teacher", "photos", "kind"}:
+        return plan if not changed else None
     if changed:
         told = [
             f"the {key} have changed" if key == "photos" else f"{key} was {_shown(theirs[key])}, is {_shown(mine[key])}"

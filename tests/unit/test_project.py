@@ -103,6 +103,9 @@ def test_a_project_goes_on_with_the_same_command_only(tmp_path):
     assert read_plan(tmp_path, WISH) == plan
     with pytest.raises(ConfigError, match=r"iterations was 10, is not given; seconds was not given, is 60.*-o another"):
         read_plan(tmp_path, replace(WISH, iterations=None, seconds=60))
+    assert read_plan(tmp_path, replace(WISH, method="dckd"), training=False) is None, "it is planned again"
+    with pytest.raises(ConfigError, match="kind was gt, is lq"):
+        read_plan(tmp_path, replace(WISH, kind="lq"), training=False)
     with pytest.raises(ConfigError, match="the photos have changed"):
         read_plan(tmp_path, replace(WISH, photos="q"))
     (tmp_path / "plan.json").write_text("{")
