@@ -18,12 +18,12 @@ from ..bicubic import imresize_uint8
 from ..data.photos.images import read_image
 from ..errors import CheckpointError, DatasetError
 
-__all__ = ["Check", "Picture", "agreement", "pictures_for", "require"]
+__all__ = ["LEAST_SIDE", "Check", "Picture", "agreement", "pictures_for", "require"]
 
 _SIZES = ((96, 128), (77, 101))
 """Height and width of the inputs: of the second neither is a multiple of anything that networks want."""
 _PHOTOS = 4
-_LEAST_SIDE = 16
+LEAST_SIDE = 16
 """Smaller pictures are all border, or have none of their pixels left once it is cropped."""
 _LEAST_PSNR = {False: 60.0, True: 40.0}
 _LARGEST = {False: 1e-3, True: None}
@@ -147,10 +147,10 @@ def pictures_for(
     else:
         whole, words = _own(facts.scale)
     for name, lq, _ in whole:
-        if min(lq.shape[:2]) < _LEAST_SIDE:
+        if min(lq.shape[:2]) < LEAST_SIDE:
             raise DatasetError(
                 f"'{name}' has {lq.shape[1]}x{lq.shape[0]} px, too few to compare answers on: give photos of at least "
-                f"{_LEAST_SIDE}x{_LEAST_SIDE} px (--photos)"
+                f"{LEAST_SIDE}x{LEAST_SIDE} px (--photos)"
             )
     if len(whole) == 1:
         whole = 2 * whole

@@ -10,10 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..archs import outline
+from ..data.photos.images import read_image
 from ..errors import ConfigError, near_miss
 from ..inference import read_results
 from ..portable import FORMATS, CardFacts, Exported, Opened, earlier_files, export_network, file_stem
 from ..portable.card_facts import Measured, facts_of_run
+from ..portable.checking import LEAST_SIDE
 from ..portable.exporting import require_formats
 from .held_out import HELD_OUT
 from .option_files import TESTS
@@ -86,13 +88,14 @@ def deliver(
             earlier.unlink()
     has_gt = plan.wish.kind != "lq"
     photos, gt = (sorted((folder / HELD_OUT / part).glob("*.png")) for part in ("LQ", "GT"))
+    photos = [photo for photo in photos if min(read_image(photo).shape[:2]) >= LEAST_SIDE]
     return export_network(
         student,
         formats,
         out,
         name=name,
         photos=photos,
-        gt=gt if has_gt else (),
+        gt=gt if has_gt and photos else (),
         about=_about(plan, teacher, named, student, outcome, folder),
         overwrite=True,
     )

@@ -172,6 +172,8 @@ def test_a_student_is_delivered_whatever_its_teacher_is_called(tmp_path):
     plan = Plan(WISH, 2, "compact-s", EDSR, "dckd_shallow", 1, 8, 1e-3, ("a",), 10)
     named = str(teacher_file(tmp_path, EDSR).file.rename(tmp_path / "my teacher (1) 网.pth"))
     network = open_network(named)
+    (tmp_path / HELD_OUT / "LQ").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / HELD_OUT / "LQ/tiny.png"), np.zeros((8, 40, 3), np.uint8))
     for formats in (["pth", "safetensors"], ["safetensors"]):
         done = deliver(plan, network, named, network, outcome, formats, tmp_path)
         names = {path.name for path in (tmp_path / "student").iterdir()}
