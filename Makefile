@@ -46,9 +46,10 @@ endif
 demo: setup
 	$(VENV)/bin/basicsr demo --out demo
 
-# A file of tests stays in one process, which shares its fixtures; one thread each, or the processes are in each other's way.
+# A file of tests stays in one process, which shares its fixtures; the long ones (tests/e2e) come first, so that none is left
+# over at the end; one thread each, or the processes are in each other's way.
 test: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 gpu: setup
 	$(VENV)/bin/python -m tests.gpu $(PARTS) --json gpu.json

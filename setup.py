@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 EXPORT = ["onnx", "onnxruntime", "onnxscript", "onnxslim"]
 NCNN = ["ncnn", "pnnx"]
-TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist", "scikit-image"]
+TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist>=3.8", "scikit-image"]
 VERSION = next(
     line.split('"')[1]
     for line in (ROOT / "dckd_basicsr" / "version.py").read_text(encoding="utf-8").splitlines()
