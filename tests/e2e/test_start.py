@@ -119,3 +119,11 @@ def test_training_with_modules_of_others_imports_no_compiler(tmp_path: Path) -> 
     assert "# sevens: 7.0000" in said
     assert {name for name in modules if name.startswith("torch._dynamo")} <= {"torch._dynamo", "torch._dynamo.utils"}
     assert not {"torch._inductor", "tensorboard", "spandrel"} & set(modules)
+
+
+def test_what_a_command_has_imported_is_not_looked_through_at_its_end(tmp_path: Path) -> None:
+    program = (
+        "import dckd_command, gc; from dckd_basicsr import install; install.everything(); print(gc.get_freeze_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) > 100_000
