@@ -98,7 +98,7 @@ def _training(plan: Plan, teacher: Opened, named: str) -> dict[str, Any]:
             "history": {"decay": 0.1, "schedule": [[total, max(1, total // 10)]]},
             "runtime": {"preset": "auto"},
         },
-        "val": {"val_freq": max(1, total // 4), "save_img": True, "metrics": _metrics(plan)},
+        "val": {"val_freq": total // 10 if total >= 100 else total, "save_img": True, "metrics": _metrics(plan)},
         "logger": {
             "print_freq": max(1, min(50, total // 20)),
             "save_checkpoint_freq": max(1, min(1_000, total // 10)),
