@@ -25,7 +25,11 @@ _SPANDREL = Program("chaiNNer, ComfyUI (spandrel)", ".pth or .safetensors")
 _EXTRA = Program("spandrel with spandrel_extra_arches", _SPANDREL.needs, "a package of its own, for non-commercial use")
 _ONNX = Program("ONNX runtimes", ".onnx")
 _NCNN = Program("ncnn tools", ".param and .bin")
-_DARKTABLE = Program("darktable", ".onnx and config.json", "asks for a config.json of its own, which changes between its versions; not tried")
+_DARKTABLE = Program(
+    "darktable",
+    ".onnx and config.json",
+    "asks for a config.json of its own, which changes between its versions; not tried",
+)
 
 _READ_BY_SPANDREL: dict[str, str] = {
     "Compact": "",
