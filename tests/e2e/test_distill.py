@@ -19,7 +19,7 @@ from tests.tiny import STUDENT, TEACHER, write_photos
 
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 COMMAND = [sys.executable, "-m", "dckd_basicsr", "distill", "teacher.pth", "photos", "-o", "small", "--student",
-           "tiny.yml", "--iterations", "60", "--batch", "2"]  # fmt: skip
+           "tiny.yml", "--iterations", "300", "--batch", "2"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
