@@ -271,7 +271,12 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, weights: Path) -> None:
     command = [sys.executable, "-m", "dckd_basicsr", "restore", "in", "-o", "out", "--weights", str(weights)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*command, "--self-ensemble"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--self-ensemble"],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
     )
     wait_for_one(tmp_path / "out")
     process.send_signal(signal.SIGINT)
