@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import install
 from ..errors import ConfigError, near_miss
 from ..user_modules import add_import_flag
+from .arguments import count
 
 if TYPE_CHECKING:
     from ..compare import PlannedRun, RunRecord, Sweep
@@ -36,16 +37,10 @@ def add_compare_parser(commands: Any) -> None:
     what.add_argument("--run", metavar="NAME", help="make this one run and its record, no tables")
     what.add_argument("--tables", action="store_true", help="write tables and page of what is done, and run nothing")
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="runs at a time (default: one a GPU; on a CPU one, with all cores)"
+        "--jobs", type=count, metavar="N", help="runs at a time (default: one a GPU; on a CPU one, with all cores)"
     )
     add_import_flag(parser)
     parser.set_defaults(func=run_compare)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got '{text}'")
-    return int(text)
 
 
 def run_compare(options: argparse.Namespace) -> int:

@@ -9,9 +9,6 @@ command a user would type; it is printed before it runs.
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +25,7 @@ from ..data.lmdb.reader import LmdbImages
 from ..data.photos.images import read_image
 from ..errors import DCKDError
 from ..inference import read_results
+from ..project import run_basicsr
 from ..report import (
     Box,
     Panel,
@@ -99,13 +97,13 @@ def run_demo(out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
     _write_photos(out / "photos")
     scale = ("--scale", str(_SCALE), "--overwrite")
-    _basicsr(out, "prepare", "sr", "photos/train", "data/train", "--crop", "240", "--step", "120", *scale)
-    _basicsr(out, "prepare", "sr", "photos/test", "data/test", "--crop", "0", *scale)
+    run_basicsr(out, "prepare", "sr", "photos/train", "data/train", "--crop", "240", "--step", "120", *scale)
+    run_basicsr(out, "prepare", "sr", "photos/test", "data/test", "--crop", "0", *scale)
     for run, overlay in _METHODS.items():
-        _basicsr(out, "train", "-opt", _OPTIONS, "--with", overlay, "--force_yml", f"name={run}")
+        run_basicsr(out, "train", "-opt", _OPTIONS, "--with", overlay, "--force_yml", f"name={run}")
     for method in methods:
-        _basicsr(out, "test", "-opt", "demo_test_x4.yml", "--force_yml", *method.overrides)
-    _basicsr(out, "report", _ALONE, _RUN, "--out", REPORT)
+        run_basicsr(out, "test", "-opt", "demo_test_x4.yml", "--force_yml", *method.overrides)
+    run_basicsr(out, "report", _ALONE, _RUN, "--out", REPORT)
     table = _table(out, methods)
     strip = out / "comparison.png"
     write_png(_strips(out, methods), strip)
@@ -129,14 +127,6 @@ def _write_photos(folder: Path) -> None:
             if isinstance(photo, tuple):  # a stereo pair with its disparity
                 photo = photo[0]
             io.imsave(folder / part / f"{name}.png", photo[..., :3], check_contrast=False)
-
-
-def _basicsr(folder: Path, *arguments: str) -> None:
-    """Run one command line in ``folder``, in a process of its own, as a user would."""
-    print(f"\n$ basicsr {shlex.join(arguments)}", flush=True)
-    finished = subprocess.run([sys.executable, "-m", "dckd_basicsr", *arguments], cwd=folder, check=False)
-    if finished.returncode:
-        raise DCKDError(f"the demo stopped: `basicsr {arguments[0]}` ended with status {finished.returncode}")
 
 
 def _table(out: Path, methods: list[_Method]) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import install
-from ..errors import ConfigError
+from ..errors import ConfigError, Interrupted
+from .arguments import count
 
 if TYPE_CHECKING:
     from ..portable import Opened
@@ -57,7 +58,7 @@ def add_distill_parser(commands: Any) -> None:
     parser.add_argument("--scale", type=int, metavar="N", help="what the teacher must have; it is found by itself")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--time", metavar="T", help=f"of training, such as 90s, 30m or 2h (default: {_TIME})")
-    length.add_argument("--iterations", type=_count, metavar="N", help="of training, in place of a time")
+    length.add_argument("--iterations", type=count, metavar="N", help="of training, in place of a time")
     parser.add_argument(
         "--method",
         metavar="NAME",
@@ -69,17 +70,11 @@ def add_distill_parser(commands: Any) -> None:
         help="what the student is exported as, any of safetensors,pth,onnx,ncnn (default: safetensors, and onnx where "
         "its packages are installed)",
     )
-    parser.add_argument("--batch", type=_count, metavar="N", help="patches in an iteration (default: for the machine)")
-    parser.add_argument("--patch", type=_count, metavar="PX", help="side of LQ patches (default: for the machine)")
+    parser.add_argument("--batch", type=count, metavar="N", help="patches in an iteration (default: for the machine)")
+    parser.add_argument("--patch", type=count, metavar="PX", help="side of LQ patches (default: for the machine)")
     parser.add_argument("--lr", type=float, metavar="RATE", help="peak of the learning rate (default: the student's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is drawn (default: 0)")
     parser.set_defaults(func=run_distill)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got '{text}'")
-    return int(text)
 
 
 def run_distill(options: argparse.Namespace) -> int:
@@ -115,9 +110,12 @@ def run_distill(options: argparse.Namespace) -> int:
     _announce(plan, teacher, photos, out)
     pack_photos(photos, plan, out)
     write_teacher_outputs(photos.held_out, plan, teacher, out)
-    plan = _with_iterations(plan, teacher, options.teacher, out)
-    _train_and_test(plan, out)
-    _finish(plan, teacher, options, started)
+    try:
+        plan = _with_iterations(plan, teacher, options.teacher, out)
+        _train_and_test(plan, out)
+        _finish(plan, teacher, options, started)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; the same command goes on from here", stop.signum) from stop
     return 0
 
 

@@ -47,6 +47,7 @@ def run_export(options: argparse.Namespace) -> int:
     install.everything()
     from ..data.photos.keys import list_photos
     from ..portable import export_network, file_stem, open_network
+    from ..portable.exporting import known_formats
     from ..report.table import markdown_table
     from ..user_modules import import_modules, import_plugins
 
@@ -56,7 +57,7 @@ def run_export(options: argparse.Namespace) -> int:
     opened = open_network(options.source, which=options.which)
     name = options.name or file_stem(opened.run.resolve().name if opened.run else opened.file.stem)
     folder = options.out or Path("exported") / name
-    formats = [part.strip() for part in options.to.split(",") if part.strip()]
+    formats = known_formats(options.to)
     done = export_network(
         opened,
         formats,

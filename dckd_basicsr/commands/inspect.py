@@ -13,6 +13,7 @@ from .. import install
 from ..errors import ConfigError
 from ..methods import add_with_flag
 from ..user_modules import add_import_flag
+from .arguments import count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +40,9 @@ def add_inspect_parser(commands: Any) -> None:
         metavar="FILE",
         help="weights of the student: of a checkpoint its moving average, if it has one (default: as the run starts)",
     )
-    parser.add_argument("--batches", type=_count, default=8, metavar="N", help="batches of training data (default: 8)")
+    parser.add_argument("--batches", type=count, default=8, metavar="N", help="batches of training data (default: 8)")
     parser.add_argument(
-        "--iteration", type=_count, metavar="I", help="where in the run: schedules, data (default: 1, or the next one)"
+        "--iteration", type=count, metavar="I", help="where in the run: schedules, data (default: 1, or the next one)"
     )
     add_with_flag(parser)
     parser.add_argument(
@@ -49,12 +50,6 @@ def add_inspect_parser(commands: Any) -> None:
     )
     add_import_flag(parser)
     parser.set_defaults(func=run_inspect)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got '{text}'")
-    return int(text)
 
 
 def run_inspect(options: argparse.Namespace) -> int:

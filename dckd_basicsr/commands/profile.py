@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import install
 from ..errors import ConfigError, DCKDError, near_miss
 from ..user_modules import add_import_flag
+from .arguments import count
 
 if TYPE_CHECKING:
     from ..report import Profile, Subject
@@ -41,7 +42,7 @@ def add_profile_parser(commands: Any) -> None:
     parser.add_argument("--presets", action="store_true", help="all students that there are by name, and what for")
     parser.add_argument(
         "--scale",
-        type=_count,
+        type=count,
         metavar="S",
         help="of students by name (default: that of the first other network, or else 4)",
     )
@@ -52,8 +53,8 @@ def add_profile_parser(commands: Any) -> None:
         metavar="WxH,...",
         help="sizes of the input in px (default: 64x64,128x128)",
     )
-    parser.add_argument("--repeats", type=_count, default=7, metavar="N", help="rounds that are timed (default: 7)")
-    parser.add_argument("--threads", type=_count, metavar="N", help="of the CPU (default: as PyTorch has it)")
+    parser.add_argument("--repeats", type=count, default=7, metavar="N", help="rounds that are timed (default: 7)")
+    parser.add_argument("--threads", type=count, metavar="N", help="of the CPU (default: as PyTorch has it)")
     parser.add_argument(
         "--device", choices=("cpu", "cuda", "all"), default="all", help="default: the CPU, and the GPU if there is one"
     )
@@ -78,12 +79,6 @@ def add_profile_parser(commands: Any) -> None:
     )
     add_import_flag(parser)
     parser.set_defaults(func=run_profile)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got '{text}'")
-    return int(text)
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:

@@ -30,7 +30,7 @@ from .onnx_network import OnnxNetwork
 from .opening import Opened, open_network
 from .published import Published, published, without_tlc
 
-__all__ = ["FORMATS", "Exported", "earlier_files", "export_network", "file_stem", "require_formats"]
+__all__ = ["FORMATS", "Exported", "earlier_files", "export_network", "file_stem", "known_formats", "require_formats"]
 
 FORMATS = {"safetensors": ("safetensors",), "pth": ("pth",), "onnx": ("onnx",), "ncnn": ("param", "bin")}
 """Suffixes of the files, by format."""
@@ -183,13 +183,7 @@ def _require_room(opened: Opened, folder: Path, targets: Sequence[str], overwrit
 
 def _judged(opened: Opened, formats: Sequence[str], name: str, half: bool, opset: int) -> list[str]:
     """Return the formats, each once, or raise before anything is made."""
-    kinds = list(dict.fromkeys(formats))
-    for kind in kinds:
-        if kind not in FORMATS:
-            hint = near_miss(kind, FORMATS) or f". There are: {', '.join(FORMATS)}"
-            raise ConfigError(f"there is no format '{kind}' to export to{hint}")
-    if not kinds:
-        raise ConfigError(f"name at least one format to export to: {', '.join(FORMATS)}")
+    kinds = _known(formats)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
         raise ConfigError(
             f"files cannot be called '{name}': letters, digits and . _ + - go, a letter or digit first (--name)"
@@ -203,6 +197,25 @@ def _judged(opened: Opened, formats: Sequence[str], name: str, half: bool, opset
         )
     require_formats(opened.name, kinds, f"'{opened.file}'", opset)
     return kinds
+
+
+def known_formats(text: str) -> list[str]:
+    """Return the formats that a text names, with commas between; each once.
+
+    Raises:
+        ConfigError: one is unknown, or there is none.
+    """
+    return _known([part.strip() for part in text.split(",") if part.strip()])
+
+
+def _known(formats: Sequence[str]) -> list[str]:
+    for kind in formats:
+        if kind not in FORMATS:
+            hint = near_miss(kind, FORMATS) or f". There are: {', '.join(FORMATS)}"
+            raise ConfigError(f"there is no format '{kind}' to export to{hint}")
+    if not formats:
+        raise ConfigError(f"name at least one format to export to: {', '.join(FORMATS)}")
+    return list(dict.fromkeys(formats))
 
 
 def require_formats(architecture: str, formats: Sequence[str], subject: str, opset: int = 18) -> None:

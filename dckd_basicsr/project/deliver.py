@@ -11,12 +11,11 @@ from pathlib import Path
 
 from ..archs import outline
 from ..data.photos.images import read_image
-from ..errors import ConfigError, near_miss
 from ..inference import read_results
 from ..portable import FORMATS, CardFacts, Exported, Opened, earlier_files, export_network, file_stem
 from ..portable.card_facts import Measured, facts_of_run
 from ..portable.checking import LEAST_SIDE
-from ..portable.exporting import require_formats
+from ..portable.exporting import known_formats, require_formats
 from .held_out import HELD_OUT
 from .option_files import TESTS
 from .outcome import Outcome
@@ -39,11 +38,7 @@ def chosen_formats(asked: str | None) -> list[str]:
     if asked is None:
         onnx = all(find_spec(name) for name in _ONNX)
         return ["safetensors", "onnx"] if onnx else ["safetensors"]
-    formats = [part.strip() for part in asked.split(",") if part.strip()]
-    for unknown in [each for each in formats if each not in FORMATS] or ([] if formats else [asked]):
-        hint = near_miss(unknown, FORMATS) or f". There are: {', '.join(FORMATS)}"
-        raise ConfigError(f"--to: there is no format '{unknown}'{hint}")
-    return formats
+    return known_formats(asked)
 
 
 def check_formats(plan: Plan, formats: Sequence[str]) -> None:

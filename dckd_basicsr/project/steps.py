@@ -26,7 +26,7 @@ def run_basicsr(folder: Path, *arguments: str, quiet: bool = False) -> None:
         quiet: keep back what it says, unless it fails.
 
     Raises:
-        Interrupted: a signal stopped it, after it saved.
+        Interrupted: a signal stopped it, after it saved what it saves.
         DCKDError: it ended with an error, which it printed.
     """
     print(f"\n$ basicsr {shlex.join(arguments)}", flush=True)
@@ -46,7 +46,7 @@ def run_basicsr(folder: Path, *arguments: str, quiet: bool = False) -> None:
         reason = said.read()[-2000:].decode(errors="replace").strip()
     if signals or status > 128 or status < 0:
         signum = signals[0] if signals else abs(status) % 128
-        raise Interrupted(f"`basicsr {arguments[0]}` was stopped; the same command goes on from here", signum)
+        raise Interrupted(f"`basicsr {arguments[0]}` was stopped", signum)
     if status:
         raise DCKDError(f"`basicsr {arguments[0]}` ended with status {status}" + (f":\n{reason}" if reason else ""))
 

@@ -23,8 +23,8 @@ def test_both_students_are_trained_alike_measured_and_shown(tmp_path, monkeypatc
             arguments = (*arguments, *(() if "--force_yml" in arguments else ("--force_yml",)), *SHORT)
         run(folder, *arguments)
 
-    run = demo._basicsr
-    monkeypatch.setattr(demo, "_basicsr", shortened)
+    run = demo.run_basicsr
+    monkeypatch.setattr(demo, "run_basicsr", shortened)
     assert demo.run_demo(tmp_path) == 0
 
     assert [command[0] for command in commands] == ["prepare"] * 2 + ["train"] * 2 + ["test"] * 4 + ["report"]

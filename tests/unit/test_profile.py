@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dckd_basicsr.archs import ArchFacts, build, preset
+from dckd_basicsr.archs import PRESETS, ArchFacts, build, preset
 from dckd_basicsr.cli import main
 from dckd_basicsr.errors import DCKDError
 from dckd_basicsr.inference.results import add_results
 from dckd_basicsr.portable import initializer_count, programs_of
+from dckd_basicsr.portable.ncnn_files import ncnn_refusal
 from dckd_basicsr.report import Subject, measure, profile_records, profile_table
 from dckd_basicsr.report.activations import peak_of_tensors
 
@@ -218,3 +219,6 @@ def test_programs() -> None:
     assert names("Somebodys") == [onnx]
     assert programs_of("Restormer")[0].name == "spandrel with spandrel_extra_arches"
     assert ncnn == "ncnn tools: .param and .bin"
+    promised = {name for name in PRESETS if ncnn in names(PRESETS[name].options["type"])}
+    assert len(promised) > 5
+    assert not any(ncnn_refusal(PRESETS[name].options["type"].removeprefix("spandrel:")) for name in promised)

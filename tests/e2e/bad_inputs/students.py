@@ -47,7 +47,7 @@ STUDENTS = (
     BadInput("a time without a unit", f"{_DISTILL} --time 30", ("90s, 30m, 2h or 1h30m, got '30'",)),
     BadInput("neither photos nor pairs", "distill teacher.pth -o small", ("PHOTOS, or --pairs LQ GT",)),
     BadInput("one photo to distil on", "distill teacher.pth alone -o small", ("at least 2 are needed",), _alone),
-    BadInput("an unknown format of a student", f"{_DISTILL} --to onx", ("no format 'onx'; did you mean 'onnx'",)),
+    BadInput("an unknown format of a student", f"{_DISTILL} --to onx", ("'onx' to export to; did you mean 'onnx'",)),
     BadInput("a project's plan that is damaged", _DISTILL, ("plan.json' is damaged", "give another one"), _begun),
     BadInput("an unknown format to export", f"{_EXPORT} --to onx", ("'onx'", "onnx")),
     BadInput(
