@@ -6,6 +6,7 @@ import cv2
 import pytest
 
 from dckd_basicsr.commands import demo
+from tests.tiny import run
 
 SHORT = ["train:total_iter=2", "train:scheduler:T_max=2", "train:history:schedule=[[2,1]]", "logger:print_freq=1"]
 SHORT += ["val=~", "datasets:val=~"]
@@ -21,9 +22,9 @@ def test_both_students_are_trained_alike_measured_and_shown(tmp_path, monkeypatc
         commands.append(arguments)
         if arguments[0] == "train":
             arguments = (*arguments, *(() if "--force_yml" in arguments else ("--force_yml",)), *SHORT)
-        run(folder, *arguments)
+        done = run(folder, *arguments)
+        assert done.returncode == 0, done.stderr
 
-    run = demo.run_basicsr
     monkeypatch.setattr(demo, "run_basicsr", shortened)
     assert demo.run_demo(tmp_path) == 0
 

@@ -14,8 +14,12 @@ import torch
 import yaml
 
 from dckd_basicsr.archs import build
+from dckd_basicsr.cli import main
+from dckd_basicsr.errors import DCKDError
+from dckd_basicsr.project import run_basicsr
 from dckd_basicsr.weight_files import load_weights
 from tests.tiny import STUDENT, TEACHER, write_photos
+from tests.tiny import run as run_command
 
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 COMMAND = [sys.executable, "-m", "dckd_basicsr", "distill", "teacher.pth", "photos", "-o", "small", "--student",
@@ -38,7 +42,7 @@ def start(folder):
     )
 
 
-def test_from_photos_to_a_measured_student_with_a_kill_between(project):
+def test_from_photos_to_a_measured_student_with_a_kill_between(project, monkeypatch):
     first = start(project)
     run = project / "small" / "experiments" / "student"
     while not list((run / "training_states").glob("*.complete")):
@@ -49,9 +53,17 @@ def test_from_photos_to_a_measured_student_with_a_kill_between(project):
     assert first.returncode == 130, said
     assert not (run / "models" / "net_g_latest.pth").is_file(), "it was stopped while it trained"
 
-    second = start(project)
-    said, _ = second.communicate(timeout=300)
-    assert second.returncode == 0, said
+    steps = []
+
+    def step(folder, *arguments, quiet=False):
+        steps.append(arguments[0])
+        done = run_command(folder, *arguments)
+        assert done.returncode == 0, done.stderr
+
+    monkeypatch.setattr("dckd_basicsr.project.run_basicsr", step)
+    monkeypatch.chdir(project)
+    assert main(COMMAND[3:]) == 0
+    assert steps == ["train", "test", "test", "test", "report"]
     out = project / "small"
     rows = json.loads((out / "results.json").read_text())
     assert [row["title"].split()[0] for row in rows] == ["bicubic", "student", "teacher"]
@@ -59,12 +71,22 @@ def test_from_photos_to_a_measured_student_with_a_kill_between(project):
     assert rows[1]["parameters"] < rows[2]["parameters"]
     assert (out / "comparison.png").is_file()
     assert (out / "report.html").is_file()
+    assert {path.suffix for path in (out / "student").iterdir()} >= {".safetensors", ".md", ".json"}
 
     # The option file by hand, without a stop: the same bits.
-    train = [sys.executable, "-m", "dckd_basicsr", "train", "-opt", "options.yml", "--force_yml", "name=whole"]
-    subprocess.run(train, cwd=out, env=ENVIRONMENT, check=True, capture_output=True)
+    step(out, "train", "-opt", "options.yml", "--force_yml", "name=whole")
     mine, whole = (
         load_weights(out / "experiments" / name / "models" / "net_g_latest.pth", "params_ema").state
         for name in ("student", "whole")
     )
     assert all(torch.equal(mine[key], whole[key]) for key in whole)
+
+
+def test_a_step_is_told_of_its_failure_and_its_command_is_shown(tmp_path, capfd):
+    run_basicsr(tmp_path, "--version")
+    shown = capfd.readouterr().out
+    assert shown.startswith("\n$ basicsr --version\n")
+    assert "dckd_basicsr" in shown
+    with pytest.raises(DCKDError, match=r"(?s)`basicsr prepare` ended with status 1:.*photo folder 'nowhere'"):
+        run_basicsr(tmp_path, "prepare", "sr", "nowhere", "out", "--scale", "2", quiet=True)
+    assert "photo folder" not in capfd.readouterr().err
