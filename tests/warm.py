@@ -65,7 +65,7 @@ def run_warm(
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as held:
         out, err = Path(held, "out"), Path(held, "err")
-        job = {"folder": str(folder), "environment": dict(environment), "arguments": arguments}
+        job = {"folder": str(folder.absolute()), "environment": dict(environment), "arguments": arguments}
         server.stdin.write(json.dumps({**job, "out": str(out), "err": str(err)}) + "\n")
         server.stdin.flush()
         child = int(server.stdout.readline())
@@ -73,6 +73,7 @@ def run_warm(
         if late:
             os.kill(child, signal.SIGKILL)
         status = int(server.stdout.readline())
+        assert out.is_file(), f"'{folder}' is no folder a command can start in"
         texts = [file.read_text(encoding="utf-8", errors="replace") for file in (out, err)]
     if late:
         raise subprocess.TimeoutExpired(["basicsr", *arguments], timeout, *texts)

@@ -244,13 +244,14 @@ def test_a_full_disk_is_one_error(
 ) -> None:
     for i in range(9):
         save(tmp_path / f"in/{i}.png", photo(i, 8, 8))
-    fsync, count = os.fsync, 0
+    fsync, files, one_at_a_time = os.fsync, [], threading.Lock()  # several images are written at a time
 
     def full(descriptor: int) -> None:
-        nonlocal count
-        count += os.fstat(descriptor).st_size > 100 and not os.path.isdir(f"/proc/self/fd/{descriptor}")  # noqa: PTH112
-        if count > 4:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with one_at_a_time:
+            if os.fstat(descriptor).st_size > 100 and not os.path.isdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH112
+                files.append(descriptor)
+            if len(files) > 4:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
