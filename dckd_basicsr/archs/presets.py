@@ -22,7 +22,7 @@ class Preset:
         scales: what it can be built for.
         use: what it is good for, in a few words.
         lr: peak of the learning rate in short trainings.
-        method: what measured best for it in short trainings (docs/results.md); ``logits`` where nothing was measured.
+        method: what measured best for it in short trainings (docs/method/results.md); ``logits`` where nothing was.
     """
 
     name: str

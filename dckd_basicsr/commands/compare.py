@@ -26,7 +26,7 @@ def add_compare_parser(commands: Any) -> None:
         help="train and test the variants of a sweep, over seeds, and say with statistics which are better",
         description="Make the runs of a sweep that are missing, through the ordinary training and test, one after the "
         "other or one a GPU; go on with what was stopped, and repeat nothing. Then write tables (Markdown, CSV, LaTeX, "
-        "JSON), figures and a page to comparisons/NAME. What a sweep file holds is in docs/compare.md.",
+        "JSON), figures and a page to comparisons/NAME. What a sweep file holds is in docs/guide/compare.md.",
     )
     parser.add_argument("sweep", metavar="SWEEP", help="sweep file: a path, or the name of a packaged one")
     what = parser.add_mutually_exclusive_group()

@@ -49,7 +49,7 @@ _OPTIONS = "demo_x4_edsr.yml"
 _SCALE = 4
 _RUN, _ALONE = "demo_x4_edsr", "demo_x4_edsr_alone"
 _METHODS = {_ALONE: "scratch", _RUN: "dckd_shallow"}
-"""What is put on the option file, by run; for DCKD as published the run is too short (docs/results.md)."""
+"""What is put on the option file, by run; for DCKD as published the run is too short (docs/method/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def run_demo(out: Path) -> int:
     print(f"\nHeld-out photos, Y channel, {_SCALE} pixels cropped at the border; time per megapixel of output:")
     print(f"\n{table}\n\nComparison strip: {strip}\nDistilled student: {out / str(methods[2].weights)}")
     print(f"Both trainings as a page: {out / REPORT}")
-    print(f"Done in {time.monotonic() - started:.0f} s. Next: docs/your_own_data.md")
+    print(f"Done in {time.monotonic() - started:.0f} s. Next: docs/guide/your_own_data.md")
     return 0
 
 

@@ -52,7 +52,7 @@ def add_distill_parser(commands: Any) -> None:
     parser.add_argument(
         "--student",
         metavar="NAME",
-        help="a student of docs/students.md, or an option file whose network_g it is (default: compact-s, and "
+        help="a student of docs/guide/students.md, or an option file whose network_g it is (default: compact-s, and "
         "nafnet-16 at scale 1)",
     )
     parser.add_argument("--scale", type=int, metavar="N", help="what the teacher must have; it is found by itself")

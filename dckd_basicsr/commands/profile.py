@@ -30,7 +30,7 @@ def add_profile_parser(commands: Any) -> None:
         help="what networks cost: parameters, multiply-adds, memory, latency; and quality against it",
         description="Measure networks side by side. They take turns, so that a slow phase of the machine hits all "
         "alike; float32. Of networks that train as several branches (SPAN) it is the merged one that other programs "
-        "run, with the parameters that remain. What the columns mean is in docs/students.md.",
+        "run, with the parameters that remain. What the columns mean is in docs/guide/students.md.",
     )
     parser.add_argument(
         "networks",

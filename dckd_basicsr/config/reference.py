@@ -1,6 +1,6 @@
-"""The reference in docs/options.md, made of the classes of :mod:`.blocks`; and the list of all option keys.
+"""The reference in docs/reference/options.md, made of the classes of :mod:`.blocks`; and the list of all option keys.
 
-``python -m dckd_basicsr.config.reference docs/options.md`` writes it anew.
+``python -m dckd_basicsr.config.reference docs/reference/options.md`` writes it anew.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _places() -> Iterator[tuple[str, type[Block]]]:
 
 
 def reference() -> str:
-    """Return the tables of docs/options.md: every key of this package's own blocks, and the settings' defaults."""
+    """Return the tables of docs/reference/options.md: every key of our own blocks, and the settings' defaults."""
     return "\n\n".join(_section(place, cls) for place, cls in _places()) + "\n"
 
 

@@ -13,7 +13,7 @@ from ..archs.valueless import without_values
 __all__ = ["images_at_once", "widest_layer"]
 
 _CACHED = 12 << 20
-"""Bytes of the widest layer's output up to which a CPU gets faster with more images; see docs/performance.md."""
+"""Bytes of the widest layer's output up to which a CPU gets faster with more images; see docs/guide/performance.md."""
 
 
 def images_at_once(images: Tensor, chunk: int | None, width: float = 32, dtype: torch.dtype = torch.float32) -> int:

@@ -18,7 +18,7 @@ from ..inference.padding import run_padded
 __all__ = ["TileChoice", "available_bytes", "bytes_per_pixel", "host_bytes", "network_budget"]
 
 _LIVE = 8
-"""Outputs of the widest layer that live at a time, where nothing can be measured; from 2 to 28, see docs/restore.md."""
+"""Outputs of the widest layer that live at a time, where nothing can be measured: 2 to 28 (docs/guide/restore.md)."""
 _MARGIN = 1.25
 _CPU_MOST = 4 << 30  # larger tiles are no faster there
 _GPU_SHARE, _CPU_SHARE = 0.7, 0.5

@@ -9,9 +9,10 @@ iteration takes
     max(floor, student / RATE) + (all - student) / RATE
 
 with the multiply-adds of the student's own forward and backward pass (``scratch``), and of the whole step. ``RATE`` is
-that of the published code's step: 427.6 ms for SwinIR x4 with 8,002 G multiply-adds (docs/performance.md). The floors
-are what an iteration takes however small the student is, since the host cannot launch its kernels faster: 0.1 s is
-forward and backward pass of SwinIR's student (99 ms, measured), 0.023 s an iteration of a small EDSR (docs/results.md).
+that of the published code's step: 427.6 ms for SwinIR x4 with 8,002 G multiply-adds (docs/guide/performance.md).
+The floors are what an iteration takes however small the student is, since the host cannot launch its kernels faster:
+0.1 s is forward and backward pass of SwinIR's student (99 ms, measured), 0.023 s an iteration of a small EDSR
+(docs/method/results.md).
 Restormer's is taken from SwinIR, RCAN's and NAFNet's from EDSR. The measured steps come out at 0.027 s for 0.023
 (EDSR, logits), 0.048 for 0.054 (EDSR, DCKD) and 0.52 for 0.43 (the published step).
 """

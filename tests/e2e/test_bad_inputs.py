@@ -14,7 +14,7 @@ from dckd_basicsr.cli import main
 from tests.e2e.bad_inputs import GROUPS, ROWS, BadInput
 from tests.e2e.bad_inputs.runner import run_row, write_files
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "messages.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "messages.md"
 
 
 @pytest.fixture(scope="module")

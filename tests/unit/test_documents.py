@@ -14,7 +14,7 @@ from dckd_basicsr.config import option_notes, option_problems, packaged_options
 from dckd_basicsr.config.resolve import resolve_options
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("datasets_prep/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("datasets_prep/*.md")])
 
 
 def test_the_training_loop_of_the_readme_runs():
@@ -56,7 +56,9 @@ def trainings(document: Path) -> list[tuple[str, list[str]]]:
     return found
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "your_own_data.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", ROOT / "docs" / "guide" / "your_own_data.md"], ids=lambda p: p.name
+)
 def test_trainings_that_are_advised_have_a_schedule_that_fits(document):
     commands = trainings(document)
     assert any("train:total_iter" in override for _, overrides in commands for override in overrides)

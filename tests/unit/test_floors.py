@@ -15,8 +15,10 @@ OPENING = ("__init__", "install")
 
 
 def rooms() -> list[str]:
-    """The rooms in the order in which docs/architecture.md has them: each may import those before it."""
-    table = re.findall(r"^\| \d \| (.+?) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
+    """The rooms in the order in which docs/reference/architecture.md has them: each may import those before it."""
+    table = re.findall(
+        r"^\| \d \| (.+?) \|", (ROOT / "docs/reference/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     return [Path(name).stem for cell in table for name in re.findall(r"`([\w./]+)`", cell)]
 
 

@@ -1,4 +1,4 @@
-"""Every key has a meaning in the schema and in docs/options.md, and docstrings are read as they are written."""
+"""Every key has a meaning in the schema and in the reference, and docstrings are read as they are written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dckd_basicsr.config.reference import option_keys, reference, write_referenc
 from dckd_basicsr.distill.settings import HistorySettings
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs" / "options.md"
+DOCUMENT = ROOT / "docs" / "reference" / "options.md"
 KEYS = ROOT / "tests" / "golden" / "option_keys.txt"
 
 
@@ -36,13 +36,15 @@ def test_a_new_key_is_a_deliberate_act() -> None:
     assert option_keys() == frozen, (
         "option keys came or went. Files that people have must go on meaning the same; if this is meant, write the "
         f"list in {KEYS.name} anew by hand, name the keys in CHANGELOG.md, and run "
-        "`python -m dckd_basicsr.config.reference docs/options.md`"
+        "`python -m dckd_basicsr.config.reference docs/reference/options.md`"
     )
 
 
 def test_the_document_has_the_reference(tmp_path: Path) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert text.endswith(reference()), "write it anew: python -m dckd_basicsr.config.reference docs/options.md"
+    assert text.endswith(reference()), (
+        "write it anew: python -m dckd_basicsr.config.reference docs/reference/options.md"
+    )
     copy = tmp_path / "options.md"
     copy.write_text(text.replace("| `ema_decay` |", "| `ema_dekay` |"), encoding="utf-8")
     write_reference(copy)

@@ -1,4 +1,4 @@
-"""Counting a training step: against the table of docs/methods.md, and against its parts counted one by one."""
+"""Counting a training step: against the table of docs/method/methods.md, and against its parts counted one by one."""
 
 from __future__ import annotations
 

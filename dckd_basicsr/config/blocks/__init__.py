@@ -1,7 +1,7 @@
 """One typed class for each block of an option file.
 
 Its fields are the keys, with what they mean, their bounds, and who needs them. The check, the schema for editors and
-the reference in docs/options.md are made of them.
+the reference in docs/reference/options.md are made of them.
 """
 
 from __future__ import annotations

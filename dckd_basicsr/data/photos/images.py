@@ -87,7 +87,7 @@ def stored_pixels(data: bytes, flags: int = cv2.IMREAD_COLOR) -> Any:
 
 
 # Level 1 is made for photos: one filter for all rows instead of a search among five, and runs instead of matches, which
-# photos hardly have. Against zlib's level 1 it packs and reads faster and is smaller; see docs/performance.md.
+# photos hardly have. Against zlib's level 1 it packs and reads faster and is smaller; see docs/guide/performance.md.
 _PHOTO = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
     _PHOTO += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]

@@ -1,6 +1,6 @@
 """The table of bad inputs: what a user has got wrong, the command, and what the message must say.
 
-``python -m tests.e2e.bad_inputs`` prints ``docs/messages.md`` from it; ``test_bad_inputs.py`` runs every row.
+``python -m tests.e2e.bad_inputs`` prints ``docs/reference/messages.md`` from it; ``test_bad_inputs.py`` runs every row.
 """
 
 from __future__ import annotations

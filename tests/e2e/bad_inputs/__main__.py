@@ -1,4 +1,4 @@
-"""Print ``docs/messages.md``."""
+"""Print ``docs/reference/messages.md``."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class MCLIRTerm(PerceptualTerm):
     """Away from M older states of the student, each of another age (Wu et al., AAAI 2024, arXiv 2309.06023).
 
     No teacher is needed. What is minimised is minus a distance, which has no lower bound: the weight must stay so small
-    that the term never outweighs those that pull the student towards its target (docs/terms.md).
+    that the term never outweighs those that pull the student towards its target (docs/method/terms.md).
 
     Each negative model starts as ``decay`` times weights drawn at random and the rest the student's: modules that have
     ``reset_parameters`` are drawn anew by it, other parameters start as the student's. The published adaptive form,
