@@ -1,0 +1,181 @@
+"""Swin blocks as a training runs them: the original's numbers for every size, and how often they are compiled."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from torch import nn
+
+from dckd_basicsr.archs import build
+from dckd_basicsr.archs.swin import blocks
+from dckd_basicsr.archs.swin.attention import fused_attention
+from dckd_basicsr.archs.swin.blocks import for_any_size, shift_mask, swin_blocks
+from dckd_basicsr.archs.swin.drop_path import share_drop_paths
+from tests.models import train
+
+SWINIR = {
+    "type": "SwinIR", "upscale": 2, "img_size": 8, "window_size": 4, "depths": [3, 2], "embed_dim": 20,
+    "num_heads": [2, 2], "mlp_ratio": 2, "upsampler": "pixelshuffledirect", "resi_connection": "1conv",
+}  # fmt: skip
+SPANDREL = {**SWINIR, "type": "spandrel:SwinIR"}
+SIZES = [(8, 8), (12, 4), (20, 12)]
+"""What the network was made for, one window wide, and an odd number of windows."""
+
+
+def network(options=SWINIR, seed=1) -> nn.Module:
+    torch.manual_seed(seed)
+    net = build(dict(options), scale=2).net
+    for parameter in net.parameters():
+        parameter.data.add_(0.2 * torch.randn(parameter.shape))
+    return net
+
+
+def answers(net: nn.Module, size: tuple[int, int], dtype: torch.dtype | None = None) -> list[torch.Tensor]:
+    """The output for two images, and the gradients of its mean square to the input and all parameters."""
+    torch.manual_seed(3)
+    net.zero_grad()
+    x = torch.rand(2, 3, *size, requires_grad=True)
+    with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        out = net(x)
+    out.float().square().mean().backward()
+    return [out.detach().float(), x.grad, *(p.grad.clone() for p in net.parameters())]
+
+
+@pytest.mark.parametrize("options", [SWINIR, SPANDREL], ids=["basicsr", "spandrel"])
+def test_blocks_for_any_size_give_the_bits_of_the_original(options):
+    """Values and gradients, in training with drop path, also of a compiler's drop path, and in bfloat16."""
+    net = network(options).train()
+    ours = copy.deepcopy(net)
+    assert for_any_size(ours) == len(list(swin_blocks(net))) == 5
+    assert share_drop_paths(ours, frozen=False) == (4 if options is SWINIR else 0)  # the first one drops nothing
+    assert ours.state_dict().keys() == net.state_dict().keys()
+    for size, dtype in [*((size, None) for size in SIZES), (SIZES[1], torch.bfloat16)]:
+        for one, two in zip(answers(net, size, dtype), answers(copy.deepcopy(ours), size, dtype), strict=True):
+            assert torch.equal(one, two)
+
+
+def test_masks_are_kept_on_the_device_and_for_a_few_small_sizes(monkeypatch):
+    monkeypatch.setattr(blocks, "_masks", {})
+    like = torch.empty(0)
+    first = shift_mask((8, 8), 4, 2, like)
+    assert shift_mask((8, 8), 4, 2, like) is first
+    assert shift_mask((8, 8), 4, 2, like.to(torch.bfloat16)).dtype == torch.bfloat16
+    assert shift_mask((8, 8), 4, 2, like.to("meta")).device.type == "meta"
+    block = next(b for b in swin_blocks(network()) if b.shift_size)
+    for size in [(8, 8), (4, 12), (4, 4), (16, 20)]:
+        assert torch.equal(shift_mask(size, 4, 2, like), block.calculate_mask(size))
+    for side in range(8, 60, 4):
+        shift_mask((side, side), 4, 2, like)
+    assert len(blocks._masks) == 8
+    monkeypatch.setattr(blocks, "_KEPT_NUMBERS", 1000)
+    large = shift_mask((64, 64), 4, 2, like)
+    assert shift_mask((64, 64), 4, 2, like) is not large
+    with torch.inference_mode():
+        assert not shift_mask((4, 4), 4, 1, like).is_inference()  # a later pass with gradients reads it too
+
+
+def test_other_networks_with_blocks_of_that_name_stay_as_they_are():
+    other = type("SwinTransformerBlock", (nn.Module,), {"shift_size": 2, "__module__": "somebody.swin2sr"})()
+    assert for_any_size(nn.Sequential(other)) == 0
+
+
+@pytest.mark.parametrize("options", [SWINIR, SPANDREL], ids=["basicsr", "spandrel"])
+def test_fused_attention_is_attention(options):
+    """To rounding: values, and gradients to input, products, projection and the table of relative positions."""
+    net = network(options).train()
+    ours = copy.deepcopy(net)
+    assert for_any_size(ours) == fused_attention(ours) == 5
+    assert ours.state_dict().keys() == net.state_dict().keys()
+    for size in SIZES:
+        for one, two in zip(answers(net, size), answers(ours, size), strict=True):
+            assert (one - two).abs().max() <= 1e-5 * one.abs().max()
+    exact, plain, fused = (
+        answers(n, SIZES[2], d)[0] for n, d in ((net, None), *((n, torch.bfloat16) for n in (net, ours)))
+    )
+    assert (fused - exact).abs().max() <= 1.5 * (plain - exact).abs().max() <= 0.03 * exact.abs().max()
+
+
+@pytest.mark.parametrize(("window", "dim", "heads"), [(7, 30, 1), (4, 16, 2), (8, 8, 2)])
+def test_heads_of_every_width_have_channels_for_the_mask(window, dim, heads):
+    """Of 30 channels as the paper's teacher has them, of 8, which are aligned as they are, and of 4."""
+    net = network({**SWINIR, "img_size": 2 * window, "window_size": window, "embed_dim": dim, "num_heads": [heads] * 2})
+    ours = copy.deepcopy(net)
+    for_any_size(ours)
+    fused_attention(ours)
+    with torch.no_grad():
+        for block in swin_blocks(net):  # attention that is sure: products of some 20
+            block.attn.qkv.weight.mul_(3)
+        ours.load_state_dict(net.state_dict())
+        x = torch.rand(1, 3, 3 * window, 2 * window)
+        assert (ours.eval()(x) - net.eval()(x)).abs().max() <= 2e-5 * net(x).abs().max()
+
+
+def test_blocks_whose_weights_are_looked_at_or_dropped_keep_their_attention():
+    net = network({**SWINIR, "attn_drop_rate": 0.1})
+    assert fused_attention(net) == 0
+    net = network()
+    blocks_of = list(swin_blocks(net))
+    seen = []
+    blocks_of[1].attn.softmax.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    for_any_size(net)
+    assert fused_attention(net) == 4
+    net.eval()(torch.rand(1, 3, 8, 8))
+    assert seen == [(4, 2, 16, 16)]
+
+
+def compilations(net: nn.Module, x: torch.Tensor) -> int:
+    """How many graphs Dynamo makes of the blocks of a network; nothing is compiled."""
+    torch._dynamo.reset()
+    made = []
+
+    def note(graph, inputs):
+        made.append(graph)
+        return graph.forward
+
+    for block in swin_blocks(net):
+        block.compile(dynamic=False, fullgraph=True, backend=note)
+    net(x)
+    return len(made)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_equal_blocks_are_compiled_once(fused):
+    """A graph for blocks with and without shift; in training the first one, which drops nothing, is of its own."""
+    x = torch.rand(2, 3, 12, 12)
+    for frozen, before, after in ((True, 6, 2), (False, 6, 3)):
+        net = build_network({**SWINIR, "depths": [4, 2]}).train(not frozen).requires_grad_(not frozen)
+        if frozen and not fused:
+            assert compilations(copy.deepcopy(net), x) == before
+        for_any_size(net)
+        if fused:
+            fused_attention(net)
+        share_drop_paths(net, frozen=frozen)
+        eager = copy.deepcopy(net)
+        assert compilations(net, x) == after
+        if frozen:
+            assert torch.equal(net(x), eager(x))
+
+
+def test_a_training_has_them_in_all_of_its_networks(build, said):
+    options = (
+        "{type: SwinIR, upscale: 2, img_size: 8, window_size: 8, depths: [2], embed_dim: 8, num_heads: [2], "
+        "mlp_ratio: 1, upsampler: pixelshuffledirect}"
+    )
+    logs = {}
+    for attention in ("~", "sdpa"):
+        torch.manual_seed(0)
+        model = build(f"network_g={options}", f"train:runtime={{attention: {attention}}}")
+        nets = (model.net_g, model.net_g_ema, model.history.net)
+        assert all("forward" in vars(block) for net in nets for block in swin_blocks(net))
+        assert ["forward" in vars(next(swin_blocks(net)).attn) for net in nets] == [
+            attention == "sdpa",
+            False,
+            attention == "sdpa",
+        ]
+        logs[attention] = train(model, range(1, 3))
+    assert "Runtime: student 2 Swin blocks with fused attention, as it is" in said
+    for one, two in zip(*logs.values(), strict=True):
+        assert one == pytest.approx(two, rel=1e-3)
