@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from ..distill import Need, teacher_blocks
 from ..distill.chunking import widest_layer
 from ..distill.teachers import title_of
 from ..training.compiling import compile_blocks, recompute
-from ..training.runtime import arrange, arrange_encoder, set_float32
+from ..training.runtime import arrange, arrange_encoder, region, set_float32
 from ..training.step_runner import Record, RecordedStep, record_cuda_graph
 
 if TYPE_CHECKING:
@@ -65,10 +66,17 @@ def _arranged_windows(model: RestorationModel) -> dict[nn.Module, str]:
     """Prepare attention in windows in all networks; return by network what was chosen for the log."""
     sources, settings = model.sources, model.runtime
     frozen = [*sources.teachers.values(), *([] if sources.history is None else [sources.history.net])]
-    chosen = {
-        net: arrange_windows(net, frozen=net in frozen, compiled=settings.compile is True, attention=settings.attention)
-        for net in (*model.networks().values(), *frozen)
-    }
+    chosen = {}
+    for net in (*model.networks().values(), *frozen):
+        precision = settings.precision.frozen if net in frozen else settings.precision.student
+        chosen[net] = arrange_windows(
+            net,
+            frozen=net in frozen,
+            compiled=settings.compile is True,
+            attention=settings.attention,
+            side=model.lq_side(),
+            region=partial(region, precision, model.device),
+        )
     if hasattr(model, "net_g_ema"):  # what validation runs stays exact
         arrange_windows(model.net_g_ema, frozen=True)
     return chosen

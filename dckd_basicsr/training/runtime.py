@@ -67,8 +67,9 @@ class RuntimeSettings:
         cuda_graph: record forward, losses and backward once for each size of a batch and replay them, so that the GPU
             never waits for Python; auto does on one GPU, unless recompute is on.
         attention: how windows of a SwinIR attend, in student, teachers and history model. null is as the network does
-            it, to the last bit; sdpa uses PyTorch's fused kernels, with the same values to rounding. auto is null as
-            long as nobody has measured what is faster on a GPU.
+            it, to the last bit; sdpa uses PyTorch's fused kernels, and triton a kernel of this package, with the same
+            values to rounding. The kernel is compared with the network at the start, and left out with a warning if it
+            differs or does not run. auto is null as long as nobody has measured what is faster on a GPU.
         recompute: do not keep the activations of the student's repeated blocks but compute them again in the backward
             pass: less memory, about a third more work in the student.
     """
