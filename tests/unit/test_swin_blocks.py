@@ -7,6 +7,8 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dckd_basicsr.archs import build
 from dckd_basicsr.archs.swin import blocks
@@ -20,6 +22,11 @@ SWINIR = {
     "num_heads": [2, 2], "mlp_ratio": 2, "upsampler": "pixelshuffledirect", "resi_connection": "1conv",
 }  # fmt: skip
 SPANDREL = {**SWINIR, "type": "spandrel:SwinIR"}
+RUN = (
+    "network_g={type: SwinIR, upscale: 2, img_size: 24, window_size: 8, depths: [2], embed_dim: 8, num_heads: [2], "
+    "mlp_ratio: 1, upsampler: pixelshuffledirect}"
+)
+"""For a training, whose patches are of 16 px: of another size than the network was made for."""
 SIZES = [(8, 8), (12, 4), (20, 12)]
 """What the network was made for, one window wide, and an odd number of windows."""
 
@@ -74,6 +81,34 @@ def test_masks_are_kept_on_the_device_and_for_a_few_small_sizes(monkeypatch):
     assert shift_mask((64, 64), 4, 2, like) is not large
     with torch.inference_mode():
         assert not shift_mask((4, 4), 4, 1, like).is_inference()  # a later pass with gradients reads it too
+
+
+class Made(TorchDispatchMode):
+    """Count the tensors that are made of nothing: zeros, ranges and the like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += not any(isinstance(each, torch.Tensor) for each in tree_leaves((args, kwargs)))
+        return func(*args, **(kwargs or {}))
+
+
+def test_blocks_make_nothing_once_they_have_run():
+    """What the original makes in each pass, on the host, is what waits for a GPU and cannot be recorded there."""
+    x, counts = torch.rand(1, 3, 12, 20), []
+    original = network().eval()
+    for prepare in ([], [for_any_size], [for_any_size, fused_attention]):
+        net = copy.deepcopy(original)
+        for each in prepare:
+            each(net)
+        with torch.no_grad():
+            net(x)
+            with Made() as made:
+                net(x)
+        counts.append(made.count)
+    assert counts == [5, 0, 0]
 
 
 def test_other_networks_with_blocks_of_that_name_stay_as_they_are():
@@ -158,21 +193,14 @@ def test_equal_blocks_are_compiled_once(frozen, fused, graphs):
 
 
 def test_a_training_has_them_in_all_of_its_networks(build, said):
-    options = (
-        "{type: SwinIR, upscale: 2, img_size: 8, window_size: 8, depths: [2], embed_dim: 8, num_heads: [2], "
-        "mlp_ratio: 1, upsampler: pixelshuffledirect}"
-    )
     logs = {}
     for attention in ("~", "sdpa"):
         torch.manual_seed(0)
-        model = build(f"network_g={options}", f"train:runtime={{attention: {attention}}}")
+        model = build(RUN, f"train:runtime={{attention: {attention}}}")
         nets = (model.net_g, model.net_g_ema, model.history.net)
         assert all("forward" in vars(block) for net in nets for block in swin_blocks(net))
-        assert ["forward" in vars(next(swin_blocks(net)).attn) for net in nets] == [
-            attention == "sdpa",
-            False,
-            attention == "sdpa",
-        ]
+        fused = ["forward" in vars(next(swin_blocks(net)).attn) for net in nets]
+        assert fused == [attention == "sdpa", False, attention == "sdpa"]  # what validation runs stays exact
         logs[attention] = train(model, range(1, 3))
     assert "Runtime: student 2 Swin blocks with fused attention, as it is" in said
     for one, two in zip(*logs.values(), strict=True):
