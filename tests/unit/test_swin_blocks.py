@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dckd_basicsr.archs import build
-from dckd_basicsr.archs.swin import blocks
+from dckd_basicsr.archs.swin import attention, blocks
 from dckd_basicsr.archs.swin.attention import fused_attention
 from dckd_basicsr.archs.swin.blocks import for_any_size, shift_mask, swin_blocks
 from dckd_basicsr.archs.swin.drop_path import share_drop_paths
@@ -83,6 +83,29 @@ def test_masks_are_kept_on_the_device_and_for_a_few_small_sizes(monkeypatch):
         assert not shift_mask((4, 4), 4, 1, like).is_inference()  # a later pass with gradients reads it too
 
 
+def test_what_a_recording_reads_stays(monkeypatch):
+    """Recorded work goes on reading the memory of a mask; one that was made inside a recording has no values yet."""
+    gpu, recording = torch.device("cuda"), [True]
+    monkeypatch.setattr(blocks, "_masks", {})
+    monkeypatch.setattr(blocks, "_recorded", {})
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: recording[-1])
+
+    def mask(name):
+        return blocks.kept(name, gpu, lambda: torch.zeros(1))
+
+    inside = mask("mask")
+    recording.append(False)
+    usual = mask("mask")
+    assert usual is not inside
+    recording.append(True)
+    assert mask("mask") is usual
+    recording.append(False)
+    for other in range(20):
+        mask(other)
+    assert mask("mask") is usual
+    assert len(blocks._masks) == 8
+
+
 class Made(TorchDispatchMode):
     """Count the tensors that are made of nothing: zeros, ranges and the like."""
 
@@ -133,12 +156,13 @@ def test_fused_attention_is_attention(options):
 
 
 @pytest.mark.parametrize(("window", "dim", "heads"), [(7, 30, 1), (4, 16, 2), (8, 8, 2)])
-def test_heads_of_every_width_have_channels_for_the_mask(window, dim, heads):
+def test_heads_of_every_width_have_channels_for_the_mask(window, dim, heads, monkeypatch):
     """Of 30 channels as the paper's teacher has them, of 8, which are aligned as they are, and of 4."""
     net = network({**SWINIR, "img_size": 2 * window, "window_size": window, "embed_dim": dim, "num_heads": [heads] * 2})
     ours = copy.deepcopy(net)
     for_any_size(ours)
     fused_attention(ours)
+    monkeypatch.setattr(attention, "_AT_ONCE", 4)  # of 6 windows
     with torch.no_grad():
         for block in swin_blocks(net):  # attention that is sure: products of some 20
             block.attn.qkv.weight.mul_(3)
@@ -193,15 +217,18 @@ def test_equal_blocks_are_compiled_once(frozen, fused, graphs):
 
 
 def test_a_training_has_them_in_all_of_its_networks(build, said):
+    """And its losses stay, also with drop paths that are ready to be compiled."""
     logs = {}
-    for attention in ("~", "sdpa"):
+    for way in ("~", "sdpa"):
         torch.manual_seed(0)
-        model = build(RUN, f"train:runtime={{attention: {attention}}}")
+        model = build(RUN, f"train:runtime={{attention: {way}}}")
         nets = (model.net_g, model.net_g_ema, model.history.net)
         assert all("forward" in vars(block) for net in nets for block in swin_blocks(net))
         fused = ["forward" in vars(next(swin_blocks(net)).attn) for net in nets]
-        assert fused == [attention == "sdpa", False, attention == "sdpa"]  # what validation runs stays exact
-        logs[attention] = train(model, range(1, 3))
+        assert fused == [way == "sdpa", False, way == "sdpa"]  # what validation runs stays exact
+        if way == "sdpa":
+            assert share_drop_paths(model.net_g, frozen=False) == 1
+        logs[way] = train(model, range(1, 3))
     assert "Runtime: student 2 Swin blocks with fused attention, as it is" in said
     for one, two in zip(*logs.values(), strict=True):
         assert one == pytest.approx(two, rel=1e-3)

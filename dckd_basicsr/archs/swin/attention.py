@@ -27,6 +27,8 @@ __all__ = ["fused_attention", "plain_attention", "position_bias"]
 
 _APART = 40.0
 _ALIGNED = 8
+_AT_ONCE = 65535
+"""Windows that PyTorch's kernels take on a GPU; older versions fail with more, as images of 2048x2048 px have."""
 
 
 def fused_attention(net: nn.Module) -> int:
@@ -99,8 +101,11 @@ def _attention_forward(attn: Any, x: Tensor, mask: Tensor | None = None) -> Tens
         windows, _, _, _, free = mask.shape
         shape = (count // windows, windows, size, 3, attn.num_heads)
         qkv = torch.cat([qkv.view(*shape, width), mask.to(qkv.dtype).expand(*shape, free)], -1).flatten(0, 1)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     bias = position_bias(attn).to(qkv.dtype).unsqueeze(0)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=attn.scale)
+    parts = []
+    for part in qkv.split(_AT_ONCE):
+        q, k, v = part.permute(2, 0, 3, 1, 4).unbind(0)
+        parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=attn.scale))
+    out = parts[0] if len(parts) == 1 else torch.cat(parts)
     out = out.transpose(1, 2)[..., :width].reshape(count, size, total)
     return attn.proj_drop(attn.proj(out))

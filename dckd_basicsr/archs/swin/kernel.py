@@ -121,7 +121,12 @@ def _constants(qkv: Tensor, heads: int, side: int, shift: int) -> dict[str, Any]
     }
 
 
-@torch.library.custom_op("dckd_basicsr::window_attention", mutates_args=())
+_NUMBERS = "int height, int width, int side, int shift, float scale"
+
+
+@torch.library.custom_op(
+    "dckd_basicsr::window_attention", mutates_args=(), schema=f"(Tensor qkv, Tensor bias, {_NUMBERS}) -> Tensor"
+)
 def window_attention(qkv: Tensor, bias: Tensor, height: int, width: int, side: int, shift: int, scale: float) -> Tensor:
     """Attend in windows of a map.
 
@@ -145,7 +150,11 @@ def window_attention(qkv: Tensor, bias: Tensor, height: int, width: int, side: i
     return out
 
 
-@torch.library.custom_op("dckd_basicsr::window_attention_backward", mutates_args=())
+@torch.library.custom_op(
+    "dckd_basicsr::window_attention_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor qkv, Tensor bias, {_NUMBERS}) -> (Tensor, Tensor)",
+)
 def _backward_of(
     grad: Tensor, qkv: Tensor, bias: Tensor, height: int, width: int, side: int, shift: int, scale: float
 ) -> tuple[Tensor, Tensor]:
