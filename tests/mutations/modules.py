@@ -93,6 +93,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "archs/build.py": _unit("build", "recognize"),
     "archs/frozen.py": _unit("aggregation"),
     "archs/networks/aggregation_arch.py": _unit("aggregation"),
+    "archs/swin/blocks.py": _unit("swin_blocks"),
+    "archs/swin/drop_path.py": _unit("swin_blocks"),
+    "archs/swin/attention.py": _unit("swin_blocks"),
+    "archs/swin/kernel.py": _unit("window_kernel"),
+    "archs/swin/kernel_blocks.py": _unit("window_kernel"),
     # the metrics
     "metrics/image_pair.py": _unit("metrics"),
     "metrics/ssim_3d.py": _unit("metrics"),

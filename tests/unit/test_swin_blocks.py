@@ -6,6 +6,8 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
+from basicsr.archs.swinir_arch import DropPath
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -58,9 +60,38 @@ def test_blocks_for_any_size_give_the_bits_of_the_original(options):
     assert for_any_size(ours) == len(list(swin_blocks(net))) == 5
     assert share_drop_paths(ours, frozen=False) == (4 if options is SWINIR else 0)  # the first one drops nothing
     assert ours.state_dict().keys() == net.state_dict().keys()
-    for size, dtype in [*((size, None) for size in SIZES), (SIZES[1], torch.bfloat16)]:
-        for one, two in zip(answers(net, size, dtype), answers(copy.deepcopy(ours), size, dtype), strict=True):
+    for size in SIZES:
+        for one, two in zip(answers(net, size), answers(copy.deepcopy(ours), size), strict=True):
             assert torch.equal(one, two)
+    for one, two in zip(*(answers(each.eval(), (12, 4), torch.bfloat16) for each in (net, ours)), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.37])
+def test_drop_paths_with_their_rate_in_a_tensor_draw_what_they_drew(rate):
+    """And in evaluation nothing; in bfloat16 they draw its coarser numbers, and compare them as they are."""
+    module = nn.Sequential(DropPath(rate))
+    ours = copy.deepcopy(module)
+    assert share_drop_paths(ours, frozen=False) == 1
+    assert not ours.state_dict()
+    x, found = torch.randn(400, 2, 3), []
+    for each in (module, ours):
+        torch.manual_seed(0)
+        found.append([each.train()(x), torch.rand(1), each.eval()(x)])
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+    torch.manual_seed(0)
+    stays = torch.rand(400, 1, 1, dtype=torch.bfloat16).float() >= rate
+    torch.manual_seed(0)
+    rough = ours.train()(x.bfloat16())
+    assert rough.dtype == torch.bfloat16
+    assert torch.equal(rough, torch.where(stays, x.bfloat16().float() / (1 - rate), 0).bfloat16())
+
+
+def test_a_drop_path_that_is_looked_at_stays():
+    net = nn.Sequential(DropPath(0.1))
+    net[0].register_forward_hook(lambda module, inputs, output: None)
+    assert share_drop_paths(net, frozen=True) == 0
 
 
 def test_masks_are_kept_on_the_device_and_for_a_few_small_sizes(monkeypatch):
@@ -155,20 +186,30 @@ def test_fused_attention_is_attention(options):
     assert (fused - exact).abs().max() <= 1.5 * (plain - exact).abs().max() <= 0.03 * exact.abs().max()
 
 
-@pytest.mark.parametrize(("window", "dim", "heads"), [(7, 30, 1), (4, 16, 2), (8, 8, 2)])
-def test_heads_of_every_width_have_channels_for_the_mask(window, dim, heads, monkeypatch):
+@pytest.mark.parametrize(
+    ("window", "dim", "heads", "plain", "shifted"), [(7, 30, 1, 32, 32), (4, 16, 2, 8, 16), (8, 8, 2, 8, 8)]
+)
+def test_heads_of_every_width_have_channels_for_the_mask(window, dim, heads, plain, shifted, monkeypatch):
     """Of 30 channels as the paper's teacher has them, of 8, which are aligned as they are, and of 4."""
     net = network({**SWINIR, "img_size": 2 * window, "window_size": window, "embed_dim": dim, "num_heads": [heads] * 2})
     ours = copy.deepcopy(net)
     for_any_size(ours)
     fused_attention(ours)
     monkeypatch.setattr(attention, "_AT_ONCE", 4)  # of 6 windows
+    widths, product = [], F.scaled_dot_product_attention
+
+    def noted(q, k, v, **named):
+        widths.append({each.shape[-1] for each in (q, k, v)})
+        return product(q, k, v, **named)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noted)
     with torch.no_grad():
         for block in swin_blocks(net):  # attention that is sure: products of some 20
             block.attn.qkv.weight.mul_(3)
         ours.load_state_dict(net.state_dict())
         x = torch.rand(1, 3, 3 * window, 2 * window)
         assert (ours.eval()(x) - net.eval()(x)).abs().max() <= 2e-5 * net(x).abs().max()
+    assert widths == [{plain}] * 2 + [{shifted}] * 2 + [{plain}] * 2 + [{plain}] * 2 + [{shifted}] * 2
 
 
 def test_blocks_whose_weights_are_looked_at_or_dropped_keep_their_attention():

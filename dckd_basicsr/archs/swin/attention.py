@@ -56,9 +56,9 @@ def plain_attention(block: Any) -> bool:
 
 def position_bias(attn: Any) -> Tensor:
     """Return the bias of relative positions, (heads, N, N)."""
-    count = attn.window_size[0] * attn.window_size[1]
-    table: Tensor = attn.relative_position_bias_table[attn.relative_position_index.view(-1)]
-    return table.view(count, count, -1).permute(2, 0, 1).contiguous()
+    pairs: Tensor = attn.relative_position_index  # (N, N)
+    table: Tensor = attn.relative_position_bias_table[pairs.view(-1)]
+    return table.view(*pairs.shape, -1).permute(2, 0, 1).contiguous()
 
 
 def _block_forward(block: Any, x: Tensor, x_size: tuple[int, int]) -> Tensor:
