@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from dckd_basicsr.archs import build
 from dckd_basicsr.archs.swin import attention, blocks
 from dckd_basicsr.archs.swin.attention import fused_attention
-from dckd_basicsr.archs.swin.blocks import for_any_size, shift_mask, swin_blocks
+from dckd_basicsr.archs.swin.blocks import for_any_size, region_sides, shift_mask, swin_blocks
 from dckd_basicsr.archs.swin.drop_path import share_drop_paths
 from tests.models import train
 
@@ -104,6 +104,10 @@ def test_masks_are_kept_on_the_device_and_for_a_few_small_sizes(monkeypatch):
     block = next(b for b in swin_blocks(network()) if b.shift_size)
     for size in [(8, 8), (4, 12), (4, 4), (16, 20)]:
         assert torch.equal(shift_mask(size, 4, 2, like), block.calculate_mask(size))
+        sides = region_sides(size, 4, 2, like)
+        assert set(sides.unique().tolist()) == {1, -1}
+        apart = (sides.unsqueeze(1) != sides.unsqueeze(2)).any(-1)
+        assert torch.equal(apart, block.calculate_mask(size) < 0)
     for side in range(8, 60, 4):
         shift_mask((side, side), 4, 2, like)
     assert len(blocks._masks) == 8
@@ -135,6 +139,7 @@ def test_what_a_recording_reads_stays(monkeypatch):
         mask(other)
     assert mask("mask") is usual
     assert len(blocks._masks) == 8
+    assert list(blocks._recorded.values()) == [usual]  # and nothing else
 
 
 class Made(TorchDispatchMode):

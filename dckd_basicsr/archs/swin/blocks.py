@@ -98,14 +98,13 @@ def shift_mask(x_size: tuple[int, int], side: int, shift: int, like: Tensor) -> 
     Returns:
         (windows, N, N): 0 between tokens that are neighbours in the image, -100 where the shift joined them.
     """
-    height, width = x_size
 
     def make() -> Tensor:
-        region = 3 * _regions(height, side, shift, like).unsqueeze(1) + _regions(width, side, shift, like).unsqueeze(0)
-        region = _in_windows(region, side)
+        rows, columns = _behind(x_size, side, shift, like.device)
+        region = 2 * rows.to(torch.int64) + columns.to(torch.int64)
         return (region.unsqueeze(1) != region.unsqueeze(2)).to(like.dtype) * -100.0
 
-    return make() if tracing() else kept(("mask", height, width, side, shift, like.dtype), like.device, make)
+    return make() if tracing() else kept(("mask", *x_size, side, shift, like.dtype), like.device, make)
 
 
 def region_sides(x_size: tuple[int, int], side: int, shift: int, like: Tensor) -> Tensor:
@@ -117,22 +116,17 @@ def region_sides(x_size: tuple[int, int], side: int, shift: int, like: Tensor) -
     Returns:
         (windows, N, 2), by row and by column: 1 before the border, -1 behind it.
     """
+    return 1 - 2 * torch.stack(_behind(x_size, side, shift, like.device), -1).to(like.dtype)
+
+
+def _behind(x_size: tuple[int, int], side: int, shift: int, device: torch.device) -> list[Tensor]:
+    """Return whether tokens lie behind the border, by row and by column: (windows, N) each."""
     height, width = x_size
-    rows, columns = (1 - 2 * (torch.arange(n, device=like.device) >= n - shift).to(like.dtype) for n in x_size)
-    both = (rows.unsqueeze(1).expand(height, width), columns.unsqueeze(0).expand(height, width))
-    return torch.stack([_in_windows(each, side) for each in both], -1)
-
-
-def _regions(size: int, side: int, shift: int, like: Tensor) -> Tensor:
-    """Return (size,): 0 outside the last window, there 1 and 2 on both sides of the border."""
-    place = torch.arange(size, device=like.device)
-    return (place >= size - side).to(torch.int64) + (place >= size - shift).to(torch.int64)
-
-
-def _in_windows(of_map: Tensor, side: int) -> Tensor:
-    """Cut (H, W) into (windows, N)."""
-    height, width = of_map.shape
-    return of_map.reshape(height // side, side, width // side, side).transpose(1, 2).reshape(-1, side * side)
+    rows, columns = (torch.arange(size, device=device) >= size - shift for size in x_size)
+    return [
+        each.view(height // side, side, width // side, side).transpose(1, 2).reshape(-1, side * side)
+        for each in (rows.unsqueeze(1).repeat(1, width), columns.unsqueeze(0).repeat(height, 1))
+    ]
 
 
 def tracing() -> bool:

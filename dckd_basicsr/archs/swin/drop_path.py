@@ -41,7 +41,7 @@ def share_drop_paths(net: nn.Module, *, frozen: bool) -> int:
                 setattr(parent, name, nn.Identity())
             elif type(module).__module__ == _DRAWS_UNIFORM:
                 device = next((p.device for p in parent.parameters()), None)
-                keep = torch.tensor(1.0 - module.drop_prob, dtype=torch.float32, device=device)
+                keep = torch.tensor(1.0 - module.drop_prob, device=device)
                 module.register_buffer("keep", keep, persistent=False)
                 module.forward = MethodType(_forward, module)
             else:
