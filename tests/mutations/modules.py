@@ -96,8 +96,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "archs/swin/blocks.py": _unit("swin_blocks"),
     "archs/swin/drop_path.py": _unit("swin_blocks"),
     "archs/swin/attention.py": _unit("swin_blocks"),
-    "archs/swin/kernel.py": _unit("window_kernel"),
-    "archs/swin/kernel_blocks.py": _unit("window_kernel"),
+    # not archs/swin/kernel.py: its tests run in a process of their own, which has no faults
     # the metrics
     "metrics/image_pair.py": _unit("metrics"),
     "metrics/ssim_3d.py": _unit("metrics"),

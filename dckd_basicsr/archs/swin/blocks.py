@@ -125,7 +125,7 @@ def _behind(x_size: tuple[int, int], side: int, shift: int, device: torch.device
     rows, columns = (torch.arange(size, device=device) >= size - shift for size in x_size)
     return [
         each.view(height // side, side, width // side, side).transpose(1, 2).reshape(-1, side * side)
-        for each in (rows.unsqueeze(1).repeat(1, width), columns.unsqueeze(0).repeat(height, 1))
+        for each in (rows.unsqueeze(1).repeat(1, width), columns.repeat(height, 1))
     ]
 
 
