@@ -9,6 +9,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 from ..archs import outline
 from ..data.photos.images import read_image
 from ..inference import read_results
@@ -113,10 +115,15 @@ def _about(plan: Plan, teacher: Opened, named: str, student: Opened, outcome: Ou
         metrics=tuple(_measured(plan, folder)),
         psnr_to_teacher=row.to_teacher,
         milliseconds=row.milliseconds,
-        machine=f"{os.cpu_count()} CPU cores" if outcome.device == "cpu" else outcome.device,
+        machine=_cpu() if outcome.device == "cpu" else outcome.device,
         strips=(outcome.strip,),
         limits=tuple(_limits(plan, outcome)),
     )
+
+
+def _cpu() -> str:
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' * (threads > 1)} of a CPU with {os.cpu_count()} cores"
 
 
 def _limits(plan: Plan, outcome: Outcome) -> Iterator[str]:
