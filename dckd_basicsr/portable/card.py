@@ -270,7 +270,7 @@ def _checked(subject: Subject, checks: Sequence[Check]) -> str:
         for c in checks
     ]
     return (
-        f"Every file was read back and its answers compared with the network's, on {subject.compared_on}. Values are "
+        f"Every file was read back and its outputs compared with the network's, on {subject.compared_on}. Values are "
         f"in [0, 1], PSNR in dB (RGB; to GT after rounding to 8 bits, {subject.facts.scale} px cropped).\n\n"
         + markdown_table(header, rows)
     )

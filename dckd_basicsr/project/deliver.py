@@ -141,7 +141,7 @@ def _limits(plan: Plan, outcome: Outcome) -> Iterator[str]:
 def _measured(plan: Plan, folder: Path) -> Iterator[Measured]:
     border = plan.scale if plan.scale > 1 else 0
     protocol = f"{'Y channel' if plan.scale > 1 else 'RGB'}, {border} px cropped at the border"
-    names = {"held_out": "held-out photos", "teacher": "the teacher's answers to the held-out photos"}
+    names = {"held_out": "held-out photos", "teacher": "the teacher's outputs for the held-out photos"}
     for name, values in read_results(folder / "results" / "student").items():
         for metric, value in values["mean"].items():
             yield Measured(names[name], metric, protocol, float(value), f"basicsr test -opt {TESTS['student']}")
