@@ -82,7 +82,7 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         network="RCAN",
-        whose="the authors' RCAN and EDSR-PyTorch",
+        whose="its authors' code",
         names=(
             *_ENDS,
             (f"{_BLOCK[0]}.0", f"{_BLOCK[1]}.0"),

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from .layouts import LAYOUTS, layout_of, to_published
+from .layouts import LAYOUTS, to_published
 from .outline import network_class, without_parameters
 
 __all__ = ["likeness"]
@@ -61,7 +62,8 @@ def _known() -> Iterator[tuple[str, Iterable[str]]]:
             own[name] = network_class(name)(**options).state_dict()
         yield name, own[name]
     for layout in LAYOUTS:
-        yield f"{layout.network} as {layout.whose} has it", to_published(layout_of(layout.network), own[layout.network])
+        names = to_published(layout, own[layout.network], rgb_mean=torch.zeros(3))
+        yield f"{layout.network} as {layout.whose} has it", names
 
 
 def _kinds(keys: Iterable[str]) -> set[str]:

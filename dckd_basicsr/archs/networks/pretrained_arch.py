@@ -62,9 +62,11 @@ class PretrainedNet(nn.Module):
         except spandrel.UnsupportedModelError as error:
             looks = recognize(weights.state)
             advice = "(type: EDSR, RCAN, SwinIR, ...)" if looks is None else f"(it looks like {looks})"
+            keys = f"first keys: {', '.join(list(weights.state)[:3])}"
             raise CheckpointError(
                 f"no architecture known to spandrel {getattr(spandrel, '__version__', '')} fits the weights in "
-                f"'{path}' ({likeness(weights.state, weights.entry)}); name the network in the option file instead "
+                f"'{path}' ({likeness(weights.state, weights.entry) if looks is None else keys}); "
+                f"name the network in the option file instead "
                 f"{advice} and give the file under path: pretrain_network_*"
             ) from error
         if not isinstance(found, spandrel.ImageModelDescriptor):
