@@ -211,3 +211,18 @@ def test_a_file_that_holds_itself_ends(tmp_path):
     with pytest.raises(CheckpointError, match="holds no tensors"):
         load_weights(tmp_path / "knot.pth")
     assert len({(layout.network, layout.whose) for layout in LAYOUTS}) == len(LAYOUTS)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["nafnet", "restormer"])
+@pytest.mark.parametrize("wrapper", ["bare", "lightning"])
+def test_official_networks_open_from_their_weights_alone(golden, tmp_path, name, wrapper):
+    """States, input and output of the official implementations."""
+    tensors, _ = golden(name)
+    state = {key.removeprefix("state."): value for key, value in tensors.items() if key.startswith("state.")}
+    torch.save(WRAPPERS[wrapper](state), tmp_path / "w.pth")
+    opened = open_network(tmp_path / "w.pth")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            run_padded(opened.net, tensors["input"], opened.facts), tensors["output"], rtol=1e-4, atol=1e-5
+        )
