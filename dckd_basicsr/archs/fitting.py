@@ -43,7 +43,7 @@ def fitted(net: nn.Module, state: State) -> Fitted:
         state: tensors as read.
     """
     own = net.state_dict()
-    derived = {name for name, _ in net.named_buffers() if name.rpartition(".")[2] in _DERIVED}
+    derived = {name for name, _ in net.named_buffers() if _is_derived(name)} & own.keys()  # some are not for files
     weights = own.keys() - derived
     for spelling in spellings(state):
         if {key for key in spelling if not _is_derived(key)} == weights:
