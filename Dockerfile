@@ -13,6 +13,10 @@ RUN apt-get update \
       python3 python3-venv python3-dev gcc libc6-dev libgl1 libglib2.0-0 \
  && rm -rf /var/lib/apt/lists/*
 
+# Somebody who owns nothing; --user replaces it by whoever owns the folder that is mounted. Both find a home and a name.
+RUN useradd --system --uid 10001 --no-create-home --home-dir /home/dckd dckd \
+ && install --directory --mode 1777 /home/dckd
+
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/venv
 
@@ -32,9 +36,6 @@ RUN mkdir -p options datasets_prep && touch README.md dckd_command.py dckd_basic
 COPY . .
 RUN pip install --no-deps . && rm -rf build
 
-# Somebody who owns nothing; --user replaces it by whoever owns the folder that is mounted. Both find a home and a name.
-RUN useradd --system --uid 10001 --no-create-home --home-dir /home/dckd dckd \
- && install --directory --mode 1777 /home/dckd
 ENV HOME=/home/dckd USER=dckd
 USER dckd
 WORKDIR /work
