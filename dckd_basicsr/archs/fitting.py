@@ -75,7 +75,7 @@ def _close(a: Any, b: Any) -> bool:
     """Whether these are the same up to what 16 bits lose."""
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_close, a, b))
-    return isinstance(a, int | float) and math.isclose(a, b, rel_tol=2e-3)
+    return isinstance(a, int | float) and isinstance(b, int | float) and math.isclose(a, b, rel_tol=2e-3)
 
 
 def _is_derived(key: str) -> bool:

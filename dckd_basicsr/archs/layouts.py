@@ -196,13 +196,13 @@ def _mean_told(shift: State) -> dict[str, Any] | None:
             return None
         if not torch.allclose(other, bias, rtol=1e-5, atol=0):
             return None
-    if not bool((bias < 0).all()):
+    if not bool(bias.any()):
         return {}  # a mean of 0 tells no range
     usual = torch.tensor(_USUAL_MEAN, dtype=torch.float64)
     ranges = -bias / usual
     if torch.allclose(ranges, ranges.mean(), rtol=1e-3):
         return {"img_range": _rounded(float(ranges.mean())), "rgb_mean": list(_USUAL_MEAN)}
-    img_range = 255.0 if float(-bias.min()) > 1 else 1.0
+    img_range = 255.0 if float(bias.abs().max()) > 1 else 1.0
     return {"img_range": img_range, "rgb_mean": [round(value, 7) for value in (-bias / img_range).tolist()]}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dckd_basicsr.archs import PretrainedNet, WeightSource, build, likeness, recognize
+from dckd_basicsr.archs import PretrainedNet, WeightSource, build, likeness, other_values, recognize
 from dckd_basicsr.archs.layouts import LAYOUTS, from_published, layout_of, to_published
 from dckd_basicsr.errors import CheckpointError
 from dckd_basicsr.inference.padding import run_padded
@@ -226,3 +226,32 @@ def test_official_networks_open_from_their_weights_alone(golden, tmp_path, name,
         torch.testing.assert_close(
             run_padded(opened.net, tensors["input"], opened.facts), tensors["output"], rtol=1e-4, atol=1e-5
         )
+
+
+def told(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    read = from_published(state)
+    assert read is not None
+    return {**read.told, "unusual": read.unusual}
+
+
+def test_what_mean_layers_tell():
+    usual = {"img_range": 255.0, "rgb_mean": [0.4488, 0.4371, 0.4040]}
+    state = published_edsr().state_dict()
+    assert told(state) == {**usual, "unusual": {}}
+    assert told({key: value.half() for key, value in state.items()}) == {**usual, "unusual": {}}
+    one = {"img_range": 1.0}
+    assert told(published_edsr(rgb_range=1).state_dict()) == {**usual, **one, "unusual": one}
+    half = {"img_range": pytest.approx(127.5)}
+    assert told(published_edsr(rgb_range=127.5).state_dict()) == {**usual, **half, "unusual": half}
+    assert told(published_edsr(mean=(0.0, 0.0, 0.0)).state_dict()) == {"unusual": {}}
+    green = {"rgb_mean": [0.0, 0.5, 0.0]}
+    assert told(published_edsr(mean=(0.0, 0.5, 0.0)).state_dict()) == {**usual, **green, "unusual": green}
+
+
+def test_options_agree_with_a_file_up_to_what_16_bits_lose():
+    mean = [0.4488, 0.4371, 0.4040]
+    assert other_values(EDSR, {"img_range": 255.0, "rgb_mean": mean}) == ""
+    assert other_values({**EDSR, "rgb_mean": [value * 1.001 for value in mean]}, {"rgb_mean": mean}) == ""
+    for other in ([mean[0] * 1.003, *mean[1:]], [*mean[:2], 0.5], mean[:2], 0.4488):
+        assert "rgb_mean is" in other_values({**EDSR, "rgb_mean": other}, {"rgb_mean": mean})
+    assert other_values(EDSR, {}) == ""
