@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.buffers import follow
-from ..archs.build import Built, WeightSource, build
+from ..archs.build import Built, WeightSource, build, load
 from ..archs.frozen import holds_frozen
 from ..data.augment import images_on
 from ..distill import settings_from
@@ -264,7 +264,8 @@ class TrainedModel(OwnModel, BaseModel):
         paths = self.opt["path"]
         path = paths.get("pretrain_network_g")
         if path is not None and (goes_on_from_checkpoint(self.opt, "network_g") or "param_key_g" not in paths):
-            self.load_network(self.net_g_ema, path, paths.get("strict_load_g", True), "params_ema")
+            source = WeightSource(path, "params_ema", bool(paths.get("strict_load_g", True)), search=True)
+            load(self.net_g_ema, source.read().state, source, self.opt["network_g"])
         self.net_g_ema.eval().requires_grad_(False)
 
     # --- networks and state on disk: see also install.py -----------------------------------------------------------
