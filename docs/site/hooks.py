@@ -1,0 +1,122 @@
+"""What the site does differently from the repository's pages as they stand; mkdocs.yml names this file.
+
+The pages are GitHub's Markdown and link to files all over the repository. Here some of these files become pages of the
+site, links lead there, links to other files become plain text, lists get the blank lines and the indentation that
+Python-Markdown asks for, and docs/reference/api.md gets the docstrings.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = {
+    "README.md": "project/readme.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "CHANGELOG.md": "project/changelog.md",
+    "datasets_prep/README.md": "guide/datasets.md",
+    "dckd_basicsr/weights/README.md": "reference/weights.md",
+}
+"""Pages of the site that lie elsewhere in the repository."""
+
+_INSIDE = {page: source for source, page in OUTSIDE.items()}
+_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
+_FENCE = re.compile(r"^\s*(```+|~~~+)")
+_ITEM = re.compile(r"^(\s*)(?:[-*]|\d+\.) ")
+_API = re.compile(r"<!-- (::: [\w.]+) -->")
+_ROLE = re.compile(r":(?:func|class|mod|attr|meth|data|obj):<code>[~.]?(?:\w+\.)*(\w+)</code>")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that lie outside docs/."""
+    for source, page in OUTSIDE.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Turn GitHub's Markdown into that of the site."""
+    here = page.file.src_uri
+    text = with_lists(with_links(markdown, here))
+    return _API.sub(r"\1", text)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Take Sphinx's roles out of docstrings; keep the list of contents of the messages at its themes."""
+    if page.file.src_uri == "reference/messages.md":
+        for top in page.toc.items:
+            for theme in top.children:
+                theme.children = []
+    return _ROLE.sub(r"<code>\1</code>", html)
+
+
+def with_links(markdown: str, page: str) -> str:
+    """Return the text with its relative links as the site needs them.
+
+    Args:
+        markdown: text of a page.
+        page: its address in the site, such as ``guide/distill.md``.
+    """
+    source = _INSIDE.get(page, f"docs/{page}")
+
+    def link(found: re.Match[str]) -> str:
+        image, text, target, anchor = found.groups()
+        there = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        address = OUTSIDE.get(there) or (there.removeprefix("docs/") if there.startswith("docs/") else "")
+        if not address or (ROOT / there).is_dir():
+            return text  # a file or folder of the repository that is no page
+        return f"{image}[{text}]({posixpath.relpath(address, posixpath.dirname(page) or '.')}{anchor or ''})"
+
+    return _outside_code(markdown, lambda part: _LINK.sub(link, part))
+
+
+def with_lists(markdown: str) -> str:
+    """Return the text with a blank line before every list, and what belongs to an item indented by four."""
+    out: list[str] = []
+    fence, numbered = "", False
+    for line in markdown.split("\n"):
+        mark = _FENCE.match(line)
+        before = out[-1] if out else ""
+        if not fence:
+            item = _ITEM.match(line)
+            if item and before.strip() and not _ITEM.match(before) and not before.startswith((" ", "|", "#")):
+                out.append("")
+            if line and not line.startswith(" "):
+                numbered = bool(re.match(r"\d+\. ", line))
+        if numbered and line.startswith("   ") and not line.startswith("    "):
+            line = f" {line}"
+        elif numbered and fence and line.startswith("   "):
+            line = f" {line}"
+        out.append(line)
+        if mark:
+            fence = "" if fence and mark[1].startswith(fence) else fence or mark[1]
+    return "\n".join(out)
+
+
+def _outside_code(markdown: str, change: Any) -> str:
+    """Apply ``change`` to the text between fenced blocks."""
+    parts, kept, fence = [], list[str](), ""
+
+    def flush() -> None:
+        parts.append(change("\n".join(kept)) if not fence else "\n".join(kept))
+        kept.clear()
+
+    for line in markdown.split("\n"):
+        mark = _FENCE.match(line)
+        if mark and not fence:
+            flush()
+            fence = mark[1]
+            kept.append(line)
+        elif mark and mark[1].startswith(fence):
+            kept.append(line)
+            flush()
+            fence = ""
+        else:
+            kept.append(line)
+    flush()
+    return "\n".join(parts)
