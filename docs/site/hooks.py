@@ -2,7 +2,8 @@
 
 The pages are GitHub's Markdown and link to files all over the repository. Here some of these files become pages of the
 site, links lead there, links to other files become plain text, lists get the blank lines and the indentation that
-Python-Markdown asks for, and docs/reference/api.md gets the docstrings.
+Python-Markdown asks for, and docs/reference/api.md gets the docstrings. The theme's one script of another host is exchanged for
+docs/site/worker.js.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import posixpath
 import re
 from pathlib import Path
 from typing import Any
-
-from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = {
@@ -24,6 +23,7 @@ OUTSIDE = {
 }
 """Pages of the site that lie elsewhere in the repository."""
 
+_SHIM = "https://unpkg.com/iframe-worker/shim"
 _INSIDE = {page: source for source, page in OUTSIDE.items()}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
@@ -32,8 +32,10 @@ _API = re.compile(r"<!-- (::: [\w.]+) -->")
 _ROLE = re.compile(r":(?:func|class|mod|attr|meth|data|obj):<code>[~.]?(?:\w+\.)*(\w+)</code>")
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: Any, config: Any) -> Any:
     """Add the pages that lie outside docs/."""
+    from mkdocs.structure.files import File  # here, so that tests of the text need no mkdocs
+
     for source, page in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     return files
@@ -53,6 +55,16 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
             for theme in top.children:
                 theme.children = []
     return _ROLE.sub(r"<code>\1</code>", html)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Exchange the script that lets the search work in pages that are opened as files."""
+    return output.replace(_SHIM, posixpath.relpath("site/worker.js", posixpath.dirname(page.file.url) or "."))
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """Take that script out of the page that says that there is no such page: only servers show it."""
+    return output_content.replace(f'<script src="{_SHIM}"></script>', "")
 
 
 def with_links(markdown: str, page: str) -> str:
@@ -88,9 +100,9 @@ def with_lists(markdown: str) -> str:
                 out.append("")
             if line and not line.startswith(" "):
                 numbered = bool(re.match(r"\d+\. ", line))
-        if numbered and line.startswith("   ") and not line.startswith("    "):
-            line = f" {line}"
-        elif numbered and fence and line.startswith("   "):
+        if (numbered and line.startswith("   ") and not line.startswith("    ")) or (
+            numbered and fence and line.startswith("   ")
+        ):
             line = f" {line}"
         out.append(line)
         if mark:

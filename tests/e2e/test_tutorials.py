@@ -74,7 +74,9 @@ class Tutorial:
 
 TUTORIALS = {
     "photos.md": Tutorial(),
-    "super_resolution.md": Tutorial(EDSR, [*PATCHES, "train:history:schedule=[[2, 1]]"], makes=["datasets/DIV2K", ENCODER]),
+    "super_resolution.md": Tutorial(
+        EDSR, [*PATCHES, "train:history:schedule=[[2, 1]]"], makes=["datasets/DIV2K", ENCODER]
+    ),
     "deblurring.md": Tutorial(NAFNET, [*PATCHES, NO_REPORT]),
     "deraining.md": Tutorial(RESTORMER, ["datasets:train:progressive=[[1, 32, 2], [2, 64, 1]]", NO_REPORT]),
     "own_term.md": Tutorial(EDSR, [*PATCHES, NO_REPORT]),

@@ -69,7 +69,13 @@ def _card(name: str) -> str:
         commands.append(f"basicsr test -opt {test}")
     if name == "demo_x4_edsr.yml":
         commands = ["basicsr demo --out demo"]
-    parts = [f"## {name}", _first_line(name), "\n".join(table), "```bash\n" + "\n".join(commands) + "\n```", *_paper(name)]
+    parts = [
+        f"## {name}",
+        _first_line(name),
+        "\n".join(table),
+        "```bash\n" + "\n".join(commands) + "\n```",
+        *_paper(name),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,11 +99,16 @@ def _about(name: str, opt: Mapping[str, Any], cost: Mapping[str, Any]) -> Iterat
     if (test := _test_of(name)) is not None:
         tested = options_of(test)
         sets = [each["name"] for each in tested["datasets"].values() if each]
-        yield "test", f"`{test}`: {', '.join(sets)}; {', '.join(_metric(each) for each in tested['val']['metrics'].values())}"
+        yield (
+            "test",
+            f"`{test}`: {', '.join(sets)}; {', '.join(_metric(each) for each in tested['val']['metrics'].values())}",
+        )
 
 
 def _network(block: Mapping[str, Any], cost: Mapping[str, Any]) -> str:
-    work = f"{cost['multiply_adds'] / 1e9:,.0f} G multiply-adds for 1280x720" if cost["multiply_adds"] else "not counted"
+    work = (
+        f"{cost['multiply_adds'] / 1e9:,.0f} G multiply-adds for 1280x720" if cost["multiply_adds"] else "not counted"
+    )
     return f"{block['type']}, {cost['parameters']:,} parameters, {work}"
 
 
@@ -106,7 +117,11 @@ def _terms(train: Mapping[str, Any]) -> Iterator[str]:
     for key, block in train.items():
         if key.endswith("_opt") and key not in ("optim_opt",) and isinstance(block, Mapping):
             weight = block.get("loss_weight", 1.0)
-            yield f"{weight:g} x `{key}` ({block['type']})" if isinstance(weight, int | float) else f"`{key}` ({block['type']})"
+            yield (
+                f"{weight:g} x `{key}` ({block['type']})"
+                if isinstance(weight, int | float)
+                else f"`{key}` ({block['type']})"
+            )
     losses = train.get("losses") or {}
     for each in losses if isinstance(losses, list) else losses.values():
         yield f"{each.get('weight', 1)} x `{each.get('type')}`"

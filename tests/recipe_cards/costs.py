@@ -18,7 +18,7 @@ from dckd_basicsr.report.cost import parameter_count
 
 from ..benchmarks.sweeps import work_of
 
-__all__ = ["COSTS", "counted_of", "kept", "network_cost", "options_of", "trainings", "training_cost", "write_costs"]
+__all__ = ["COSTS", "counted_of", "kept", "network_cost", "options_of", "training_cost", "trainings", "write_costs"]
 
 COSTS = Path(__file__).with_name("costs.json")
 
@@ -43,7 +43,10 @@ def counted_of(opt: Mapping[str, Any]) -> str:
 
 def network_cost(block: Mapping[str, Any], scale: int) -> dict[str, Any]:
     """Parameters, and multiply-adds for an output of 1280x720."""
-    bare = {**block, **({"teachers": [{**each, "path": None} for each in block["teachers"]]} if "teachers" in block else {})}
+    bare = {
+        **block,
+        **({"teachers": [{**each, "path": None} for each in block["teachers"]]} if "teachers" in block else {}),
+    }
     return {"parameters": parameter_count(outline(bare, scale=scale).net), "multiply_adds": image_cost(bare, scale)}
 
 
