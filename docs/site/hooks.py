@@ -2,8 +2,8 @@
 
 The pages are GitHub's Markdown and link to files all over the repository. Here some of these files become pages of the
 site, links lead there, links to other files become plain text, lists get the blank lines and the indentation that
-Python-Markdown asks for, and docs/reference/api.md gets the docstrings. The theme's one script of another host is exchanged for
-docs/site/worker.js.
+Python-Markdown asks for, and docs/reference/api.md gets the docstrings. The theme's one script of another host is
+exchanged for docs/site/worker.js.
 """
 
 from __future__ import annotations

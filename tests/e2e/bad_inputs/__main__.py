@@ -18,8 +18,8 @@ with exit status 1 (2 where the command line itself is wrong). `job.yml` is a ti
 VQGAN beside it, `test.yml` its test. Most mistakes are made with `--force_yml`, and read the same in the file. Reasons
 in brackets come from the libraries that read the files, and differ between their versions.
 
-Printed by `python -m tests.e2e.bad_inputs`; `test_bad_inputs.py` runs every row. A message of which only the words are known is
-found by searching: in the site, or with `git grep` in the repository. What users of this field meet most is in
+Printed by `python -m tests.e2e.bad_inputs`; `test_bad_inputs.py` runs every row. To find a message by its words, search
+the site, or this file: folded parts are searched, too. What users of this field meet most is in
 [troubleshooting](../troubleshooting.md).
 """
 
