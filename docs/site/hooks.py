@@ -100,9 +100,7 @@ def with_lists(markdown: str) -> str:
                 out.append("")
             if line and not line.startswith(" "):
                 numbered = bool(re.match(r"\d+\. ", line))
-        if (numbered and line.startswith("   ") and not line.startswith("    ")) or (
-            numbered and fence and line.startswith("   ")
-        ):
+        if numbered and line.startswith("   ") and (fence or not line.startswith("    ")):
             line = f" {line}"
         out.append(line)
         if mark:

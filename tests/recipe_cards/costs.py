@@ -43,10 +43,9 @@ def counted_of(opt: Mapping[str, Any]) -> str:
 
 def network_cost(block: Mapping[str, Any], scale: int) -> dict[str, Any]:
     """Parameters, and multiply-adds for an output of 1280x720."""
-    bare = {
-        **block,
-        **({"teachers": [{**each, "path": None} for each in block["teachers"]]} if "teachers" in block else {}),
-    }
+    bare = dict(block)
+    if "teachers" in block:  # inside a network; their files are not needed to count
+        bare["teachers"] = [{**each, "path": None} for each in block["teachers"]]
     return {"parameters": parameter_count(outline(bare, scale=scale).net), "multiply_adds": image_cost(bare, scale)}
 
 

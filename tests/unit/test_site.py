@@ -1,4 +1,4 @@
-"""The site: what its pages quote and name is there, its Markdown comes out right, and it loads nothing from elsewhere."""
+"""The site: what its pages quote and name is there, its Markdown comes out right, and it loads nothing of others."""
 
 from __future__ import annotations
 
