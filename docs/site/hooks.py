@@ -1,9 +1,9 @@
 """What the site does differently from the repository's pages as they stand; mkdocs.yml names this file.
 
 The pages are GitHub's Markdown and link to files all over the repository. Here some of these files become pages of the
-site, links lead there, links to other files become plain text, lists get the blank lines and the indentation that
-Python-Markdown asks for, and docs/reference/api.md gets the docstrings. The theme's one script of another host is
-exchanged for docs/site/worker.js.
+site, links lead there and bear their titles, links to other files become plain text, lists get the blank lines and the
+indentation that Python-Markdown asks for, and docs/reference/api.md gets the docstrings. The theme's one script of
+another host is exchanged for docs/site/worker.js.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ OUTSIDE = {
 
 _SHIM = "https://unpkg.com/iframe-worker/shim"
 _INSIDE = {page: source for source, page in OUTSIDE.items()}
+_TITLES = {
+    page: title for title, page in re.findall(r"- (.+): (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M)
+}
+"""What the contents call each page."""
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _ITEM = re.compile(r"^(\s*)(?:[-*]|\d+\.) ")
-_API = re.compile(r"<!-- (::: [\w.]+) -->")
+_API = re.compile(r"<!-- (::: [\w.]+)( with members)? -->")
+_MEMBERS = "\n    options:\n      members: true\n      filters: ['!^_']\n"
 _ROLE = re.compile(r":(?:func|class|mod|attr|meth|data|obj):<code>[~.]?(?:\w+\.)*(\w+)</code>")
 
 
@@ -44,8 +49,10 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn GitHub's Markdown into that of the site."""
     here = page.file.src_uri
+    if here == "index.md":
+        page.meta["hide"] = ["navigation"]
     text = with_lists(with_links(markdown, here))
-    return _API.sub(r"\1", text)
+    return _API.sub(lambda found: found[1] + (_MEMBERS if found[2] else ""), text)
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
@@ -82,24 +89,27 @@ def with_links(markdown: str, page: str) -> str:
         address = OUTSIDE.get(there) or (there.removeprefix("docs/") if there.startswith("docs/") else "")
         if not address or (ROOT / there).is_dir():
             return text  # a file or folder of the repository that is no page
+        if text.endswith(".md"):
+            text = _TITLES.get(address, text)
         return f"{image}[{text}]({posixpath.relpath(address, posixpath.dirname(page) or '.')}{anchor or ''})"
 
     return _outside_code(markdown, lambda part: _LINK.sub(link, part))
 
 
 def with_lists(markdown: str) -> str:
-    """Return the text with a blank line before every list, and what belongs to an item indented by four."""
+    """Return the text with a blank line before every list, and what belongs to a numbered item indented by four."""
     out: list[str] = []
-    fence, numbered = "", False
+    fence, numbered, parted = "", False, False
     for line in markdown.split("\n"):
-        mark = _FENCE.match(line)
-        before = out[-1] if out else ""
+        mark, before = _FENCE.match(line), out[-1] if out else ""
         if not fence:
             item = _ITEM.match(line)
-            if item and before.strip() and not _ITEM.match(before) and not before.startswith((" ", "|", "#")):
+            goes_on = _ITEM.match(before) or (before.startswith(" ") and not parted) or before.startswith(("|", "#"))
+            if item and before.strip() and not goes_on:
                 out.append("")
             if line and not line.startswith(" "):
-                numbered = bool(re.match(r"\d+\. ", line))
+                numbered, parted = bool(re.match(r"\d+\. ", line)), False
+            parted = parted or not line.strip()
         if numbered and line.startswith("   ") and (fence or not line.startswith("    ")):
             line = f" {line}"
         out.append(line)

@@ -28,8 +28,8 @@ _DEBLUR = f"nothing at this length; [600 iterations of a smaller pair]({_RESULTS
 OURS = {
     "dckd_x4_edsr.yml": "nothing of this pair; "
     f"[short runs of smaller EDSR]({_RESULTS}#a-comparison-for-two-cpu-cores)",
-    "demo_x4_edsr.yml": "28.97 dB on two held-out photos, 28.92 dB with `--with scratch`, in 133 s with all else on "
-    "two CPU cores ([README](../../README.md#try-it))",
+    "demo_x4_edsr.yml": "28.97 dB on two held-out photos with `--with dckd_shallow`, as the command trains it; 28.92 dB "
+    "with `--with scratch`; 133 s for both on two CPU cores ([README](../../README.md#try-it))",
     "dckd_deblur_nafnet.yml": _DEBLUR,
     "dckd_derain_nafnet.yml": _DEBLUR,
 }
@@ -90,7 +90,7 @@ def _about(name: str, opt: Mapping[str, Any], cost: Mapping[str, Any]) -> Iterat
     yield "loss", " + ".join(_terms(opt["train"]))
     optimizer, schedule = opt["train"]["optim_g"], opt["train"]["scheduler"]
     yield "optimizer", f"{optimizer['type']}, learning rate {optimizer['lr']:g}, {schedule['type']}"
-    yield "multiply-adds", f"{cost['multiply_adds'] / 1e18:.2f}e18 in all"
+    yield "multiply-adds", f"{cost['multiply_adds']:.2e} in all".replace("e+", "e")
     yield "time", f"{_hours(cost)} hours on one H100, [estimated](index.md#the-estimate-of-time)"
     yield "memory", "not measured"
     if (test := _test_of(name)) is not None:
@@ -102,7 +102,8 @@ def _about(name: str, opt: Mapping[str, Any], cost: Mapping[str, Any]) -> Iterat
 
 def _network(block: Mapping[str, Any], cost: Mapping[str, Any]) -> str:
     work = f"{cost['multiply_adds'] / 1e9:,.0f} G" if cost["multiply_adds"] else "uncounted"
-    return f"{block['type']}, {cost['parameters']:,} parameters, {work} multiply-adds for 1280x720"
+    inside = f" beside those of its {len(block['teachers'])} teachers" if "teachers" in block else ""
+    return f"{block['type']}, {cost['parameters']:,} parameters{inside}, {work} multiply-adds for 1280x720"
 
 
 def _terms(train: Mapping[str, Any]) -> Iterator[str]:
@@ -120,12 +121,13 @@ def _weight(weight: float | Mapping[str, Any]) -> str:
 
 
 def _metric(block: Mapping[str, Any]) -> str:
-    kind = block["type"].removeprefix("calculate_")
-    return f"{kind}{' on Y' if block.get('test_y_channel') else ''}, {block.get('crop_border', 0)} px cut"
+    colours = "Y" if block.get("test_y_channel") or "_y_" in block["type"] else "RGB"
+    return f"{block['type'].removeprefix('calculate_')} ({colours}, {block.get('crop_border', 0)} px cut)"
 
 
 def _hours(cost: Mapping[str, Any]) -> str:
-    return f"{cost['hours']:.0f}" if cost["hours"] >= 10 else f"{cost['hours']:.1f}"
+    hours = cost["hours"]
+    return f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}" if hours >= 0.1 else "less than 0.1"
 
 
 def _first_line(name: str) -> str:

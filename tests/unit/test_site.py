@@ -56,7 +56,7 @@ def test_options_that_are_advised_are_there() -> None:
 
 def test_names_of_the_reference_are_public() -> None:
     page = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
-    names = re.findall(r"^<!-- ::: ([\w.]+) -->$", page, re.MULTILINE)
+    names = re.findall(r"^<!-- ::: ([\w.]+)(?: with members)? -->$", page, re.MULTILINE)
     assert len(names) >= 15
     for name in names:
         module, _, attribute = name.rpartition(".")
@@ -84,14 +84,16 @@ def test_links_lead_to_pages_of_the_site_or_become_text() -> None:
         "![p](docs/images/demo.png)\n```text\n[a](docs/x.md)\n```\n[b](docs/guide/export.md)", "project/readme.md"
     )
     assert of_readme == "![p](../images/demo.png)\n```text\n[a](docs/x.md)\n```\n[b](../guide/export.md)"
+    assert links("[export.md](export.md#tiles)", "guide/distill.md") == "[Export](export.md#tiles)"
     assert links("[w](dckd_basicsr/weights/README.md)", "project/readme.md") == "[w](../reference/weights.md)"
 
 
 def test_lists_are_what_python_markdown_takes_for_lists() -> None:
     lists = of_the_site("hooks").with_lists
     assert lists("Limits:\n- one\n- two\n  more") == "Limits:\n\n- one\n- two\n  more"
-    steps = "1. do\n\n   ```py\n   if x:\n       y\n   ```\n\n2. then\n\ntext"
-    assert lists(steps) == "1. do\n\n    ```py\n    if x:\n        y\n    ```\n\n2. then\n\ntext"
+    steps = "1. do\n\n   ```py\n   if x:\n       y\n   ```\n\n   so\n2. then\n   that\n3. end\n\ntext"
+    found = "1. do\n\n    ```py\n    if x:\n        y\n    ```\n\n    so\n\n2. then\n    that\n3. end\n\ntext"
+    assert lists(steps) == found
     assert lists("```text\na\n- b\n```") == "```text\na\n- b\n```"
 
 
