@@ -28,7 +28,7 @@ _DEBLUR = f"nothing at this length; [600 iterations of a smaller pair]({_RESULTS
 OURS = {
     "dckd_x4_edsr.yml": "nothing of this pair; "
     f"[short runs of smaller EDSR]({_RESULTS}#a-comparison-for-two-cpu-cores)",
-    "demo_x4_edsr.yml": "28.97 dB on two held-out photos with `--with dckd_shallow`, as the command trains it; 28.92 dB "
+    "demo_x4_edsr.yml": "28.97 dB on two held-out photos with `--with dckd_shallow`, as the command has it; 28.92 dB "
     "with `--with scratch`; 133 s for both on two CPU cores ([README](../../README.md#try-it))",
     "dckd_deblur_nafnet.yml": _DEBLUR,
     "dckd_derain_nafnet.yml": _DEBLUR,

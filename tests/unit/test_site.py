@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.browser import Page, browser
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = (ROOT / "docs" / "reference" / "messages.md").read_text(encoding="utf-8")
@@ -118,20 +120,53 @@ def test_what_is_loaded_from_other_hosts_is_found(name: str, text: str, count: i
         assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "1 files, 1 loads from other hosts")
 
 
-def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it; skips where the extra is not installed."""
     for needed in ("mkdocs", "material", "mkdocstrings"):
         pytest.importorskip(needed, reason='the extra "docs" is not installed')
-    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    folder = tmp_path_factory.mktemp("built") / "site"
+    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_names_nothing_to_load_from_elsewhere(site: Path) -> None:
     found = of_the_site("check")
-    files = [path for path in (tmp_path / "site").rglob("*") if path.suffix in (".html", ".css", ".js")]
+    files = [path for path in site.rglob("*") if path.suffix in (".html", ".css", ".js")]
     assert len(files) > 50
     assert [each for path in files for each in found.loads(path)] == []
-    shown = (tmp_path / "site/reference/api.html").read_text(encoding="utf-8")
-    assert "Mean absolute" not in shown
+    shown = (site / "reference/api.html").read_text(encoding="utf-8")
     assert "A loss term: built from its options" in shown  # the docstring of Term
+    assert ":class:" not in shown
     assert "&lt;!--" not in shown
+
+
+def test_a_browser_loads_nothing_from_elsewhere_and_searches_the_files(site: Path, tmp_path: Path) -> None:
+    page = Page(browser(), tmp_path / "profile")
+    try:
+        for name, width, dark in (
+            ("index", 390, True),
+            ("reference/options", 390, False),
+            ("guide/students", 1280, True),
+        ):
+            page.open(site / f"{name}.html", width, dark)
+            assert page.run("document.documentElement.scrollWidth <= innerWidth"), name  # nothing sticks out
+            assert [each for each in page.loaded if not each.startswith(("file:", "data:", "about:"))] == []
+        page.run(
+            "const field = document.querySelector('[data-md-component=search-query]'); field.focus();"
+            "field.value = 'cut short'; field.dispatchEvent(new KeyboardEvent('keyup', {bubbles: true})); 0"
+        )
+        found = page.run(
+            "new Promise(done => { const look = setInterval(() => {"
+            "const links = [...document.querySelectorAll('.md-search-result__link')].map(a => a.href);"
+            "if (links.length) { clearInterval(look); done(links.join(' ')); } }, 100); })"
+        )
+        assert "reference/messages.html?h=cut+short#datamdb-cut-short" in found
+        assert page.said == []
+    finally:
+        page.close()
 
 
 def test_every_page_is_in_the_contents() -> None:
