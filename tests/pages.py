@@ -10,7 +10,6 @@ from pathlib import Path
 
 __all__ = ["Appear", "Command", "WrittenFile", "steps_of"]
 
-_BLOCK = re.compile(r"^(?P<lead>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 _APPEAR = "Now there are:"
 
 
@@ -38,8 +37,7 @@ class Appear:
 
 def steps_of(page: Path) -> Iterator[Command | WrittenFile | Appear]:
     """Yield what a page tells its reader to do and to see, in order; text blocks of another kind are left out."""
-    for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
-        lead, kind, text = block["lead"].strip(), block["kind"], block["text"]
+    for lead, kind, text in _blocks(page.read_text(encoding="utf-8").splitlines()):
         if kind == "bash":
             for line in text.replace("\\\n", " ").splitlines():
                 if words := shlex.split(line, comments=True):
@@ -48,3 +46,16 @@ def steps_of(page: Path) -> Iterator[Command | WrittenFile | Appear]:
             yield WrittenFile(named[1], text)
         elif kind == "text" and lead == _APPEAR:
             yield Appear(tuple(text.split()))
+
+
+def _blocks(lines: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield each fenced block: the last line of text before it, its kind, and what is in it."""
+    lead, start = "", None
+    for number, line in enumerate(lines):
+        if start is None and line.startswith("```"):
+            start = number
+        elif start is not None and line == "```":
+            yield lead, lines[start][3:], "".join(f"{each}\n" for each in lines[start + 1 : number])
+            lead, start = "", None
+        elif start is None and line.strip():
+            lead = line.strip()

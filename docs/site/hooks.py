@@ -33,7 +33,7 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:|#)([^
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _ITEM = re.compile(r"^(\s*)(?:[-*]|\d+\.) ")
 _API = re.compile(r"<!-- (::: [\w.]+)( with members)? -->")
-_MEMBERS = "\n    options:\n      members: true\n      filters: ['!^_']\n"
+_MEMBERS = "\n    options:\n      members: null\n      filters: ['!^_']\n"
 _ROLE = re.compile(r":(?:func|class|mod|attr|meth|data|obj):<code>[~.]?(?:\w+\.)*(\w+)</code>")
 
 
