@@ -16,7 +16,8 @@ from basicsr.archs import build_network
 from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.bicubic import imresize_uint8
 from dckd_basicsr.cli import main
-from dckd_basicsr.config import find_options, load_options
+from dckd_basicsr.config import find_options, load_options, option_problems
+from dckd_basicsr.config.resolve import resolve_options
 from tests.pages import Appear, Command, WrittenFile, steps_of
 from tests.photos import photo, save
 from tests.tiny import run
@@ -198,3 +199,21 @@ def test_every_page_is_followed() -> None:
 def test_what_is_not_run_is_on_the_pages() -> None:
     programs = {step.words[0] for name in TUTORIALS for step in steps_of(PAGES / name) if isinstance(step, Command)}
     assert programs == {"basicsr", "cd", *NOT_RUN}
+
+
+def test_lines_for_several_processes_keep_the_total_batch() -> None:
+    """What can be said of them without starting them: launcher, option file and overrides are right, and the batch."""
+    lines = [step.words for step in steps_of(PAGES / "several_gpus.md") if isinstance(step, Command)]
+    lines = [words for words in lines if words[0] in NOT_RUN]
+    assert len(lines) == 4
+    for words in lines:
+        flags = dict(re.findall(r"--([\w-]+)=(\d+)", " ".join(words)))
+        program = words[words.index("-m") + 1 :]
+        assert program[:1] == ("dckd_basicsr",)
+        assert program[program.index("--launcher") + 1] == ("slurm" if words[0] == "srun" else "pytorch")
+        overrides = program[program.index("--force_yml") + 1 :] if "--force_yml" in program else ()
+        opt, _ = resolve_options(find_options(program[program.index("-opt") + 1]), overrides)
+        if program[1] == "train":
+            assert option_problems(opt) == []
+            processes = int(flags.get("ntasks") or int(flags.get("nnodes", 1)) * int(flags["nproc_per_node"]))
+            assert processes * opt["datasets"]["train"]["batch_size_per_gpu"] == 16
