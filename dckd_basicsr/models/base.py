@@ -27,6 +27,7 @@ from ..inference.restore import restorer
 from ..inference.validation import validate
 from ..inference.validation_record import ValidationRecord
 from ..kinds import OwnModel
+from ..training.compiling import as_written
 from ..training.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..training.flat import KeptBuffers
 from ..training.processes import take_from_first
@@ -258,6 +259,7 @@ class TrainedModel(OwnModel, BaseModel):
         # frozen networks inside are shared with a copy; otherwise the random streams go on as they always did
         copied = deepcopy(self.net_g) if holds_frozen(self.net_g) else None
         self.net_g_ema = copied or build(self.opt["network_g"], device=self.device).net
+        lay_out(self.net_g_ema, self.runtime, self.facts)  # tensors of other strides are averaged one by one
         self.model_ema(0)  # also for what a file that fits in part leaves out
         paths = self.opt["path"]
         path = paths.get("pretrain_network_g")
@@ -330,7 +332,8 @@ class TrainedModel(OwnModel, BaseModel):
         """Restore ``self.lq`` with the moving average, if there is one, as ``val`` says; see ``restore.py``."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.net_g
         training = net.training
-        self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
+        with as_written(net):
+            self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
