@@ -16,12 +16,14 @@ from .costs import kept, options_of, trainings
 
 __all__ = ["PAGES", "page"]
 
-PAGES = {
+_ALL = {
     "super_resolution.md": ("Super-resolution", ("dckd_x", "teacher_x", "mtkd_", "demo_")),
     "deblurring.md": ("Deblurring", ("dckd_deblur", "teacher_deblur")),
     "deraining.md": ("Deraining", ("dckd_derain", "teacher_derain")),
+    "codebook.md": ("Codebook", ("vqgan_",)),
 }
-"""The pages: their titles, and how the names of their option files begin."""
+PAGES = {page: kind for page, kind in _ALL.items() if any(name.startswith(kind[1]) for name in trainings())}
+"""The pages: their titles, and how the names of their option files begin; those of which there are any files."""
 
 _RESULTS = "../method/results.md"
 _DEBLUR = f"nothing at this length; [600 iterations of a smaller pair]({_RESULTS}#deraining-and-deblurring)"
@@ -90,8 +92,11 @@ def _about(name: str, opt: Mapping[str, Any], cost: Mapping[str, Any]) -> Iterat
     yield "loss", " + ".join(_terms(opt["train"]))
     optimizer, schedule = opt["train"]["optim_g"], opt["train"]["scheduler"]
     yield "optimizer", f"{optimizer['type']}, learning rate {optimizer['lr']:g}, {schedule['type']}"
-    yield "multiply-adds", f"{cost['multiply_adds']:.2e} in all".replace("e+", "e")
-    yield "time", f"{_hours(cost)} hours on one H100, [estimated](index.md#the-estimate-of-time)"
+    if cost["multiply_adds"]:
+        yield "multiply-adds", f"{cost['multiply_adds']:.2e} in all".replace("e+", "e")
+        yield "time", f"{_hours(cost)} hours on one H100, [estimated](index.md#the-estimate-of-time)"
+    else:
+        yield "time", "not estimated"
     yield "memory", "not measured"
     if (test := _test_of(name)) is not None:
         tested = options_of(test)
@@ -127,6 +132,8 @@ def _metric(block: Mapping[str, Any]) -> str:
 
 def _hours(cost: Mapping[str, Any]) -> str:
     hours = cost["hours"]
+    if hours is None:
+        return "-"
     return f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}" if hours >= 0.1 else "less than 0.1"
 
 

@@ -52,10 +52,13 @@ def network_cost(block: Mapping[str, Any], scale: int) -> dict[str, Any]:
 def training_cost(name: str) -> dict[str, Any]:
     """Count everything of one file; takes seconds to a minute."""
     opt = options_of(name)
-    distils = opt["model_type"] == "DCKDModel"
-    work = work_of(opt, options_of(name, ("scratch",)) if distils else opt)
     nets = {key: network_cost(opt[key], opt["scale"]) for key in ("network_g", "network_teacher") if opt.get(key)}
-    return {"of": counted_of(opt), **nets, "multiply_adds": work.multiply_adds, "hours": round(work.hours, 1)}
+    found = {"of": counted_of(opt), **nets, "multiply_adds": None, "hours": None}
+    if opt["model_type"] in ("DCKDModel", "RestorationModel"):  # steps of others are not counted
+        alone = options_of(name, ("scratch",)) if opt["model_type"] == "DCKDModel" else opt
+        work = work_of(opt, alone)
+        found |= {"multiply_adds": work.multiply_adds, "hours": round(work.hours, 1)}
+    return found
 
 
 def kept() -> dict[str, dict[str, Any]]:
