@@ -116,6 +116,8 @@ def _terms(train: Mapping[str, Any]) -> Iterator[str]:
     for key, block in train.items():
         if key.endswith("_opt") and isinstance(block, Mapping):
             yield f"{_weight(block.get('loss_weight', 1))} `{key}` ({block['type']})"
+    if train.get("adversarial"):
+        yield f"{_weight(train['adversarial'].get('weight', 1))} `adversarial`"
     losses = train.get("losses") or {}
     for each in losses if isinstance(losses, list) else losses.values():
         yield f"{_weight(each.get('weight', 1))} `{each.get('type')}`"
