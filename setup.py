@@ -8,8 +8,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-# BasicSR is not in here: its setup.py does not run on Python 3.13 and newer, so that pip could install neither. `basicsr
-# setup` installs it (dckd_basicsr/basicsr_wheel.py), and what needs it says so.
+# BasicSR is not among the requirements: its setup.py fails on Python 3.13 and newer, so that pip could install neither.
+# `basicsr setup` installs it (dckd_basicsr/basicsr_wheel.py), and what needs it says so.
 EXPORT = ["onnx", "onnxruntime", "onnxscript", "onnxslim"]
 NCNN = ["ncnn", "pnnx"]
 TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist>=3.8", "scikit-image", "setuptools>=77"]

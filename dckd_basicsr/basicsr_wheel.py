@@ -48,6 +48,7 @@ SHA256 = "b89b595a87ef964cda9913b4d99380ddb6554c965577c0c10cb7b78e31301e87"
 """Of the archive on PyPI (https://pypi.org/project/basicsr/1.4.2/#files), released on 30 August 2022."""
 WHEEL = f"basicsr-{VERSION}-py3-none-any.whl"
 _TOP, _INFO = f"basicsr-{VERSION}", f"basicsr-{VERSION}.dist-info"
+_TAGS = b"Wheel-Version: 1.0\nGenerator: dckd_basicsr\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _RELEASED = (2022, 8, 30, 4, 33, 52)
 _KEPT = ("Summary", "Home-page", "Author", "Author-email", "License", "Keywords", "Classifier")
 _LIMIT = 1 << 26  # bytes of an index page or the archive; PyPI's are below 200 kB
@@ -77,7 +78,7 @@ def write_wheel(sdist: bytes, folder: Path) -> Path:
     try:
         files |= {
             f"{_INFO}/METADATA": _metadata(given).encode(),
-            f"{_INFO}/WHEEL": b"Wheel-Version: 1.0\nGenerator: dckd_basicsr\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{_INFO}/WHEEL": _TAGS,
             f"{_INFO}/licenses/LICENSE.txt": given["LICENSE.txt"],
             f"{_INFO}/top_level.txt": b"basicsr\n",
         }
@@ -253,7 +254,7 @@ def _download(address: str, cert: str | None) -> tuple[bytes, str, str]:
 
 
 def _trust(cert: str | None) -> ssl.SSLContext:
-    """Return the certificates to trust: pip's setting, the system's, or pip's own where Python knows of none (macOS)."""
+    """Return what to trust: pip's setting, the system's certificates, or pip's where Python knows of none (macOS)."""
     context = ssl.create_default_context(cafile=cert)
     if not cert and not context.cert_store_stats()["x509_ca"]:
         with contextlib.suppress(ImportError):

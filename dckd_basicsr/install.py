@@ -106,10 +106,10 @@ def prepare_import() -> None:
     """Make ``import basicsr`` work: provide the two modules that it imports and that are gone.
 
     ``basicsr.data.degradations`` imports a function from a module that torchvision 0.17 removed
-    (XPixelGroup/BasicSR#663); the stand-in forwards to where it lives now. ``basicsr.archs.arch_util`` compares versions
-    with Python's distutils, removed in 3.12, which setuptools brings back where it is installed. A module that is really
-    there or another package's stand-in is left alone. What an ``import basicsr`` that failed before has left in Python's
-    list of modules goes: it would not become part of the package again.
+    (XPixelGroup/BasicSR#663); the stand-in forwards to where it lives now. ``basicsr.archs.arch_util`` compares
+    versions with Python's distutils, removed in 3.12, which setuptools brings back where it is installed. A module that
+    is really there or another package's stand-in is left alone. What an ``import basicsr`` that failed before has left
+    in Python's list of modules goes: it would not become part of the package again.
     """
     if "basicsr" not in sys.modules:
         for left in [module for module in sys.modules if module.startswith("basicsr.")]:
