@@ -40,7 +40,19 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-__all__ = ["SDIST", "SHA256", "VERSION", "WHEEL", "WheelError", "add_arguments", "fetch", "main", "run", "write_wheel"]
+__all__ = [
+    "BUILDER",
+    "SDIST",
+    "SHA256",
+    "VERSION",
+    "WHEEL",
+    "WheelError",
+    "add_arguments",
+    "fetch",
+    "main",
+    "run",
+    "write_wheel",
+]
 
 VERSION = "1.4.2"
 SDIST = f"basicsr-{VERSION}.tar.gz"
@@ -48,7 +60,9 @@ SHA256 = "b89b595a87ef964cda9913b4d99380ddb6554c965577c0c10cb7b78e31301e87"
 """Of the archive on PyPI (https://pypi.org/project/basicsr/1.4.2/#files), released on 30 August 2022."""
 WHEEL = f"basicsr-{VERSION}-py3-none-any.whl"
 _TOP, _INFO = f"basicsr-{VERSION}", f"basicsr-{VERSION}.dist-info"
-_TAGS = b"Wheel-Version: 1.0\nGenerator: dckd_basicsr\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+BUILDER = "dckd_basicsr"
+"""What the wheel names as its generator."""
+_TAGS = f"Wheel-Version: 1.0\nGenerator: {BUILDER}\nRoot-Is-Purelib: true\nTag: py3-none-any\n".encode()
 _RELEASED = (2022, 8, 30, 4, 33, 52)
 _KEPT = ("Summary", "Home-page", "Author", "Author-email", "License", "Keywords", "Classifier")
 _LIMIT = 1 << 26  # bytes of an index page or the archive; PyPI's are below 200 kB
@@ -218,6 +232,8 @@ def _link(page: str, cert: str | None) -> str | None:
         data, base, kind = (folder / "index.html").read_bytes(), page, "text/html"
     else:
         data, base, kind = _download(page, cert)
+        if urlsplit(base).netloc == _host(page):  # else a server that knows nothing of the password
+            base = urlsplit(base)._replace(netloc=urlsplit(page).netloc).geturl()
     text = data.decode("utf-8", "replace")
     links = [file["url"] for file in json.loads(text)["files"]] if "json" in kind else list(_hrefs(text))
     for link in links:
@@ -241,9 +257,8 @@ def _hrefs(text: str) -> Iterator[str]:
 def _download(address: str, cert: str | None) -> tuple[bytes, str, str]:
     """Return what an address holds, where it was after redirections, and its media type."""
     parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers={"Accept": _ACCEPT})
-    if host != parts.netloc:  # the name and password of a private index
+    request = urllib.request.Request(_shown(address), headers={"Accept": _ACCEPT})
+    if _host(address) != parts.netloc:  # the name and password of a private index
         user = unquote(parts.netloc.rpartition("@")[0]).encode()
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(user).decode()}")
     with urllib.request.urlopen(request, timeout=60, context=_trust(cert)) as response:
@@ -266,8 +281,11 @@ def _trust(cert: str | None) -> ssl.SSLContext:
 
 def _shown(address: str) -> str:
     """Return an address without name and password."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return urlsplit(address)._replace(netloc=_host(address)).geturl()
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).netloc.rpartition("@")[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
