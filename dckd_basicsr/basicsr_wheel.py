@@ -205,7 +205,7 @@ def _checked(data: bytes, name: str) -> bytes:
 
 def _pip_settings() -> dict[str, str]:
     """What pip is told by its files and the environment, by option; the environment alone where there is no pip."""
-    found = {"global": {}, "install": {}, ":env:": {}}  # type: dict[str, dict[str, str]]
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     command = [sys.executable, "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     for section, key, value in re.findall(r"^([\w:]+)\.([\w-]+)=(.*)$", done.stdout, re.MULTILINE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from dckd_basicsr import basicsr_wheel
 from dckd_basicsr.commands.doctor import diagnose
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDS_MAKE = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this system")
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 
 
@@ -55,6 +57,7 @@ def recipe(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
+@NEEDS_MAKE
 def test_make_calls_pip_with_what_was_asked_for() -> None:
     plain, cpu, own = recipe(), recipe("TORCH=cpu"), recipe("TORCH=torch==2.9.1 torchvision==0.24.1")
     index = "--index-url https://download.pytorch.org/whl/cpu"
@@ -71,6 +74,7 @@ def test_make_calls_pip_with_what_was_asked_for() -> None:
     assert "basicsr_wheel.py" not in offline
 
 
+@NEEDS_MAKE
 def test_an_older_python_is_told_in_one_line(tmp_path: Path) -> None:
     old = tmp_path / "python"
     old.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9, 2); $1"\n')
