@@ -84,8 +84,10 @@ def _basicsr(version: str) -> Finding:
 
 
 def _opencv_variant() -> Finding:
-    import cv2
-
+    try:
+        import cv2
+    except ImportError as error:  # missing, or without a library of the system that it needs
+        return Finding("opencv-python", f"cannot be imported ({error}): pip install opencv-python", ok=False)
     return Finding("opencv-python", f"{cv2.__version__} (another build of OpenCV)")
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -105,8 +106,19 @@ def test_doctor_names_who_built_basicsr_and_the_gpu_of_apple(monkeypatch: pytest
     assert found["GPU"].text.startswith("Apple's (MPS), used by option files with `device: mps`")
     assert found["GPU"].ok is None
     assert re.fullmatch(rf"{basicsr_wheel.VERSION}, built by (`basicsr setup`|setuptools.*)", found["basicsr"].text)
+
+    def version(name: str) -> str:
+        if name != "basicsr":
+            raise metadata.PackageNotFoundError(name)
+        return "1.4.2"
+
     monkeypatch.setattr("dckd_basicsr.commands.doctor.VERSION", "1.5.0")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr("dckd_basicsr.commands.doctor._PACKAGES", ("basicsr", "opencv-python", "no-such-package"))
+    monkeypatch.setattr(metadata, "version", version)
     found = {finding.subject: finding for finding in diagnose()}
+    assert found["opencv-python"].text.endswith(": pip install opencv-python")
+    assert found["no-such-package"].text == "not installed: pip install no-such-package"
     assert (found["basicsr"].ok, found["basicsr"].text) == (
         False, "1.4.2; this package is written for 1.5.0: basicsr setup",
     )  # fmt: skip
