@@ -41,7 +41,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 __all__ = [
-    "BUILDER",
     "SDIST",
     "SHA256",
     "VERSION",
@@ -60,9 +59,7 @@ SHA256 = "b89b595a87ef964cda9913b4d99380ddb6554c965577c0c10cb7b78e31301e87"
 """Of the archive on PyPI (https://pypi.org/project/basicsr/1.4.2/#files), released on 30 August 2022."""
 WHEEL = f"basicsr-{VERSION}-py3-none-any.whl"
 _TOP, _INFO = f"basicsr-{VERSION}", f"basicsr-{VERSION}.dist-info"
-BUILDER = "dckd_basicsr"
-"""What the wheel names as its generator."""
-_TAGS = f"Wheel-Version: 1.0\nGenerator: {BUILDER}\nRoot-Is-Purelib: true\nTag: py3-none-any\n".encode()
+_TAGS = b"Wheel-Version: 1.0\nGenerator: dckd_basicsr\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _RELEASED = (2022, 8, 30, 4, 33, 52)
 _KEPT = ("Summary", "Home-page", "Author", "Author-email", "License", "Keywords", "Classifier")
 _LIMIT = 1 << 26  # bytes of an index page or the archive; PyPI's are below 200 kB

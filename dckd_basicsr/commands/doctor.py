@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from .. import install
-from ..basicsr_wheel import BUILDER, VERSION
+from ..basicsr_wheel import VERSION
 from ..user_modules import import_plugins, plugins
 from ..version import __version__
 
@@ -80,7 +80,7 @@ def _basicsr(version: str) -> Finding:
         return Finding("basicsr", f"{version}; this package is written for {VERSION}: basicsr setup", ok=False)
     made = metadata.distribution("basicsr").read_text("WHEEL") or ""
     generator = next((line.partition(": ")[2] for line in made.splitlines() if line.startswith("Generator: ")), "")
-    return Finding("basicsr", f"{version}, built by {'`basicsr setup`' if generator == BUILDER else generator or '?'}")
+    return Finding("basicsr", f"{version}, built by {generator or '?'}")
 
 
 def _opencv_variant() -> Finding:

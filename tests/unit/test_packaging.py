@@ -105,7 +105,7 @@ def test_doctor_names_who_built_basicsr_and_the_gpu_of_apple(monkeypatch: pytest
     found = {finding.subject: finding for finding in diagnose()}
     assert found["GPU"].text.startswith("Apple's (MPS), used by option files with `device: mps`")
     assert found["GPU"].ok is None
-    assert re.fullmatch(rf"{basicsr_wheel.VERSION}, built by (`basicsr setup`|setuptools.*)", found["basicsr"].text)
+    assert re.fullmatch(rf"{basicsr_wheel.VERSION}, built by (dckd_basicsr|setuptools.*)", found["basicsr"].text)
 
     def version(name: str) -> str:
         if name != "basicsr":
