@@ -56,6 +56,8 @@ class TrainedModel(OwnModel, BaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
+        if opt.get("device") == "mps":
+            self.device = torch.device("mps")  # BasicSR knows CUDA and the CPU alone
         self.scale = int(opt.get("scale", 1))
         self.said_without_gt: set[str] = set()
         """Sets of which the log told that they hold images without ground truth."""

@@ -19,7 +19,9 @@ _VARIANTS = 256
 
 
 def can_compile(device: torch.device) -> bool:
-    """Tell whether TorchInductor finds what it needs: Triton for a GPU, a C++ compiler for a CPU."""
+    """Tell whether TorchInductor finds what it needs: Triton for a GPU, a C++ compiler for a CPU; not on Apple's."""
+    if device.type == "mps":
+        return False
     try:
         if device.type == "cuda":
             from torch.utils._triton import has_triton

@@ -41,6 +41,9 @@ class TopBlock(Block):
     num_gpu: Annotated[int, Field(ge=0)] | Literal["auto"] = key(
         "auto: all there are (one without a launcher); 0: the CPU"
     )
+    device: Literal["mps"] | None = key(
+        "mps: Apple's GPU, in one process, where num_gpu is auto; not yet tried on a Mac. null: what num_gpu says"
+    )
     manual_seed: int | None = key("seed of everything random; null draws one and logs it")
     deterministic: bool = key(
         "deterministic GPU algorithms alone: a resumed run is then bit-identical there too; slower"
