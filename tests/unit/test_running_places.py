@@ -17,8 +17,6 @@ from dckd_basicsr.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(ROOT.glob("slurm/*.sbatch"))
-_COMES_WITH_THE_INSTALLATION = {"dckd_basicsr/basicsr_wheel.py"}
-"""Written by ``basicsr_wheel.py``'s own change; to be removed once that is there."""
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -47,7 +45,7 @@ def test_the_image_is_made_of_what_is_there():
     sources = {source for arguments in given("COPY") for source in shlex.split(arguments)[:-1]} - {"."}
     assert sources >= {"setup.py", "pyproject.toml", "dckd_basicsr/version.py"}
     for source in sources:
-        assert (ROOT / source).is_file() or source in _COMES_WITH_THE_INSTALLATION, source
+        assert (ROOT / source).is_file(), source
         assert not ignored(source), source
     for needed in ("dckd_basicsr", "options", "datasets_prep", "dckd_command.py", "README.md", "LICENSE"):
         assert (ROOT / needed).exists()
