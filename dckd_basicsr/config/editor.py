@@ -303,6 +303,8 @@ def _file(suffix: str) -> Schema:
     for key in TERM_KEYS:
         _put(train, key, {"anyOf": [_loss(suffix, key), *off]})
     _put(train, "losses", _or_null(_open_terms(suffix)))
+    _put(train, "perceptual_opt", {"anyOf": [_ref(f"{LOSS.noun}{suffix}"), *off]})
+    _put(train, "optim_d", _or_null(_ref(f"{OPTIMIZER.noun}{suffix}")))
     for key, kind in (("optim_g", OPTIMIZER), ("scheduler", SCHEDULER)):
         _put(train, key, {"allOf": [_ref(f"{kind.noun}{suffix}")]})
     for key in [key for key in top if key.startswith("network_")]:
