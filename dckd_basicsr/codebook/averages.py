@@ -14,7 +14,7 @@ from .settings import CodebookSettings
 __all__ = ["CodebookAverages"]
 
 _GONE = 1e-12
-"""A share of the latent pixels below which a code stays where it is: its sum and count are little more than rounding."""
+"""A share of the latent pixels below which a code stays where it is: its sum and count are mostly rounding."""
 
 
 class CodebookAverages(nn.Module):

@@ -70,7 +70,7 @@ class ReconstructionStep(nn.Module):
         latent = latent.float()
         codes, indices = self.vqgan.quantize.quantize(latent.detach())
         with self.region():
-            made = self.vqgan.decode(latent + (codes - latent.detach()))
+            made = self.vqgan.decode(latent + (codes - latent).detach())
         made = made.float()
         losses = {name: _total(term(0.5 * (made + 1.0), images)) for name, term in self.terms.items()}
         if self.commitment > 0:

@@ -45,12 +45,12 @@ class VQGANModel(TrainedModel, TrainingCodebook):
     """Trains the VQGAN whose encoder and codebook a distillation takes for ``network_vqgan``.
 
     It learns from images alone, which are their own ground truth: the GT of a paired set, else its inputs. With
-    ``network_d`` a discriminator joins in (Esser et al., CVPR 2021), from the iteration that ``train.adversarial`` says.
-    The averages of which the codes are made, and the stream that revives dead ones, are in the training state; the
-    weights are in the official layout.
+    ``network_d`` a discriminator joins in (Esser et al., CVPR 2021), from the iteration that ``train.adversarial``
+    says. The averages of which the codes are made, and the stream that revives dead ones, are in the training state;
+    the weights are in the official layout.
     """
 
-    labels = ("g", "d")
+    labels: tuple[str, ...] = ("g", "d")
     strips = True
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ class VQGANModel(TrainedModel, TrainingCodebook):
             return weight * loss
         made = torch.stack([loss for name, loss in step.losses.items() if name in _IMAGE_LOSSES.values()]).sum()
         last = self.net_g.decoder.conv_out.weight
-        found = []
+        found: list[Tensor] = []
         for each in (made, loss):
             scaled = self.scaler.scale(each) if self.scaler else each  # of both: their ratio stays, and no underflow
             found += torch.autograd.grad(scaled, last, retain_graph=True)
@@ -191,7 +191,7 @@ class VQGANModel(TrainedModel, TrainingCodebook):
     @torch.no_grad()
     def test(self) -> None:
         """Reconstruct ``self.lq`` with the moving average, if there is one, and count the codes."""
-        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.net_g
+        net: VQGAN = getattr(self, "net_g_ema", self.net_g)
         training = net.training
         if self._passed is None:
             self._passed = torch.zeros(len(net.quantize.embedding.weight), device=self.device)

@@ -44,15 +44,15 @@ __all__ = [
 ]
 
 
-class AnyTop(DistillingTop, CodebookTop):
+class AnyTop(CodebookTop, DistillingTop):
     """A file of any of this package's models."""
 
 
-class AnyPath(DistillingPath, CodebookPath):
+class AnyPath(CodebookPath, DistillingPath):
     """Weights, training states, folders."""
 
 
-class AnyTrain(TrainBlock, CodebookTrain):
+class AnyTrain(CodebookTrain, TrainBlock):
     """Losses, optimizers, schedule, settings."""
 
 

@@ -48,7 +48,7 @@ class CodebookTrain(OptimizedBlock):
     """Losses of a VQGAN, optimizers, schedule."""
 
     optim_d: Mapping[str, Any] | None = key("VQGANModel: the optimizer of network_d, as optim_g")
-    pixel_opt: Mapping[str, Any] | None = key("loss between image and reconstruction")
+    pixel_opt: Mapping[str, Any] | None = key("loss against the ground truth; null or left out: off, as every term")
     perceptual_opt: Mapping[str, Any] | None = key(
         "VQGANModel: a second such loss, for instance {type: VGGFeatureLoss, weights: FILE}; null or left out: off"
     )
@@ -58,5 +58,5 @@ class CodebookTrain(OptimizedBlock):
         "what happens when a loss or gradient is not finite"
     )
     runtime: Annotated[RuntimeSettings, AsBlock()] | None = key(
-        "how fast a step runs; VQGANModel takes precision.student and channels_last of it"
+        "how fast a step runs: precision, memory layout, compilation, CUDA graphs; VQGANModel takes the first two"
     )

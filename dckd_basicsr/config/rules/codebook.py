@@ -45,17 +45,17 @@ def _training(opt: Mapping[str, Any]) -> Iterator[str]:
         )
     for key in image:
         if isinstance(block_of(train, key).get("loss_weight"), Mapping):
-            yield f"train.{key}.loss_weight must be a number for model_type {model}, which knows no schedules of weights"
+            yield f"train.{key}.loss_weight must be a number for model_type {model}: its weights have no schedules"
     with_discriminator = opt.get("network_d") is not None
     for key in ("optim_d", "adversarial"):
         if train.get(key) is not None and not with_discriminator:
-            yield f"train.{key} is given, but no network_d; add one, for instance network_d: {{type: PatchDiscriminator}}"
+            yield f"train.{key} needs a network_d; add one, for instance network_d: {{type: PatchDiscriminator}}"
     if with_discriminator and train.get("optim_d") is None:
         yield f"missing key 'optim_d' in train, the optimizer of network_d ({type_of(block_of(opt, 'network_d'))})"
     start, total = block_of(train, "adversarial").get("from"), train.get("total_iter")
     if with_discriminator and isinstance(start, int) and isinstance(total, int | float) and start > total:
         yield (
-            f"train.adversarial.from is {start}, beyond total_iter {total:.15g}, so network_d never joins in; lower it, "
+            f"train.adversarial.from is {start}, beyond total_iter {total:.15g}, so network_d never joins in; lower it "
             "or remove network_d"
         )
     runtime = block_of(train, "runtime")
