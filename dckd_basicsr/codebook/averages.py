@@ -75,13 +75,14 @@ class CodebookAverages(nn.Module):
         return self._held[0].embedding.weight
 
     @torch.no_grad()
-    def update(self, outputs: Tensor, indices: Tensor, sound: Tensor | None = None) -> None:
+    def update(self, outputs: Tensor, indices: Tensor, sound: Tensor | None = None, *, learn: bool = True) -> None:
         """Take up one batch.
 
         Args:
             outputs: of the encoder, one row for each latent pixel, (N, length); N is the same on all processes.
             indices: of the nearest codes, (N,).
             sound: bool scalar on the device; where it is false nothing changes. None for true.
+            learn: move the codes; else hits alone are counted.
         """
         outputs, total = outputs.float(), len(outputs)
         here = torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(outputs[:, 0]))
@@ -97,7 +98,10 @@ class CodebookAverages(nn.Module):
             counts, sums, codes = self._revived(counts, sums, codes, drawn * self.processes)
         good = torch.isfinite(sums).all()
         good = good if sound is None else good & sound
-        for old, new in ((self.counts, counts), (self.sums, sums), (self.codes, codes), (self.hits, self.hits + hits)):
+        found = [(self.hits, self.hits + hits)]
+        if learn:
+            found += [(self.counts, counts), (self.sums, sums), (self.codes, codes)]
+        for old, new in found:
             old.copy_(torch.where(good, new, old))
 
     def _drawn(self, outputs: Tensor) -> Tensor:

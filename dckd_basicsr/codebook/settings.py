@@ -18,11 +18,14 @@ class CodebookSettings:
         commitment: weight of the commitment loss.
         revive_below: a code whose moving share of the latent pixels falls below this part of an even share is dead, and
             is replaced by an encoder output of the batch; 0 for never.
+        decoder_first: iterations in which the decoder alone trains: for weights that come without one, whose encoder an
+            untrained decoder would spoil.
     """
 
     decay: float = 0.99
     commitment: float = 0.25
     revive_below: float = 0.03
+    decoder_first: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
@@ -31,6 +34,8 @@ class CodebookSettings:
             raise ValueError(f"commitment must be at least 0, got {self.commitment}")
         if not 0 <= self.revive_below < 1:
             raise ValueError(f"revive_below must be at least 0 and below 1, got {self.revive_below}")
+        if self.decoder_first < 0:
+            raise ValueError(f"decoder_first must be at least 0, got {self.decoder_first}")
 
 
 @dataclass(frozen=True)

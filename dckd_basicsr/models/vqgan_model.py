@@ -67,6 +67,7 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         train_opt, rank = self.opt["train"], int(self.opt["rank"])
         self._check_network()
         settings = settings_from(CodebookSettings, train_opt.get("codebook"), "train.codebook")
+        self.decoder_first = settings.decoder_first
         self.adversarial = adversarial_settings(train_opt.get("adversarial"))
         self.generators = Generators(int(self.opt["manual_seed"]) + 1_000_003 * rank)
         self.averages = CodebookAverages(
@@ -108,8 +109,11 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         if judged:
             losses["l_adv"] = self._adversarial(step)
         self.values = {**losses, "l_total": self._backward(losses)}
+        learn = current_iter > self.decoder_first
+        for parameter in () if learn else (*self.net_g.encoder.parameters(), *self.net_g.quant_conv.parameters()):
+            parameter.grad = None  # which processes have exchanged: they expect one of each parameter
         norm = self.take_step("g", current_iter, losses, {"image": self.lq}, kept)
-        self.averages.update(step.outputs, step.indices, None if norm is None else norm.isfinite())
+        self.averages.update(step.outputs, step.indices, None if norm is None else norm.isfinite(), learn=learn)
         if judged:
             self._teach_discriminator(current_iter, step)
         self.after_step()
