@@ -38,6 +38,7 @@ from .blocks.dataset import (
     INPUTS_TYPE,
     LMDB_TYPE,
     PATCH_TYPES,
+    SINGLE_TYPE,
 )
 from .blocks.docstrings import arguments_of, summary_of
 from .blocks.top import TeacherBlock
@@ -255,6 +256,8 @@ def _dataset(suffix: str) -> Schema:
     named_other = {"properties": {"type": {"enum": others}}, "required": ["type"]}
     single: Schema = {key: {"type": "string"} for key in ("dataroot_gt", "dataroot_lq")} | {"weights": {"type": "null"}}
     weights: Schema = {"weights": {"items": {"exclusiveMinimum": 0}}}
+    named_whole = {"properties": {"type": {"const": SINGLE_TYPE}}, "required": ["type"]}
+    whole = {"if": named_whole, "then": {"required": ["dataroot_lq"]}}
     cases = [
         {"if": named_inputs, "then": inputs, "else": {"required": needed}},
         {"if": named_patch, "then": {"properties": ignored}},
@@ -266,6 +269,7 @@ def _dataset(suffix: str) -> Schema:
         **({} if suffix else {"required": ["name", "type"]}),
         "if": {"properties": {"type": {"enum": list(DESCRIBED_TYPES)}}},
         "then": {"allOf": [paired, *cases]},
+        **({} if suffix else {"else": whole}),
     }
 
 
