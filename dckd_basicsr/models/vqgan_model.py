@@ -137,10 +137,9 @@ class VQGANModel(TrainedModel, TrainingCodebook):
             return weight * loss
         made = torch.stack([loss for name, loss in step.losses.items() if name in _IMAGE_LOSSES.values()]).sum()
         last = self.net_g.decoder.conv_out.weight
-        found: list[Tensor] = []
-        for each in (made, loss):
-            scaled = self.scaler.scale(each) if self.scaler else each  # of both: their ratio stays, and no underflow
-            found += torch.autograd.grad(scaled, last, retain_graph=True)
+        # Means over all pixels have gradients below float16's numbers; 2^20, as the losses may have, lies above them.
+        scale = step.made.numel() ** 0.5 if self.scaler else 1.0
+        found = [torch.autograd.grad(scale * each, last, retain_graph=True)[0] / scale for each in (made, loss)]
         return weight * adaptive_weight(*found) * loss
 
     def _teach_discriminator(self, iteration: int, step: Step) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from basicsr.models import build_model
 from torch import nn
 
 from dckd_basicsr.archs import VQGAN, PatchDiscriminator
@@ -22,6 +23,7 @@ from dckd_basicsr.codebook import (
     ReconstructionStep,
     adversarial_settings,
 )
+from dckd_basicsr.config import parse_options
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.losses import (
     adaptive_weight,
@@ -32,6 +34,7 @@ from dckd_basicsr.losses import (
     hinge_of_generator,
 )
 from dckd_basicsr.training.processes import average
+from tests.e2e.test_codebook import write
 from tests.tiny import LAYOUT
 from tests.warm import can_fork
 
@@ -228,6 +231,41 @@ def test_a_vqgan_is_a_network_for_images_and_counts_its_codes() -> None:
     with torch.no_grad():
         torch.testing.assert_close(Reconstructing(net, hits)(image), 0.5 * (net(2 * image - 1) + 1))
     assert hits.sum() == 6
+
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+
+def test_a_skipped_step_moves_nothing_and_pairs_give_their_ground_truth(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(write(tmp_path))
+    opt, _ = parse_options(tmp_path, argv=["-opt", "codebook.yml", "--force_yml", "model_type=VQGANModel"])
+    model = build_model(opt)
+    model.feed_data({"lq": torch.zeros(2, 3, 16, 16), "gt": torch.rand(2, 3, 16, 16)})
+    assert torch.equal(model.lq, model.gt)
+    model.optimize_parameters(2)
+    modules = (model.net_g, model.net_d, model.averages)
+    before = [value.clone() for module in modules for value in module.state_dict().values()]
+    model.feed_data({"lq": torch.full((2, 3, 16, 16), math.nan)})
+    model.optimize_parameters(3)
+    after = [value for module in modules for value in module.state_dict().values()]
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
+    assert (tmp_path / "experiments/tiny/divergence").is_dir()
+
+
+def test_an_encoder_waits_for_its_decoder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(write(tmp_path))
+    changes = ("model_type=VQGANModel", "network_d=~", "train:optim_d=~", "train:adversarial=~")
+    first = "train:codebook:decoder_first=1"
+    opt, _ = parse_options(tmp_path, argv=["-opt", "codebook.yml", "--force_yml", *changes, first])
+    model = build_model(opt)
+    assert (model.labels, model.runs_d, len(model.optimizers)) == (("g",), None, 1)
+    model.feed_data({"lq": torch.rand(2, 3, 16, 16)})
+    for iteration, moving in ((1, {"decoder", "post_quant_conv"}), (2, set(dict(model.net_g.named_children())))):
+        before = {name: value.clone() for name, value in model.net_g.state_dict().items()}
+        model.optimize_parameters(iteration)
+        after = model.net_g.state_dict()
+        assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == moving
+        assert model.get_current_log()["usage"] > 0
 
 
 # --- losses ----------------------------------------------------------------------------------------------------------
