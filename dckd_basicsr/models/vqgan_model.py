@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -163,9 +163,6 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         if self.values:
             self.values = {**self.values, **self.averages.figures()}
         return super().get_current_log()
-
-    def shared_modules(self) -> Iterable[nn.Module]:
-        return [*self.networks().values(), self.averages]
 
     # --- state -----------------------------------------------------------------------------------------------------
 
