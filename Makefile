@@ -78,3 +78,10 @@ format: setup
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The documentation as a site in build/site, which is read without a network: open build/site/index.html.
+.PHONY: docs
+docs: setup
+	$(PIP) install --quiet "dckd_basicsr[docs]"
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	$(VENV)/bin/python docs/site/check.py build/site

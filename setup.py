@@ -59,6 +59,7 @@ setup(
         "export": EXPORT,
         "ncnn": NCNN,
         "demo": ["scikit-image"],
+        "docs": ["mkdocs==1.6.*", "mkdocs-material==9.*", "mkdocstrings[python]>=1,<2"],
         # linters within a minor version: a new one must not turn an unchanged tree red
         "dev": [*TEST, "mypy==2.4.*", "pre-commit", "ruff==0.17.*", "types-PyYAML"],
         "test": TEST,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.buffers import follow
-from ..archs.build import Built, WeightSource, build
+from ..archs.build import Built, WeightSource, build, load
 from ..archs.frozen import holds_frozen
 from ..data.augment import images_on
 from ..distill import settings_from
@@ -27,6 +27,7 @@ from ..inference.restore import restorer
 from ..inference.validation import validate
 from ..inference.validation_record import ValidationRecord
 from ..kinds import OwnModel
+from ..training.compiling import as_written
 from ..training.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..training.flat import KeptBuffers
 from ..training.processes import take_from_first
@@ -263,11 +264,13 @@ class TrainedModel(OwnModel, BaseModel):
         # frozen networks inside are shared with a copy; otherwise the random streams go on as they always did
         copied = deepcopy(self.net_g) if holds_frozen(self.net_g) else None
         self.net_g_ema = copied or build(self.opt["network_g"], device=self.device).net
+        lay_out(self.net_g_ema, self.runtime, self.facts)  # tensors of other strides are averaged one by one
         self.model_ema(0)  # also for what a file that fits in part leaves out
         paths = self.opt["path"]
         path = paths.get("pretrain_network_g")
         if path is not None and (goes_on_from_checkpoint(self.opt, "network_g") or "param_key_g" not in paths):
-            self.load_network(self.net_g_ema, path, paths.get("strict_load_g", True), "params_ema")
+            source = WeightSource(path, "params_ema", bool(paths.get("strict_load_g", True)), search=True)
+            load(self.net_g_ema, source.read().state, source, self.opt["network_g"])
         self.net_g_ema.eval().requires_grad_(False)
 
     # --- networks and state on disk: see also install.py -----------------------------------------------------------
@@ -335,7 +338,8 @@ class TrainedModel(OwnModel, BaseModel):
         """Restore ``self.lq`` with the moving average, if there is one, as ``val`` says; see ``restore.py``."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.net_g
         training = net.training
-        self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
+        with as_written(net):
+            self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
         net.train(training)
 
     strips = False
