@@ -7,6 +7,7 @@ from .likeness import likeness
 from .networks.aggregation_arch import TeacherAggregation
 from .networks.bicubic_arch import Bicubic
 from .networks.nafnet_arch import NAFNet
+from .networks.patch_discriminator_arch import PatchDiscriminator
 from .networks.pretrained_arch import PretrainedNet, detected_name, detected_part
 from .networks.restormer_arch import Restormer
 from .networks.spandrel_arch import merged, spandrel_names
@@ -25,6 +26,7 @@ __all__ = [
     "Encoding",
     "Fitted",
     "NAFNet",
+    "PatchDiscriminator",
     "Preset",
     "PretrainedNet",
     "Recognized",
