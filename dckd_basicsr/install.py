@@ -71,7 +71,7 @@ def everything() -> None:
     if _done:
         return
     prepare_import()  # before anything of basicsr is imported
-    from . import archs, config, data, distill, inference, losses, metrics, models, training  # noqa: F401
+    from . import archs, codebook, config, data, distill, inference, losses, metrics, models, training  # noqa: F401
     from .commands.train import train_pipeline
     from .data import paired_lmdb_dataset, paired_patch_dataset, single_patch_dataset  # noqa: F401
     from .data.lmdb.environments import shared_environment

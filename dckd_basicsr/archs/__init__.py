@@ -5,6 +5,7 @@ from .facts import ArchFacts, facts_from_options, facts_of
 from .networks.aggregation_arch import TeacherAggregation
 from .networks.bicubic_arch import Bicubic
 from .networks.nafnet_arch import NAFNet
+from .networks.patch_discriminator_arch import PatchDiscriminator
 from .networks.pretrained_arch import PretrainedNet, detected_name
 from .networks.restormer_arch import Restormer
 from .networks.spandrel_arch import merged, spandrel_names
@@ -22,6 +23,7 @@ __all__ = [
     "Built",
     "Encoding",
     "NAFNet",
+    "PatchDiscriminator",
     "Preset",
     "PretrainedNet",
     "Recognized",

@@ -30,7 +30,7 @@ from .components import network_problems
 from .networks import Network, networks_of, with_own_file
 from .problems import block_of, type_of
 from .resources import as_path, is_there, missing_file, resolve_weights
-from .rules import facts_problems, files_of_terms, is_used, loaded_channel_problems, tap_problems
+from .rules import facts_problems, files_of_codebook, files_of_terms, is_used, loaded_channel_problems, tap_problems
 
 __all__ = ["resume_problems", "weight_problems"]
 
@@ -64,7 +64,8 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
         elif own:
             built = outlines.get(label)
             yield from _weight_file(opt, network, value, path, built.net if built else None)
-    for key, value in files_of_terms(opt) if own and is_train else ():
+    named = [*files_of_terms(opt), *files_of_codebook(opt)] if own and is_train else []
+    for key, value in named:
         if not is_there(as_path(value)):
             yield missing_file(key, value, told)
 

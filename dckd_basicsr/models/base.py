@@ -153,7 +153,7 @@ class TrainedModel(OwnModel, BaseModel):
         losses: Mapping[str, Tensor],
         batch: Mapping[str, Tensor],
         kept: KeptBuffers | None = None,
-    ) -> None:
+    ) -> Tensor | None:
         """Take or skip the step of one optimizer; a skipped one leaves no trace in running means either.
 
         Args:
@@ -162,6 +162,10 @@ class TrainedModel(OwnModel, BaseModel):
             losses: scalars by name, for messages.
             batch: tensors to keep of a step that is skipped.
             kept: the network's buffers before the step.
+
+        Returns:
+            The norm of the gradients, on their device: the step was taken where it is finite. None where nothing is
+            checked.
         """
         optimizer = getattr(self, f"optimizer_{label}")
         params = [p for p in self.parameters_of(label) if p.grad is not None]
@@ -178,6 +182,7 @@ class TrainedModel(OwnModel, BaseModel):
             self.scaler.step(optimizer)
         else:
             optimizer.step()
+        return norm
 
     def after_step(self) -> None:
         """Share running means, move the average and the loss scale, once all optimizers have had their steps.
@@ -335,6 +340,17 @@ class TrainedModel(OwnModel, BaseModel):
         with as_written(net):
             self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
         net.train(training)
+
+    strips = False
+    """Whether validation writes the ground truth beside each restored image."""
+
+    def validation_batch(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what is restored (``lq``) and what it is measured against (``gt``, if there is one) of a batch."""
+        return batch
+
+    def figures_of_set(self) -> dict[str, float]:
+        """Return what validation is to record of the set just restored, besides ``val.metrics``."""
+        return {}
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         validate(self, dataloader, current_iter, tb_logger, save_img)

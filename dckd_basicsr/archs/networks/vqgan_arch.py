@@ -16,6 +16,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...install import register
+from ..facts import ArchFacts
 from ..tf32 import tf32
 from .vqgan_blocks import AttnBlock, Downsample, ResnetBlock, Upsample, activated, group_norm
 from .vqgan_layout import DDConfig
@@ -236,6 +237,16 @@ class VQGAN(nn.Module):
     def num_taps(self) -> int:
         """Number of resolution levels, one tap each."""
         return len(self.config.ch_mult)
+
+    @property
+    def facts(self) -> ArchFacts:
+        """As a network from image to image: each level but the last halves the sides."""
+        return ArchFacts(
+            scale=1,
+            multiple_of=2 ** (self.num_taps - 1),
+            input_channels=self.config.in_channels,
+            output_channels=self.config.out_ch,
+        )
 
     def analyse(self, x: Tensor, *, taps: int | bool = True, logits: int | bool = False) -> Encoding:
         """Encode once and return what was asked for.

@@ -33,7 +33,8 @@ class TopBlock(Block):
         "names the run's folder below experiments/ or results/; a name with 'debug' in it logs every iteration"
     )
     model_type: Annotated[str, Needed.EVERY_FILE] = key(
-        "DCKDModel distils and tests, RestorationModel trains and tests a network without a teacher"
+        "DCKDModel distils and tests, RestorationModel trains and tests a network without a teacher, VQGANModel trains "
+        "and tests a VQGAN, whose codebook DCKD uses"
     )
     scale: Annotated[int, Needed.OWN_FILE] = key(
         "output size / input size: 2, 3, 4 for super-resolution, 1 for deblurring and deraining", ge=1
