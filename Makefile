@@ -82,6 +82,6 @@ clean:
 # The documentation as a site in build/site, which is read without a network: open build/site/index.html.
 .PHONY: docs
 docs: setup
-	$(PIP) install --quiet --no-build-isolation -e ".[docs]"
+	$(PIP) install --quiet "dckd_basicsr[docs]"
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 	$(VENV)/bin/python docs/site/check.py build/site
