@@ -139,8 +139,8 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         last = self.net_g.decoder.conv_out.weight
         # Means over all pixels have gradients below float16's numbers; 2^20, as the losses may have, lies above them.
         scale = step.made.numel() ** 0.5 if self.scaler else 1.0
-        found = [torch.autograd.grad(scale * each, last, retain_graph=True)[0] / scale for each in (made, loss)]
-        return weight * adaptive_weight(*found) * loss
+        pulls = [torch.autograd.grad(scale * each, last, retain_graph=True)[0] / scale for each in (made, loss)]
+        return weight * adaptive_weight(pulls[0], pulls[1]) * loss
 
     def _teach_discriminator(self, iteration: int, step: Step) -> None:
         assert self.runs_d is not None

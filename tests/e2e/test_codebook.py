@@ -18,7 +18,8 @@ import yaml
 from basicsr.metrics import calculate_psnr
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.weight_files import load_state
+from dckd_basicsr.commands.convert import convert_vqgan
+from dckd_basicsr.weight_files import load_state, load_weights
 from tests.e2e.test_exact_resume import differences
 from tests.tiny import LAYOUT, job_options, run, write_photos
 
@@ -149,6 +150,10 @@ def test_a_distillation_takes_it_as_it_is(straight: tuple[Path, str], made: Path
     folder = tmp_path / "job"
     shutil.copytree(made, folder)
     shutil.copy(straight[0] / "experiments/tiny/models/net_g_latest.pth", folder / "codebook.pth")
+    convert_vqgan(folder / "codebook.pth", folder / "codebook.safetensors", half=True)
+    own, small = (load_weights(folder / f"codebook{suffix}").state for suffix in (".pth", ".safetensors"))
+    assert all(torch.equal(small[name], own[name].half().float()) for name in small)
+    assert {name for name in own if name not in small} == {n for n in own if n.startswith(("decoder", "post_quant"))}
     overrides = ("path:pretrain_network_vqgan=codebook.pth", "train:total_iter=1", "val:val_freq=9")
     done = run(folder, "train", "-opt", "job.yml", "--force_yml", *overrides)
     assert done.returncode == 0, done.stderr
