@@ -83,7 +83,22 @@ TUTORIALS = {
     "deraining.md": Tutorial(RESTORMER, ["datasets:train:progressive=[[1, 32, 2], [2, 64, 1]]", NO_REPORT]),
     "own_term.md": Tutorial(EDSR, [*PATCHES, NO_REPORT]),
     "several_gpus.md": Tutorial(EDSR, [*PATCHES, NO_REPORT]),
+    "own_codebook.md": Tutorial(EDSR, [*PATCHES, NO_REPORT, "val:val_freq=9"]),
 }
+
+OTHER = {
+    "vqgan_small.yml": [
+        "network_g:ddconfig:ch_mult=[1, 1, 1, 1, 1]",
+        "network_g:ddconfig:num_res_blocks=1",
+        "network_g:ddconfig:z_channels=8",
+        NO_REPORT,
+        "network_g:n_embed=16",
+        "network_g:embed_dim=6",
+        "datasets:train:gt_size=32",
+        "datasets:train:batch_size_per_gpu=2",
+    ]
+}
+"""Option files of other networks than a page's: their overrides, beside :data:`TRAIN`."""
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +107,7 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("laid")
     for number, name in enumerate(("holiday_photos/beach", "holiday_photos/harbour", "more_photos/cat")):
         save(folder / f"{name}.png", photo(number, 80, 88))
+    save(folder / "datasets/photos/0001.png", photo(0, 48, 48))
     save_pair(folder / "DIV2K/DIV2K_train_HR/0001.png", folder / "DIV2K/DIV2K_train_LR_bicubic/X4/0001x4.png", 96)
     for name in ("Set5", "Set14", "B100", "Urban100"):
         save_pair(folder / f"datasets/{name}/HR/baby.png", folder / f"datasets/{name}/LR_bicubic/X4/babyx4.png", 40)
@@ -131,6 +147,8 @@ def quick(words: Sequence[str], tutorial: Tutorial) -> list[str]:
         nets = ["network_g"] if command == "test" else ["network_g", "network_teacher"]
         overrides = [f"{net}:{option}" for net in nets for option in tutorial.network]
         overrides += tutorial.test if command == "test" else [*TRAIN, *tutorial.train]
+        other = OTHER.get(words[words.index("-opt") + 1])
+        overrides = overrides if other is None else [*TRAIN, *other]
         return [*words, *([] if "--force_yml" in words else ["--force_yml"]), *overrides]
     if command == "distill":
         at = words.index("--time")
