@@ -20,7 +20,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INTO ?= wheels
 PARTS ?=
-EXTRAS ?= dev,demo,export,ncnn
+EXTRAS ?= dev,demo,docs,export,ncnn
 ifdef WHEELS
 export PIP_NO_INDEX := 1
 export PIP_FIND_LINKS := $(abspath $(WHEELS))
