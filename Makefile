@@ -5,6 +5,7 @@
 # make mutations   faults planted by rule, each against the tests of its module (under an hour on 2 cores);
 #                  some modules alone: make mutations MODULES="losses patches"
 #
+# On machines without a GPU, a tenth of the download (Linux): make demo TORCH=cpu
 # Another torch: make demo TORCH="torch==2.9.1 torchvision==0.24.1"
 # The torch you already have: make demo TORCH=system   (.venv then sees the packages of $(PYTHON))
 # A machine without network: where there is one, make wheels FOR=3.12 (its Python); there,
@@ -12,12 +13,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
-TORCH ?= torch==2.14.1 torchvision==0.29.1
+RELEASE = torch==2.14.1 torchvision==0.29.1
+TORCH ?= $(RELEASE)
+CPU_INDEX = https://download.pytorch.org/whl/cpu
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INTO ?= wheels
 PARTS ?=
-EXTRAS ?= dev,demo,export,ncnn
+EXTRAS ?= dev,demo,docs,export,ncnn
 ifdef WHEELS
 export PIP_NO_INDEX := 1
 export PIP_FIND_LINKS := $(abspath $(WHEELS))
@@ -28,19 +31,20 @@ endif
 
 setup: $(VENV)/.installed
 
-# BasicSR's build imports torch, so torch comes first, and build isolation would fetch it a second time.
-$(VENV)/.installed: setup.py pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else \
-	  f"Python 3.10 to 3.12 is needed (BasicSR 1.4.2 does not build on others), this is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+# torch comes first: it may come from an index of its own. BasicSR comes as a wheel written here (basicsr_wheel.py says why).
+$(VENV)/.installed: setup.py pyproject.toml dckd_basicsr/basicsr_wheel.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else \
+	  f"Python 3.10 or newer is needed, this is {v[0]}.{v[1]}; if there is another: make PYTHON=python3.12")'
 ifeq ($(TORCH),system)
 	$(PYTHON) -m venv --clear --system-site-packages $(VENV)
 else
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --quiet $(TORCH)
+	$(PIP) install --quiet $(if $(filter cpu,$(TORCH)),$(RELEASE) --index-url $(CPU_INDEX),$(TORCH))
 endif
-	$(PIP) install --quiet "setuptools<81" wheel cython numpy
-	$(PIP) install --quiet --no-build-isolation basicsr==1.4.2
-	$(PIP) install --quiet --no-build-isolation -e ".[$(EXTRAS)]"
+ifndef WHEELS
+	$(VENV)/bin/python dckd_basicsr/basicsr_wheel.py -o $(VENV)/wheels
+endif
+	$(PIP) install --quiet $(if $(WHEELS),basicsr==1.4.2,$(VENV)/wheels/basicsr-*.whl) -e ".[$(EXTRAS)]"
 	@touch $@
 
 demo: setup
@@ -54,13 +58,13 @@ test: setup
 gpu: setup
 	$(VENV)/bin/python -m tests.gpu $(PARTS) --json gpu.json
 
-# What setup installs, but for torch, with which GPUs' machines come. BasicSR has no wheel of its own.
+# What setup installs, but for torch, with which GPUs' machines come, and what builds this package.
 wheels: setup
 	@mkdir -p $(INTO)
 	$(PIP) list --format=freeze | grep -Eiv '^(torch|torchvision|triton|nvidia-.*|cuda-.*|basicsr|dckd.basicsr|pip)==' \
 	  > $(INTO)/requirements.txt
 	$(PIP) download --quiet --no-deps --only-binary=:all: --python-version $(FOR) -d $(INTO) -r $(INTO)/requirements.txt
-	$(PIP) wheel --quiet --no-deps --no-build-isolation -w $(INTO) basicsr==1.4.2
+	$(VENV)/bin/python dckd_basicsr/basicsr_wheel.py -o $(INTO)
 	@du -sh $(INTO)
 
 # One thread for each trial, so that two trials fill two cores.
@@ -78,3 +82,10 @@ format: setup
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The documentation as a site in build/site, which is read without a network: open build/site/index.html.
+.PHONY: docs
+docs: setup
+	$(PIP) install --quiet "dckd_basicsr[docs]"
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	$(VENV)/bin/python docs/site/check.py build/site

@@ -8,9 +8,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# BasicSR is not among the requirements: its setup.py fails on Python 3.13 and newer, so that pip could install neither.
+# `basicsr setup` installs it (dckd_basicsr/basicsr_wheel.py), and what needs it says so.
 EXPORT = ["onnx", "onnxruntime", "onnxscript", "onnxslim"]
 NCNN = ["ncnn", "pnnx"]
-TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist>=3.8", "scikit-image"]
+TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist>=3.8", "scikit-image", "setuptools>=77"]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 VERSION = next(
     line.split('"')[1]
     for line in (ROOT / "dckd_basicsr" / "version.py").read_text(encoding="utf-8").splitlines()
@@ -24,7 +27,15 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
+    python_requires=f">={PYTHONS[0]}",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: {version}" for version in PYTHONS),
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
     packages=[
         *find_packages(include=["dckd_basicsr", "dckd_basicsr.*"]),
         "dckd_basicsr.options",
@@ -39,7 +50,6 @@ setup(
         "dckd_basicsr.datasets_prep": ["*.py", "*.md"],
     },
     install_requires=[
-        "basicsr==1.4.2",
         "jinja2",
         "lmdb",
         "matplotlib>=3.7",
@@ -59,6 +69,7 @@ setup(
         "export": EXPORT,
         "ncnn": NCNN,
         "demo": ["scikit-image"],
+        "docs": ["mkdocs==1.6.*", "mkdocs-material==9.*", "mkdocstrings[python]>=1,<2"],
         # linters within a minor version: a new one must not turn an unchanged tree red
         "dev": [*TEST, "mypy==2.4.*", "pre-commit", "ruff==0.17.*", "types-PyYAML"],
         "test": TEST,

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import install
+from . import basicsr_wheel, install
 from .commands.compare import add_compare_parser
 from .commands.config import add_config_parser
 from .commands.convert import add_convert_parser
@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(func=_demo)
     doctor = commands.add_parser("doctor", help="versions, devices, and what to install or fix")
     doctor.set_defaults(func=_doctor)
+    setup = commands.add_parser(
+        "setup", help=f"install BasicSR {basicsr_wheel.VERSION} into this Python, or write its wheel"
+    )
+    basicsr_wheel.add_arguments(setup)
+    setup.set_defaults(func=_setup)
     return parser
 
 
@@ -177,3 +182,10 @@ def _doctor(options: argparse.Namespace) -> int:
     from .commands.doctor import run_doctor
 
     return run_doctor()
+
+
+def _setup(options: argparse.Namespace) -> int:
+    try:
+        return basicsr_wheel.run(options)
+    except basicsr_wheel.WheelError as error:
+        raise DCKDError(str(error)) from error

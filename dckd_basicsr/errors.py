@@ -12,6 +12,7 @@ __all__ = [
     "DCKDError",
     "DatasetError",
     "Interrupted",
+    "MissingBasicSR",
     "ProcessError",
     "TrainingDiverged",
     "message_of",
@@ -29,6 +30,10 @@ class ConfigError(DCKDError, ValueError):
 
 class CheckpointError(DCKDError, RuntimeError):
     """A weight file or a training state cannot be read, or does not fit the network it is meant for."""
+
+
+class MissingBasicSR(DCKDError, ImportError):
+    """BasicSR, without which nothing is trained or tested, is not installed."""
 
 
 class DatasetError(DCKDError, RuntimeError):

@@ -17,7 +17,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import DatasetError
+from .errors import DatasetError, MissingBasicSR
 
 __all__ = [
     "belongs_to_the_import",
@@ -30,6 +30,7 @@ __all__ = [
     "replace_model_methods",
     "replace_parse_options",
     "replace_train_pipeline",
+    "require_basicsr",
     "stock_method",
     "stock_train_pipeline",
 ]
@@ -66,12 +67,16 @@ def everything() -> None:
     """Make every change, and register all of this package; the second call in a process does nothing.
 
     Takes seconds: BasicSR, PyTorch and torchvision are imported here.
+
+    Raises:
+        MissingBasicSR: it is not installed.
     """
     global _done
     if _done:
         return
+    require_basicsr()
     prepare_import()  # before anything of basicsr is imported
-    from . import archs, config, data, distill, inference, losses, metrics, models, training  # noqa: F401
+    from . import archs, codebook, config, data, distill, inference, losses, metrics, models, training  # noqa: F401
     from .commands.train import train_pipeline
     from .data import paired_lmdb_dataset, paired_patch_dataset, single_patch_dataset  # noqa: F401
     from .data.lmdb.environments import shared_environment
@@ -88,23 +93,45 @@ def everything() -> None:
     _done = True
 
 
-def prepare_import() -> None:
-    """Make ``import basicsr`` work: provide the torchvision module that 0.17 removed (XPixelGroup/BasicSR#663).
+def require_basicsr() -> None:
+    """Raise MissingBasicSR where BasicSR is not installed: it is no requirement that pip knows of (see setup.py)."""
+    if "basicsr" not in sys.modules and importlib.util.find_spec("basicsr") is None:
+        raise MissingBasicSR(
+            f"BasicSR 1.4.2 is not installed in this Python; install it with: {Path(sys.executable).name} "
+            f"-m {__package__} setup"
+        )
 
-    ``basicsr.data.degradations`` imports one function from it; the stand-in forwards to where it lives now. A module
-    that is really there (older torchvision) or another package's stand-in is left alone. What an ``import basicsr``
-    that failed before has left in Python's list of modules goes: it would not become part of the package again.
+
+def prepare_import() -> None:
+    """Make ``import basicsr`` work: provide the two modules that it imports and that are gone.
+
+    ``basicsr.data.degradations`` imports a function from a module that torchvision 0.17 removed
+    (XPixelGroup/BasicSR#663); the stand-in forwards to where it lives now. ``basicsr.archs.arch_util`` compares
+    versions with Python's distutils, removed in 3.12, which setuptools brings back where it is installed. A module that
+    is really there or another package's stand-in is left alone. What an ``import basicsr`` that failed before has left
+    in Python's list of modules goes: it would not become part of the package again.
     """
     if "basicsr" not in sys.modules:
         for left in [module for module in sys.modules if module.startswith("basicsr.")]:
             del sys.modules[left]
-    name = "torchvision.transforms.functional_tensor"
-    if name in sys.modules or importlib.util.find_spec(name) is not None:
-        return
-    from torchvision.transforms import functional
+    if _is_gone("torchvision.transforms.functional_tensor"):
+        from torchvision.transforms import functional
 
-    module = types.ModuleType(name, doc=f"Stand-in for {name}, removed in torchvision 0.17.")
-    module.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
+        _stand_in("torchvision.transforms.functional_tensor", rgb_to_grayscale=functional.rgb_to_grayscale)
+    if _is_gone("distutils"):
+        from torch.torch_version import TorchVersion
+
+        _stand_in("distutils", __path__=[])
+        _stand_in("distutils.version", LooseVersion=TorchVersion)
+
+
+def _is_gone(name: str) -> bool:
+    return name not in sys.modules and importlib.util.find_spec(name) is None
+
+
+def _stand_in(name: str, **content: Any) -> None:
+    module = types.ModuleType(name, doc=f"Stand-in for {name}, which BasicSR 1.4.2 imports.")
+    vars(module).update(content)
     sys.modules[name] = module
 
 

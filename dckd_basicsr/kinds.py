@@ -15,12 +15,14 @@ __all__ = [
     "Distilling",
     "OwnModel",
     "TakingTerms",
+    "TrainingCodebook",
     "distils",
     "extra_keys",
     "is_own",
     "own_models",
     "takes_terms",
     "trained_labels",
+    "trains_codebook",
 ]
 
 
@@ -29,12 +31,13 @@ class OwnModel:
 
     Attributes:
         labels: of the networks that train: ``g`` stands for ``network_g``. All are saved, and go on from a checkpoint.
+            The class names those that there may be, a model those that it has.
         extra_keys: option keys that a derived model reads beside those of the classes it derives from, by block
             (``train``, ``path``, ``val``, ``logger``, or ``top``) and name, with the kind of value each takes:
             ``{"train": {"warm_teacher": float}}``.
     """
 
-    labels: ClassVar[tuple[str, ...]] = ("g",)
+    labels: tuple[str, ...] = ("g",)
     extra_keys: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
 
@@ -44,6 +47,10 @@ class TakingTerms(OwnModel):
 
 class Distilling(TakingTerms):
     """Base of those that can have a teacher."""
+
+
+class TrainingCodebook(OwnModel):
+    """Base of those that train a VQGAN on images alone."""
 
 
 def is_own(model_type: Any) -> bool:
@@ -65,6 +72,11 @@ def trained_labels(model_type: Any) -> tuple[str, ...]:
 def takes_terms(model_type: Any) -> bool:
     """Tell whether it is one that trains on the loss terms of the option file."""
     return _is(model_type, TakingTerms)
+
+
+def trains_codebook(model_type: Any) -> bool:
+    """Tell whether it is one that trains a VQGAN."""
+    return _is(model_type, TrainingCodebook)
 
 
 def own_models(*, distilling: bool | None = None) -> list[str]:

@@ -40,16 +40,27 @@ _COPIES = 8  # tensors may share storages (tied weights, views): they may be so 
 _ENFORCED = re.compile(r"\[enforce fail at [^\]]*\][ .]*")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
-# Names under which published files keep the state dict, in the order they are tried.
-_WRAPPERS = ("params_ema", "params", "state_dict", "model", "net")
+# Names under which published files keep the state dict, in the order they are tried, also inside each other.
+_WRAPPERS = (
+    *("params_ema", "params-ema", "g_ema", "params", "state_dict", "model_state_dict"),
+    *("netG", "net_g", "generator", "G", "model", "net", "network"),
+)
+_NESTED = 3  # {"state": {"model": {"state_dict": ...}}} and no deeper: a file may hold itself
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict read from a file (float32, CPU), with the constructor arguments the file carries, if any."""
+    """A state dict read from a file (float32, CPU).
+
+    Attributes:
+        state: tensors by name.
+        config: the constructor arguments that the file carries, if any.
+        entry: where in the file the state dict was: ``params``, ``model.state_dict``; empty for the file itself.
+    """
 
     state: dict[str, Tensor]
     config: Mapping[str, Any] | None = None
+    entry: str = ""
 
 
 def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
@@ -105,14 +116,15 @@ def check_file(path: Path, what: str) -> None:
         raise CheckpointError(f"{what} '{path}' is empty; copy or download it again")
 
 
-def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
+def load_weights(path: Path | str, param_key: str | None = None, *, search: bool = False) -> Weights:
     """Read network weights from ``.safetensors`` or a ``torch.save`` file; floating tensors become float32.
 
     Args:
         path: the file.
         param_key: the entry that holds the state dict. If the file has none of that name but ``params``, that is
-            taken (BasicSR's rule). None tries ``params_ema``, ``params``, ``state_dict``, ``model``, ``net``, then
-            the file itself.
+            taken (BasicSR's rule). None tries ``params_ema``, ``params``, ``state_dict``, ``netG``, ``generator``,
+            ``model`` and the like, then the file itself.
+        search: go on as for None if there is no such entry.
 
     Raises:
         CheckpointError: missing, damaged, refused, or without such an entry.
@@ -120,7 +132,7 @@ def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
     path = Path(path)
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
-    state = _unwrap(load_state(path, what="weight file"), path, param_key)
+    state, entry = _unwrap(load_state(path, what="weight file"), path, param_key, search)
     tensors = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(f"weight file '{path}' holds no tensors; a network's state dict was expected")
@@ -130,7 +142,7 @@ def load_weights(path: Path | str, param_key: str | None = None) -> Weights:
             f"weight file '{path}' has {size} bytes and describes tensors of {described}; it is damaged or made to "
             "harm, download it again"
         )
-    return Weights({k: _float32(v) for k, v in tensors.items()})
+    return Weights({k: _float32(v) for k, v in tensors.items()}, entry=entry)
 
 
 def _load_safetensors(path: Path) -> Weights:
@@ -147,10 +159,11 @@ def _load_safetensors(path: Path) -> Weights:
     return Weights(state, config)
 
 
-def _unwrap(loaded: Any, path: Path, param_key: str | None) -> Mapping[str, Any]:
+def _unwrap(loaded: Any, path: Path, param_key: str | None, search: bool) -> tuple[Mapping[str, Any], str]:
+    """Return the state dict that a file holds, and the name of its entry."""
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"weight file '{path}' holds a {type(loaded).__name__}; a state dict was expected")
-    if param_key is not None:
+    if param_key is not None and not (search and not {param_key, "params"} & loaded.keys()):
         wanted = param_key if param_key in loaded else "params"
         if wanted not in loaded:
             names = [str(k) for k in loaded]
@@ -164,11 +177,22 @@ def _unwrap(loaded: Any, path: Path, param_key: str | None) -> Mapping[str, Any]
                 f"weight file '{path}': entry '{wanted}' is a {type(loaded[wanted]).__name__}, a state dict was "
                 "expected. Set the matching param_key, or null if the file is the state dict itself"
             )
-        return loaded[wanted]
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded.get(wrapper), Mapping):
-            return loaded[wrapper]
-    return loaded
+        return loaded[wanted], wanted
+    entries: list[str] = []
+    while len(entries) < _NESTED and (found := _wrapper(loaded)) is not None:
+        entries.append(found)
+        loaded = loaded[found]
+    return loaded, ".".join(entries)
+
+
+def _wrapper(loaded: Mapping[str, Any]) -> str | None:
+    """Name the entry in which the state dict is, if it is in one: one of the known, or the only one there is."""
+    names = [*_WRAPPERS, *(loaded if len(loaded) == 1 else ())]
+    return next((name for name in names if isinstance(name, str) and _may_hold_tensors(loaded.get(name))), None)
+
+
+def _may_hold_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(each, Tensor | Mapping) for each in value.values())
 
 
 def _float32(tensor: Tensor) -> Tensor:

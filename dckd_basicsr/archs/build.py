@@ -16,18 +16,20 @@ import torch
 from basicsr.archs import build_network
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from ..weight_files import load_into, load_weights
+from ..errors import CheckpointError, ConfigError
+from ..weight_files import Weights, load_into, load_weights
 from .facts import ArchFacts, facts_of
+from .fitting import fitted, other_values
 from .networks.vqgan_arch import VQGAN
 from .networks.vqgan_layout import vqgan_options_from_state
 from .outline import network_class, without_parameters
 
-__all__ = ["Built", "WeightSource", "build", "build_encoder", "encoder_block", "encoder_part", "outline"]
+__all__ = ["Built", "WeightSource", "build", "build_encoder", "encoder_block", "encoder_part", "load", "outline"]
 
 _LOG = logging.getLogger("basicsr")
 
-# BasicSR loads net_g from the entry 'params' unless told otherwise; the others are searched for one.
+# BasicSR loads net_g from the entry 'params' unless told otherwise; in other networks' files one is searched for, and
+# in net_g's where there is no 'params'.
 _PARAM_KEYS = {"g": "params"}
 _BESIDE_THE_ENCODER = ("decoder.", "post_quant_conv.", "loss.")
 
@@ -47,11 +49,13 @@ class WeightSource:
         path: the file; ``builtin:`` names are resolved before, by the option file's reader.
         param_key: its entry, see :func:`.weight_files.load_weights`.
         strict: refuse what does not fit; otherwise what fits is loaded, and the rest is logged.
+        search: take another entry where that is missing; nobody named it.
     """
 
     path: Path | str
     param_key: str | None = None
     strict: bool = True
+    search: bool = False
 
     @classmethod
     def named(cls, paths: Mapping[str, Any], label: str) -> WeightSource | None:
@@ -60,7 +64,12 @@ class WeightSource:
         if file is None:
             return None
         key = paths.get(f"param_key_{label}", _PARAM_KEYS.get(label))
-        return cls(file, key, bool(paths.get(f"strict_load_{label}", True)))
+        search = key is not None and f"param_key_{label}" not in paths
+        return cls(file, key, bool(paths.get(f"strict_load_{label}", True)), search)
+
+    def read(self) -> Weights:
+        """Read the file. Raises as :func:`.weight_files.load_weights` does."""
+        return load_weights(self.path, self.param_key, search=self.search)
 
 
 def build(
@@ -83,7 +92,7 @@ def build(
         where: the block that ``options`` are, for messages.
 
     Raises:
-        CheckpointError: the weights cannot be read, or do not fit.
+        CheckpointError: the weights cannot be read, do not fit, or tell another img_range or rgb_mean than ``options``.
         ConfigError: the network has another scale.
         Exception: whatever the constructor raises for these arguments; the check of option files finds it before.
     """
@@ -91,11 +100,10 @@ def build(
     if weights is None:
         net = build_network(options)
     else:
-        state = load_weights(weights.path, weights.param_key).state
+        state = weights.read().state
         options = _with_layout(options, state)
         net = build_network(options)
-        load_into(net, _part_for(net, state), weights.path, strict=weights.strict)
-        _LOG.info("Loaded %s from %s", type(net).__name__, weights.path)
+        load(net, state, weights, options)
     facts = facts_of(net, options, scale or 1)
     if scale is not None and facts.scale != scale:
         raise ConfigError(
@@ -103,6 +111,20 @@ def build(
         )
     net = net.to(device)
     return Built(net.eval().requires_grad_(False) if frozen else net, facts)
+
+
+def load(net: nn.Module, state: Mapping[str, Tensor], source: WeightSource, options: Mapping[str, Any]) -> None:
+    """Load what was read from ``source``, under whatever known names, into a network built with ``options``.
+
+    Raises:
+        CheckpointError: it does not fit, or tells another img_range or rgb_mean than ``options``.
+    """
+    found = fitted(net, _part_for(net, state))
+    wrong = other_values(options, found.told)
+    if wrong:
+        raise CheckpointError(f"the weights in '{source.path}' are of another {type(net).__name__}: {wrong}")
+    load_into(net, found.state, source.path, strict=source.strict)
+    _LOG.info("Loaded %s from %s", type(net).__name__, source.path)
 
 
 def build_encoder(options: Mapping[str, Any], weights: WeightSource, *, device: torch.device | str = "cpu") -> VQGAN:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .layouts import from_published, spellings
 from .networks.vqgan_layout import vqgan_options_from_state
 
-__all__ = ["Recognized", "recognize"]
+__all__ = ["Recognized", "recognize", "usual_options"]
 
 State = Mapping[str, Tensor]
 
@@ -32,8 +33,32 @@ class Recognized(NamedTuple):
 def recognize(state: State) -> Recognized | None:
     """Return the network that ``state`` looks like, or None where no known layout fits.
 
-    Options that leave no trace in shapes (img_range, res_scale, drop rates) are not among those returned.
+    Names may be the network's own or published ones (``layouts.py``), also behind a prefix. Options that leave no
+    trace (res_scale, drop rates) are not among those returned; img_range and rgb_mean are, where the file tells others
+    than the usual.
     """
+    published = from_published(state)
+    if published is not None:
+        found = _own(published.state)
+        if found is not None and found.type == published.layout.network:
+            # Mean layers would be in the file if the network had any; a mean of 0 tells no range.
+            values = published.unusual if published.told else {"rgb_mean": [0.0, 0.0, 0.0]}
+            return Recognized(found.type, {**found.options, **values})
+    return next((found for spelling in spellings(state) if (found := _own(spelling)) is not None), None)
+
+
+def usual_options(found: Recognized) -> dict[str, Any]:
+    """Return what published weights of this size were trained with, and no weight file tells; mostly nothing."""
+    if found.type == "EDSR" and (found.options["num_feat"], found.options["num_block"]) == (256, 32):
+        return {"res_scale": 0.1}
+    if found.type != "SwinIR":
+        return {}
+    window = found.options["window_size"]
+    sizes = {"img_size": 18 * window} if 64 % window else {}  # the default of 64 has to be whole windows
+    return sizes | ({"img_range": 255.0} if window == 7 else {})  # of this window are those for JPEG artefacts alone
+
+
+def _own(state: State) -> Recognized | None:
     for name, (marks, read) in _LAYOUTS.items():
         if all(mark in state for mark in marks):
             try:
@@ -104,7 +129,7 @@ def _swinir(state: State) -> dict[str, Any]:
     tables = [state[f"layers.{i}.residual_group.blocks.0.attn.relative_position_bias_table"] for i in layers]
     hidden = state["layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape[0]
     if "conv_up1.weight" in state:
-        upsampler, scale = "nearest+conv", 4
+        upsampler, scale = "nearest+conv", 4 if "conv_up2.weight" in state else 2
     elif "conv_before_upsample.0.weight" in state:
         upsampler, scale = "pixelshuffle", _shuffles(state, state["conv_last.weight"].shape[1])
     elif "upsample.0.weight" in state:
@@ -120,12 +145,20 @@ def _swinir(state: State) -> dict[str, Any]:
         "upscale": scale,
         "upsampler": upsampler,
     }
-    return options | ({"in_chans": channels} if channels != 3 else {})
+    marks: dict[str, tuple[bool, Any]] = {
+        "in_chans": (channels != 3, channels),
+        "resi_connection": ("conv_after_body.0.weight" in state, "3conv"),
+        "ape": ("absolute_pos_embed" in state, True),
+        "patch_norm": ("patch_embed.norm.weight" not in state, False),
+        "qkv_bias": ("layers.0.residual_group.blocks.0.attn.qkv.bias" not in state, False),
+    }
+    return options | {key: value for key, (differs, value) in marks.items() if differs}
 
 
 def _nafnet(state: State) -> dict[str, Any]:
     levels = range(_count(state, "downs.#."))
-    return {
+    channels = state["intro.weight"].shape[1]
+    return ({"img_channel": channels} if channels != 3 else {}) | {
         "width": state["intro.weight"].shape[0],
         "enc_blk_nums": [_count(state, f"encoders.{i}.#.") for i in levels],
         "middle_blk_num": _count(state, "middle_blks.#."),
@@ -143,6 +176,13 @@ def _restormer(state: State) -> dict[str, Any]:
         "heads": [state[f"{stage}.0.attn.temperature"].shape[0] for stage in stages],
         "LayerNorm_type": "WithBias" if "latent.0.norm1.body.bias" in state else "BiasFree",
     }
+    width, hidden = 8 * dim, state["latent.0.ffn.project_in.weight"].shape[0] / 2
+    marks: dict[str, tuple[bool, Any]] = {
+        "ffn_expansion_factor": (hidden != int(width * 2.66), hidden / width),
+        "bias": ("encoder_level1.0.attn.qkv.bias" in state, True),
+        "dual_pixel_task": ("skip_conv.weight" in state, True),
+    }
+    options |= {key: value for key, (differs, value) in marks.items() if differs}
     return options | _channels(state, "patch_embed.proj", "output", ("inp_channels", "out_channels"))
 
 

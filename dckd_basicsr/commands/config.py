@@ -41,12 +41,11 @@ def add_config_parser(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     install.everything()
-    from ..config.check import check_options
+    from ..config.check import check_options, option_problems
     from ..config.editor import json_schema
     from ..config.problems import block_of
     from ..config.resolve import made_of, resolve_options
     from ..config.resources import find_options
-    from ..config.rules import option_notes
 
     import_plugins()
     import_modules(options.imports)
@@ -64,13 +63,22 @@ def _run(options: argparse.Namespace) -> int:
     try:
         check_options(opt, is_train, source, files=not options.no_files)
     except ConfigError as error:
+        if not option_problems(opt, is_train):  # files alone are missing: notes on the options hold all the same
+            _print_notes(opt, is_train)
         sets = block_of(opt, "datasets")
         if is_train and "train" not in opt and sets and all(str(name).startswith("test") for name in sets):
             raise ConfigError(f"{error}\nThis file looks like one for `basicsr test`; add --test") from error
         raise
+    _print_notes(opt, is_train)
+    return 0
+
+
+def _print_notes(opt: Mapping[str, Any], is_train: bool) -> None:
+    """Print what is no problem but comes to nothing, such as milestones beyond the end of the run."""
+    from ..config.rules import option_notes
+
     for note in option_notes(opt) if is_train else ():
         print(f"basicsr: note: {note}", file=sys.stderr)
-    return 0
 
 
 def resolved_yaml(opt: Mapping[str, Any], is_train: bool = True) -> str:

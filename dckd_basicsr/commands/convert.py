@@ -1,4 +1,4 @@
-"""``basicsr convert vqgan``: the official VQGAN checkpoint as a safetensors file that holds what distillation uses."""
+"""``basicsr convert vqgan``: a VQGAN, the official or one of your own, as a file that holds what distillation uses."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ __all__ = ["add_convert_parser", "convert_vqgan"]
 
 _ENCODER = ("encoder.", "quant_conv.", "quantize.")
 _DECODER = ("decoder.", "post_quant_conv.")
+_ENTRIES = ("state_dict", "params_ema", "params")
 
 
-def convert_vqgan(source: Path, target: Path, *, decoder: bool = False, overwrite: bool = False) -> dict[str, Any]:
+def convert_vqgan(
+    source: Path, target: Path, *, decoder: bool = False, half: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
     """Convert a pickled training checkpoint in the official layout; nothing in it is run.
 
     Args:
-        source: for instance ``last.ckpt`` of taming-transformers; the weights are looked for under ``state_dict``.
+        source: for instance ``last.ckpt`` of taming-transformers, or ``net_g_latest.pth`` of a run of ``VQGANModel``;
+            the weights are looked for under ``state_dict``, ``params_ema`` and ``params``.
         target: a ``.safetensors`` file; its metadata gets the constructor arguments.
         decoder: keep the decoder too, which distillation does not use.
+        half: store as float16, which is half as large; weights are loaded as float32 again.
         overwrite: replace an existing target.
 
     Returns:
@@ -54,6 +59,8 @@ def convert_vqgan(source: Path, target: Path, *, decoder: bool = False, overwrit
     except CheckpointError as error:
         raise CheckpointError(f"'{source}': {error}") from error
     load_into(VQGAN(**options), state, source)  # what is written is known to fit
+    if half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     metadata = {"config": json.dumps({"type": "VQGAN", **options}), "source": source.name}
     atomic_write(target, lambda temporary: save_file(state, temporary, metadata=metadata))
     return options
@@ -65,7 +72,7 @@ def _tensors(source: Path) -> dict[str, Tensor]:
     from ..foreign_pickle import read_foreign_checkpoint
 
     loaded = read_foreign_checkpoint(source)
-    inner = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    inner = next((loaded[key] for key in _ENTRIES if key in loaded), loaded) if isinstance(loaded, Mapping) else None
     entries = inner.items() if isinstance(inner, Mapping) else ()
     tensors = {k: v for k, v in entries if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
@@ -77,17 +84,19 @@ def add_convert_parser(commands: Any) -> None:
     """Add ``convert`` to the command line."""
     convert = commands.add_parser("convert", help="turn foreign checkpoints into safetensors")
     kinds = convert.add_subparsers(dest="kind", metavar="KIND", required=True)
-    vqgan = kinds.add_parser("vqgan", help="the official pickled VQGAN checkpoint; nothing in it is run")
-    vqgan.add_argument("source", type=Path, help="for instance last.ckpt")
+    vqgan = kinds.add_parser("vqgan", help="the official pickled VQGAN checkpoint, or your own; nothing in it is run")
+    vqgan.add_argument("source", type=Path, help="for instance last.ckpt, or net_g_latest.pth of a run of VQGANModel")
     vqgan.add_argument("target", type=Path, help="for instance pretrained/vqgan_imagenet_f16_1024.safetensors")
     vqgan.add_argument("--decoder", action="store_true", help="keep the decoder, which distillation does not use")
+    vqgan.add_argument("--half", action="store_true", help="store as float16: half as large")
     vqgan.add_argument("--overwrite", action="store_true", help="replace an existing target")
     vqgan.set_defaults(func=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     install.everything()
-    layout = convert_vqgan(options.source, options.target, decoder=options.decoder, overwrite=options.overwrite)
+    kept = {"decoder": options.decoder, "half": options.half, "overwrite": options.overwrite}
+    layout = convert_vqgan(options.source, options.target, **kept)
     levels = len(layout["ddconfig"]["ch_mult"])
     print(f"{options.target}: {levels} levels, {layout['n_embed']} codes of length {layout['embed_dim']}")
     print(f"Option file:\n  path:\n    pretrain_network_vqgan: {options.target}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from .. import install
+from ..basicsr_wheel import VERSION
 from ..user_modules import import_plugins, plugins
 from ..version import __version__
 
@@ -57,8 +58,8 @@ def _guard(check: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _python() -> Finding:
-    supported = (3, 10) <= sys.version_info[:2] < (3, 13)
-    advice = "" if supported else "; BasicSR 1.4.2 needs Python 3.10 to 3.12"
+    supported = sys.version_info >= (3, 10)
+    advice = "" if supported else "; Python 3.10 or newer is needed"
     return Finding("python", f"{platform.python_version()} on {platform.platform()}{advice}", supported)
 
 
@@ -68,15 +69,25 @@ def _package(name: str) -> Finding:
     except metadata.PackageNotFoundError:
         if name == "opencv-python":
             return _opencv_variant()
-        return Finding(name, f"not installed: pip install {name}", ok=False)
-    if name == "basicsr" and version != "1.4.2":
-        return Finding(name, f"{version}; this package is written for 1.4.2: pip install basicsr==1.4.2", ok=False)
-    return Finding(name, version)
+        install_it = "basicsr setup" if name == "basicsr" else f"pip install {name}"
+        return Finding(name, f"not installed: {install_it}", ok=False)
+    return _basicsr(version) if name == "basicsr" else Finding(name, version)
+
+
+def _basicsr(version: str) -> Finding:
+    """Say which BasicSR it is, and who built its wheel."""
+    if version != VERSION:
+        return Finding("basicsr", f"{version}; this package is written for {VERSION}: basicsr setup", ok=False)
+    made = metadata.distribution("basicsr").read_text("WHEEL") or ""
+    generator = next((line.partition(": ")[2] for line in made.splitlines() if line.startswith("Generator: ")), "")
+    return Finding("basicsr", f"{version}, built by {generator or '?'}")
 
 
 def _opencv_variant() -> Finding:
-    import cv2
-
+    try:
+        import cv2
+    except ImportError as error:  # missing, or without a library of the system that it needs
+        return Finding("opencv-python", f"cannot be imported ({error}): pip install opencv-python", ok=False)
     return Finding("opencv-python", f"{cv2.__version__} (another build of OpenCV)")
 
 
@@ -84,6 +95,9 @@ def _devices() -> list[Finding]:
     import torch
 
     if not torch.cuda.is_available():
+        if torch.backends.mps.is_available():
+            text = "Apple's (MPS), used by option files with `device: mps`, not yet tried on a Mac; else the CPU"
+            return [Finding("GPU", text, ok=None)]
         built = "built for CUDA, but no usable GPU or driver" if torch.version.cuda else "a CPU build"
         return [Finding("GPU", f"none: torch is {built}; training runs on the CPU", ok=None)]
     devices = []

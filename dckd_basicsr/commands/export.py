@@ -18,7 +18,7 @@ def add_export_parser(commands: Any) -> None:
         "export",
         help="write a network as safetensors, pth, ONNX or ncnn files that other programs load, with a card",
         description="Write a network as files for chaiNNer, ComfyUI, onnxruntime, ncnn, Upscayl and others, read every "
-        "file back, compare its answers with the network's on photos, and write a card (README.md, config.json, "
+        "file back, compare its outputs with the network's on photos, and write a card (README.md, config.json, "
         "openmodeldb.json). What does not agree is not written. See docs/guide/export.md.",
     )
     parser.add_argument(

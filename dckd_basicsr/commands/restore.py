@@ -52,7 +52,7 @@ def add_restore_parser(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
     parser.add_argument("--compare", action="store_true", help="write strips of input and result to DIR/compare")
     parser.add_argument(
-        "--self-ensemble", action="store_true", help="mean over eight flips and turns: 8 times the work"
+        "--self-ensemble", action="store_true", help="mean over the eight flips and transpositions: 8 times the work"
     )
     parser.add_argument(
         "--tile",

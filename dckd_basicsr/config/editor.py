@@ -38,6 +38,7 @@ from .blocks.dataset import (
     INPUTS_TYPE,
     LMDB_TYPE,
     PATCH_TYPES,
+    SINGLE_TYPE,
 )
 from .blocks.docstrings import arguments_of, summary_of
 from .blocks.top import TeacherBlock
@@ -255,6 +256,8 @@ def _dataset(suffix: str) -> Schema:
     named_other = {"properties": {"type": {"enum": others}}, "required": ["type"]}
     single: Schema = {key: {"type": "string"} for key in ("dataroot_gt", "dataroot_lq")} | {"weights": {"type": "null"}}
     weights: Schema = {"weights": {"items": {"exclusiveMinimum": 0}}}
+    named_whole = {"properties": {"type": {"const": SINGLE_TYPE}}, "required": ["type"]}
+    whole = {"if": named_whole, "then": {"required": ["dataroot_lq"]}}
     cases = [
         {"if": named_inputs, "then": inputs, "else": {"required": needed}},
         {"if": named_patch, "then": {"properties": ignored}},
@@ -266,6 +269,7 @@ def _dataset(suffix: str) -> Schema:
         **({} if suffix else {"required": ["name", "type"]}),
         "if": {"properties": {"type": {"enum": list(DESCRIBED_TYPES)}}},
         "then": {"allOf": [paired, *cases]},
+        **({} if suffix else {"else": whole}),
     }
 
 
@@ -303,6 +307,8 @@ def _file(suffix: str) -> Schema:
     for key in TERM_KEYS:
         _put(train, key, {"anyOf": [_loss(suffix, key), *off]})
     _put(train, "losses", _or_null(_open_terms(suffix)))
+    _put(train, "perceptual_opt", {"anyOf": [_ref(f"{LOSS.noun}{suffix}"), *off]})
+    _put(train, "optim_d", _or_null(_ref(f"{OPTIMIZER.noun}{suffix}")))
     for key, kind in (("optim_g", OPTIMIZER), ("scheduler", SCHEDULER)):
         _put(train, key, {"allOf": [_ref(f"{kind.noun}{suffix}")]})
     for key in [key for key in top if key.startswith("network_")]:

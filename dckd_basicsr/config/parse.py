@@ -102,7 +102,12 @@ def _seed(opt: dict[str, Any]) -> None:
 
 
 def _num_gpu(opt: dict[str, Any]) -> int:
-    """Resolve ``auto``: all GPUs; for this package's models, which run one process per GPU, one without launcher."""
+    """Resolve ``auto``: all GPUs; for this package's models, which run one process per GPU, one without launcher.
+
+    Apple's GPU is none of them: with ``device: mps`` it is 0, and the model takes that device instead of the CPU.
+    """
+    if opt.get("device") == "mps":
+        return 0
     if opt["num_gpu"] != "auto":
         return int(opt["num_gpu"])
     count = torch.cuda.device_count()

@@ -108,10 +108,7 @@ def resolve_weights(value: str) -> Path:
 
 _MODEL_ZOO = "published EDSR weights are in BasicSR's model zoo: https://github.com/XPixelGroup/BasicSR/blob/master/docs/ModelZoo.md"
 # BasicSR's option files name RCAN_BIX4-official.pth, but its zoo has no RCAN (XPixelGroup/BasicSR#747).
-_RCAN = (
-    "the authors' RCAN_BIX2/3/4.pt, linked from https://github.com/yulunzhang/RCAN, load as they are with "
-    "`network_teacher: {type: PretrainedNet, path: FILE}`"
-)
+_RCAN = "the authors' RCAN_BIX2/3/4.pt, linked from https://github.com/yulunzhang/RCAN, load as they are under this key"
 _VQGAN = (
     "download the f16, 1024-code VQGAN from https://github.com/CompVis/taming-transformers and run "
     "`basicsr convert vqgan last.ckpt pretrained/vqgan_imagenet_f16_1024.safetensors`, "

@@ -16,10 +16,14 @@ from ..archs import (
     Built,
     WeightSource,
     detected_name,
+    detected_part,
     encoder_block,
     encoder_part,
     facts_from_options,
+    fitted,
+    likeness,
     network_class,
+    other_values,
     outline,
     recognize,
 )
@@ -30,7 +34,7 @@ from .components import network_problems
 from .networks import Network, networks_of, with_own_file
 from .problems import block_of, type_of
 from .resources import as_path, is_there, missing_file, resolve_weights
-from .rules import facts_problems, files_of_terms, is_used, loaded_channel_problems, tap_problems
+from .rules import facts_problems, files_of_codebook, files_of_terms, is_used, loaded_channel_problems, tap_problems
 
 __all__ = ["resume_problems", "weight_problems"]
 
@@ -64,7 +68,8 @@ def weight_problems(opt: Mapping[str, Any], is_train: bool, told: set[str]) -> I
         elif own:
             built = outlines.get(label)
             yield from _weight_file(opt, network, value, path, built.net if built else None)
-    for key, value in files_of_terms(opt) if own and is_train else ():
+    named = [*files_of_terms(opt), *files_of_codebook(opt)] if own and is_train else []
+    for key, value in named:
         if not is_there(as_path(value)):
             yield missing_file(key, value, told)
 
@@ -162,7 +167,9 @@ def _weight_file(
     source = WeightSource.named(block_of(opt, "path"), label)
     assert source is not None
     try:
-        state = load_weights(path, source.param_key if isinstance(source.param_key, str) else None).state
+        param_key = source.param_key if isinstance(source.param_key, str) else None
+        weights = load_weights(path, param_key, search=source.search)
+        state: Mapping[str, Tensor] = weights.state
         if label == "vqgan":
             block = network.block
             net = _encoder(block, state)
@@ -172,10 +179,15 @@ def _weight_file(
     except CheckpointError as error:
         yield f"{key}: {error}"
         return
-    wrong = misfits(net, state) if net is not None else []
+    if net is None:
+        return
+    found = fitted(net, state)
+    wrong = misfits(net, found.state)
     if wrong and (label == "vqgan" or source.strict):
-        advice = _needless(network) or _likeness(state, network.place)
+        advice = _needless(network) or _likeness(state, weights.entry, network.place)
         yield f"{key}: the weights in '{value}' do not fit {type(net).__name__}: {'; '.join(wrong)}; {advice}"
+    elif differs := other_values(network.block, found.told):
+        yield f"{key}: the weights in '{value}' are of another {type(net).__name__}: {differs} under {network.place}"
 
 
 def _encoder(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
@@ -187,12 +199,13 @@ def _encoder(block: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module
         return None
 
 
-def _likeness(state: Mapping[str, Tensor], place: str) -> str:
+def _likeness(state: Mapping[str, Tensor], entry: str, place: str) -> str:
     """Say what architecture ``state`` looks like, and what to do."""
     found = recognize(state)
     if found is not None:
         return f"the file looks like {found}; change {place}, or give the file of this network"
-    name = detected_name(state)
+    name = detected_name(detected_part(state))
     if name is not None:
         return f"to spandrel it looks like {name}; `{place}: {{type: PretrainedNet, path: FILE}}` loads it"
-    return f"change {place} (widths, blocks, scale), or give the file of this network"
+    told = likeness(state, entry)
+    return f"the file holds {told}; change {place} (widths, blocks, scale), or give the file of this network"

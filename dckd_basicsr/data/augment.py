@@ -28,7 +28,7 @@ def images_on(data: Mapping[str, Any], device: torch.device | str) -> dict[str, 
 
 
 def turned_rgb(image: Tensor, turn: Tensor) -> Tensor:
-    """Turn stored patches and make images of them: six launches whatever the batch, and no synchronisation.
+    """Flip stored patches and make images of them: six launches whatever the batch, and no synchronisation.
 
     Args:
         image: N x S x S x 3, BGR uint8.
@@ -48,7 +48,7 @@ def turned_rgb(image: Tensor, turn: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)  # sizes switch a few times in a run
 def _sources(size: int, device: torch.device) -> Tensor:
-    """Return, for each of the 8 turns, which pixel of a patch comes where: 8 x S S, int64."""
+    """Return, for each of the 8 flips and transpositions, which pixel of a patch comes where: 8 x S S, int64."""
     here = torch.arange(size * size).view(size, size)
     found = []
     for turn in range(8):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import multiprocessing
 import signal
+import sys
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +133,7 @@ def _training(dataset: NamedSamples, sampler: PatchSampler, options: Mapping[str
     settings: dict[str, Any] = {
         "batch_sampler": sampler,
         "num_workers": workers,
+        "multiprocessing_context": _start_method(workers),
         "collate_fn": collate,
         "pin_memory": options.get("pin_memory", False),
         "persistent_workers": workers > 0 and options.get("persistent_workers", False),
@@ -155,9 +158,21 @@ def _ordered(dataset: Any, workers: int) -> DataLoader:
         dataset,
         batch_size=1,
         num_workers=workers,
+        multiprocessing_context=_start_method(workers),
         generator=torch.Generator(),
         worker_init_fn=_leave_signals_to_parent,
     )
+
+
+def _start_method(workers: int) -> str | None:
+    """Return how workers start: on Linux they are forked, if the process is set to Python's default.
+
+    That was the default itself before Python 3.14. A forked worker reads at once, and any data set; another one imports
+    PyTorch and BasicSR first, and its data set has to be pickled.
+    """
+    default = multiprocessing.get_all_start_methods()[0]
+    undecided = multiprocessing.get_start_method(allow_none=True) in (None, default)
+    return "fork" if workers and undecided and sys.platform == "linux" else None
 
 
 def _leave_signals_to_parent(worker: int) -> None:

@@ -1,4 +1,4 @@
-"""Label consistency of DCKD*: the teacher sees a transformed LQ, its answer is transformed back.
+"""Label consistency of DCKD*: the teacher sees a transformed LQ, its output is transformed back.
 
 From DUKD (arXiv 2309.14162, Eq. 5), with the inverse in reverse order: the published inverse repeats the forward order
 and is wrong where a transpose meets exactly one flip.

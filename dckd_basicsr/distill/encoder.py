@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..archs.networks.vqgan_arch import VQGAN, Encoding
+from ..archs.frozen_layers import keep_no_inputs
+from ..archs.networks.vqgan_arch import VQGAN, Encoder, Encoding
+from ..archs.networks.vqgan_blocks import ResnetBlock
 from .chunking import images_at_once
 from .settings import EncoderSettings
 
@@ -31,6 +33,10 @@ class FrozenEncoder(nn.Module):
         """Makes the context in which the layers compute where they compute in float32."""
         self.vqgan = vqgan.eval().requires_grad_(False)
         self.settings = settings or EncoderSettings()
+        keep_no_inputs(self.vqgan)
+        for module in self.vqgan.encoder.modules():
+            if isinstance(module, Encoder | ResnetBlock):
+                module.fused_norms = self.settings.fused_norms
 
     def train(self, mode: bool = True) -> FrozenEncoder:
         """Stay in evaluation mode."""

@@ -35,7 +35,7 @@ class Need:
 
 
 OF_FIRST_TEACHER = frozenset({Need.TEACHER, Need.TEACHERS, Need.CONSISTENCY, Need.TAPS, Need.TEACHER_TAPS, Need.CODES})
-"""The needs that stand for an answer of the first teacher."""
+"""The needs that stand for an output of the first teacher."""
 
 OF_TAPS = frozenset({Need.TAPS, Need.STUDENT_TAPS, Need.TEACHER_TAPS})
 """The needs that stand for feature maps of the encoder."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
+import numpy as np
 from basicsr.metrics import calculate_metric
 from basicsr.utils import imwrite, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -38,15 +39,19 @@ class Measuring:
         dataset: with ``opt``.
         current_iter: iteration, or the run's name in a test.
         save: write the pictures of the other images too.
+        strips: write the ground truth to the left of each restored image.
     """
 
-    def __init__(self, opt: Mapping[str, Any], dataset: Any, current_iter: int | str, save: bool) -> None:
+    def __init__(
+        self, opt: Mapping[str, Any], dataset: Any, current_iter: int | str, save: bool, *, strips: bool = False
+    ) -> None:
         self.opt = opt
         self.set = dataset.opt["name"]
         self.name_of = image_names(dataset)
         self.metrics: Mapping[str, Any] = opt["val"].get("metrics") or {}
         self.current_iter = current_iter
         self.save = save
+        self.strips = strips
 
     def __call__(self, batch: Mapping[str, Any], output: Tensor) -> list[Measured]:
         """Return what was found for each image of a batch, in its order.
@@ -66,7 +71,8 @@ class Measuring:
                 images["img2"] = tensor2img([batch["gt"][i]])
             found.append(Measured(name, self._values(name, images), has_gt))
             if self.save or not has_gt:
-                imwrite(images["img"], str(picture_path(self.opt, self.set, name, self.current_iter)))
+                shown = [images["img2"], images["img"]] if self.strips and has_gt else [images["img"]]
+                imwrite(np.hstack(shown), str(picture_path(self.opt, self.set, name, self.current_iter)))
         return found
 
     def _values(self, name: str, images: Mapping[str, Any]) -> dict[str, float]:

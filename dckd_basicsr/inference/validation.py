@@ -48,7 +48,7 @@ def validate(model: Any, dataloader: Any, current_iter: int | str, tb_logger: An
     if isinstance(current_iter, int):
         model.guard.settle()
     per_image = {image.name: image.values for image in found if image.values}
-    model.metric_results = mean_values(per_image)
+    model.metric_results = mean_values(per_image) | model.figures_of_set()
     _say_what_has_no_gt(model, name, found)
     if opt["is_train"]:
         _record(model, name, int(current_iter), tb_logger)
@@ -63,7 +63,7 @@ def _measured(model: Any, dataloader: Any, current_iter: int | str, save_img: bo
     """Restore and measure this process's share; return what was found for all images, in the order of the set."""
     opt, name = model.opt, dataloader.dataset.opt["name"]
     rank, world = int(opt["rank"]), int(opt["world_size"])
-    measure = Measuring(opt, dataloader.dataset, current_iter, save_img)
+    measure = Measuring(opt, dataloader.dataset, current_iter, save_img, strips=model.strips)
     loader = share_of(dataloader, rank, world)
     own: dict[int, Measured] = {}
     quiet = rank != 0 or not (opt["val"].get("pbar", True) and sys.stderr.isatty())
@@ -78,7 +78,7 @@ def _measured(model: Any, dataloader: Any, current_iter: int | str, save_img: bo
     with bar, _thread(model.device) as measuring:
         ahead: list[Any] = []
         for group in equal_sizes(loader, int(opt["val"].get("batch", 1))):
-            batch = joined(sample for _, sample in group)
+            batch = model.validation_batch(joined(sample for _, sample in group))
             model.feed_data({key: value for key, value in batch.items() if key != "gt"})
             model.test()
             output = model.output.cpu()
@@ -131,7 +131,7 @@ def _record(model: Any, name: str, iteration: int, tb_logger: Any) -> None:
     opt, lines = model.opt, [f"Validation {name}"]
     model.record.add(iteration, name, model.metric_results)
     for metric, value in model.metric_results.items():
-        higher = opt["val"]["metrics"][metric].get("better", "higher") == "higher"
+        higher = opt["val"]["metrics"].get(metric, {}).get("better", "higher") == "higher"
         best = model.record.best(name, metric, higher=higher)
         lines.append(f"\t # {metric}: {value:.4f}\tBest: {best.metrics[metric]:.4f} @ {best.iteration} iter")
         chosen = metric == opt["logger"].get("keep_best") and name == first_validation_set(opt)

@@ -2,5 +2,6 @@
 
 from .dckd_model import DCKDModel
 from .restoration_model import RestorationModel
+from .vqgan_model import VQGANModel
 
-__all__ = ["DCKDModel", "RestorationModel"]
+__all__ = ["DCKDModel", "RestorationModel", "VQGANModel"]

@@ -104,7 +104,7 @@ def _named(one: str | None, device: torch.device) -> str:
     if one is not None:
         return one
     rounded = [name for name, allowed in zip(("products", "convolutions"), tf32_allowed(), strict=True) if allowed]
-    return f"fp32 ({' and '.join(rounded)} in TF32)" if rounded and device.type != "cpu" else "fp32"
+    return f"fp32 ({' and '.join(rounded)} in TF32)" if rounded and device.type == "cuda" else "fp32"
 
 
 def _measure_widths(model: RestorationModel) -> None:

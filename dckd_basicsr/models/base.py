@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.buffers import follow
-from ..archs.build import Built, WeightSource, build
+from ..archs.build import Built, WeightSource, build, load
 from ..archs.frozen import holds_frozen
 from ..data.augment import images_on
 from ..distill import settings_from
@@ -27,6 +27,7 @@ from ..inference.restore import restorer
 from ..inference.validation import validate
 from ..inference.validation_record import ValidationRecord
 from ..kinds import OwnModel
+from ..training.compiling import as_written
 from ..training.divergence import DivergenceGuard, DivergenceSettings, gradient_norm
 from ..training.flat import KeptBuffers
 from ..training.processes import take_from_first
@@ -55,6 +56,8 @@ class TrainedModel(OwnModel, BaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
+        if opt.get("device") == "mps":
+            self.device = torch.device("mps")  # BasicSR knows CUDA and the CPU alone
         self.scale = int(opt.get("scale", 1))
         self.said_without_gt: set[str] = set()
         """Sets of which the log told that they hold images without ground truth."""
@@ -152,7 +155,7 @@ class TrainedModel(OwnModel, BaseModel):
         losses: Mapping[str, Tensor],
         batch: Mapping[str, Tensor],
         kept: KeptBuffers | None = None,
-    ) -> None:
+    ) -> Tensor | None:
         """Take or skip the step of one optimizer; a skipped one leaves no trace in running means either.
 
         Args:
@@ -161,6 +164,10 @@ class TrainedModel(OwnModel, BaseModel):
             losses: scalars by name, for messages.
             batch: tensors to keep of a step that is skipped.
             kept: the network's buffers before the step.
+
+        Returns:
+            The norm of the gradients, on their device: the step was taken where it is finite. None where nothing is
+            checked.
         """
         optimizer = getattr(self, f"optimizer_{label}")
         params = [p for p in self.parameters_of(label) if p.grad is not None]
@@ -177,6 +184,7 @@ class TrainedModel(OwnModel, BaseModel):
             self.scaler.step(optimizer)
         else:
             optimizer.step()
+        return norm
 
     def after_step(self) -> None:
         """Share running means, move the average and the loss scale, once all optimizers have had their steps.
@@ -258,11 +266,13 @@ class TrainedModel(OwnModel, BaseModel):
         # frozen networks inside are shared with a copy; otherwise the random streams go on as they always did
         copied = deepcopy(self.net_g) if holds_frozen(self.net_g) else None
         self.net_g_ema = copied or build(self.opt["network_g"], device=self.device).net
+        lay_out(self.net_g_ema, self.runtime, self.facts)  # tensors of other strides are averaged one by one
         self.model_ema(0)  # also for what a file that fits in part leaves out
         paths = self.opt["path"]
         path = paths.get("pretrain_network_g")
         if path is not None and (goes_on_from_checkpoint(self.opt, "network_g") or "param_key_g" not in paths):
-            self.load_network(self.net_g_ema, path, paths.get("strict_load_g", True), "params_ema")
+            source = WeightSource(path, "params_ema", bool(paths.get("strict_load_g", True)), search=True)
+            load(self.net_g_ema, source.read().state, source, self.opt["network_g"])
         self.net_g_ema.eval().requires_grad_(False)
 
     # --- networks and state on disk: see also install.py -----------------------------------------------------------
@@ -330,8 +340,20 @@ class TrainedModel(OwnModel, BaseModel):
         """Restore ``self.lq`` with the moving average, if there is one, as ``val`` says; see ``restore.py``."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.net_g
         training = net.training
-        self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
+        with as_written(net):
+            self.output = restorer(net.eval(), self.facts, self.opt.get("val") or {})(self.lq)
         net.train(training)
+
+    strips = False
+    """Whether validation writes the ground truth beside each restored image."""
+
+    def validation_batch(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what is restored (``lq``) and what it is measured against (``gt``, if there is one) of a batch."""
+        return batch
+
+    def figures_of_set(self) -> dict[str, float]:
+        """Return what validation is to record of the set just restored, besides ``val.metrics``."""
+        return {}
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         validate(self, dataloader, current_iter, tb_logger, save_img)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from ..archs.facts import ArchFacts
 from ..report.table import markdown_table as _plain_table
 from ..version import __version__
-from .card_facts import NO_TEACHER, CardFacts
+from .card_facts import NO_TEACHER, CardFacts, Measured
 from .checking import Check
 from .onnx_network import INPUT, OUTPUT
 
@@ -187,6 +187,7 @@ def _readme(subject: Subject, files: Mapping[str, Sequence[Path]], checks: Seque
     }
     parts.append(markdown_table(["", "what"], [[key, value] for key, value in known.items()]))
     parts += ["## Quality", _quality(about)]
+    parts += [f"![{Path(strip).stem}]({quote(strip)})" for strip in about.strips]
     parts += ["## Cost", _cost(subject, files, about)]
     parts += ["## Files, and what loads them", _loads(subject, files)]
     licences = [
@@ -199,7 +200,6 @@ def _readme(subject: Subject, files: Mapping[str, Sequence[Path]], checks: Seque
     limits = [*subject.notes, *about.limits] or ["None was noted."]
     parts += ["## Known limits", "\n".join(f"- {limit}" for limit in limits)]
     parts += ["## Numeric checks", _checked(subject, checks)]
-    parts += [f"![{Path(strip).stem}]({quote(strip)})" for strip in about.strips]
     parts.append(f"Written by dckd_basicsr {__version__}.")
     return "\n\n".join(parts) + "\n"
 
@@ -212,11 +212,19 @@ def _colours(subject: Subject) -> str:
 def _quality(about: CardFacts) -> str:
     lines = []
     if about.metrics:
-        rows = [[m.dataset, m.metric, f"{m.value:.4f}", m.protocol, f"`{m.command}`"] for m in about.metrics]
+        rows = [[m.dataset, *_value(m), m.protocol, f"`{m.command}`"] for m in about.metrics]
         lines.append(markdown_table(["set", "metric", "value", "protocol", "measured by"], rows))
     if about.psnr_to_teacher is not None:
         lines.append(f"PSNR to the teacher: {about.psnr_to_teacher:.2f} dB.")
     return "\n\n".join(lines) or "Not known: ask the author, or measure it with `basicsr test`."
+
+
+def _value(measured: Measured) -> tuple[str, str]:
+    """Return the metric's usual name and its value with the digits that mean something."""
+    name, value = measured.metric, measured.value
+    if name.lower().startswith("psnr"):
+        return (name if name != "psnr" else "PSNR (dB)"), f"{value:.2f}"
+    return (name if name != "ssim" else "SSIM"), f"{value:.4f}"
 
 
 def _cost(subject: Subject, files: Mapping[str, Sequence[Path]], about: CardFacts) -> str:
@@ -262,7 +270,7 @@ def _checked(subject: Subject, checks: Sequence[Check]) -> str:
         for c in checks
     ]
     return (
-        f"Every file was read back and its answers compared with the network's, on {subject.compared_on}. Values are "
+        f"Every file was read back and its outputs compared with the network's, on {subject.compared_on}. Values are "
         f"in [0, 1], PSNR in dB (RGB; to GT after rounding to 8 bits, {subject.facts.scale} px cropped).\n\n"
         + markdown_table(header, rows)
     )

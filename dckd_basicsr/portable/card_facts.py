@@ -116,7 +116,7 @@ def facts_of_run(opened: Opened) -> CardFacts:
         title=str(options.get("name") or opened.run.name),
         teacher=f"{teacher.get('type')} ({Path(str(weights)).name if weights else 'no file'})" if teacher else None,
         data=str(sets["name"]) if sets.get("name") else None,
-        method=_method(options, train),
+        method=_method(train),
         metrics=tuple(_measured(opened, options)),
         iterations=opened.iteration,
         batch=_whole(sets.get("batch_size_per_gpu")),
@@ -124,7 +124,7 @@ def facts_of_run(opened: Opened) -> CardFacts:
     )
 
 
-def _method(options: Mapping[str, Any], train: Mapping[str, Any]) -> str | None:
+def _method(train: Mapping[str, Any]) -> str | None:
     """Return the loss terms with their weights."""
     blocks = {key.removesuffix("_opt"): value for key, value in train.items() if key.endswith("_opt")}
     losses = train.get("losses")
@@ -136,7 +136,7 @@ def _method(options: Mapping[str, Any], train: Mapping[str, Any]) -> str | None:
         for name, value in blocks.items()
         if isinstance(value, Mapping)
     ]
-    return f"{options.get('model_type')}: {', '.join(terms)}" if terms else None
+    return f"loss terms {', '.join(terms)}" if terms else None
 
 
 def _measured(opened: Opened, options: Mapping[str, Any]) -> list[Measured]:

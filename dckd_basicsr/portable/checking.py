@@ -1,4 +1,4 @@
-"""Whether a written file answers as the network does, on photos at two sizes."""
+"""Whether a written file gives the network's outputs, on photos at two sizes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Check:
         program: that read it.
         picture: name and size of the input.
         largest: the largest difference, of values in [0, 1].
-        psnr: between the two answers, dB; infinite where they are equal.
+        psnr: between the two outputs, dB; infinite where they are equal.
         network_psnr: of the network to the ground truth: RGB, 8 bits, ``scale`` pixels cropped; None without it.
         file_psnr: of the file to the ground truth.
         agrees: whether that is within what rounding explains.
@@ -76,7 +76,7 @@ def agreement(
     *,
     half: bool = False,
 ) -> list[Check]:
-    """Compare two programs' answers on pictures, clamped to [0, 1] as all of them are when they become images.
+    """Compare two programs' outputs on pictures, clamped to [0, 1] as all of them are when they become images.
 
     Without ``half`` they must agree to 1e-3 everywhere and to 60 dB, with it to 40 dB.
     """

@@ -45,7 +45,7 @@ class Exported:
 
     Attributes:
         files: by format.
-        checks: how their answers compare with the network's.
+        checks: how their outputs compare with the network's.
         card: README.md; config.json and openmodeldb.json are beside it.
         notes: what the card says of limits that showed while the files were written.
     """
@@ -106,14 +106,14 @@ def export_network(
         name: stem of the files.
         half: float16: weights of all formats, and ONNX's input and output.
         opset: of ONNX.
-        photos: inputs to compare answers on; without any scikit-image's photos, or random pictures.
+        photos: inputs to compare outputs on; without any scikit-image's photos, or random pictures.
         gt: ground truth of ``photos``.
         about: what the card says; None takes what the run's folder tells.
         overwrite: replace files that are there.
 
     Raises:
         ConfigError: an unknown format, name or opset.
-        CheckpointError: the network has no such form, a file exists, or one does not answer as the network does.
+        CheckpointError: the network has no such form, a file exists, or one does not give the network's outputs.
         DatasetError: a photo cannot be read.
         DCKDError: a package is missing.
     """

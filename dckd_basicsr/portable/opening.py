@@ -11,7 +11,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..archs import ArchFacts, PretrainedNet, WeightSource, build, detected_name, network_class, recognize
+from ..archs import (
+    ArchFacts,
+    PretrainedNet,
+    WeightSource,
+    build,
+    detected_name,
+    detected_part,
+    likeness,
+    network_class,
+    recognize,
+    usual_options,
+)
+from ..archs.layouts import from_published
 from ..config import load_yaml, resolve_weights
 from ..config.networks import network_at
 from ..config.problems import block_of
@@ -60,8 +72,9 @@ def open_network(source: str | Path, *, which: str = "last") -> Opened:
 
     Args:
         source: the folder of a run; a ``.pth``, ``.safetensors`` or ``.onnx`` file; ``builtin:NAME``. Of a weight file
-            the network is, in this order: what the file itself says (safetensors of this package), what spandrel
-            detects, what its names and shapes look like (EDSR, Restormer, ...).
+            the network is, in this order: what the file itself says (safetensors of this package), what the table of
+            published names says (EDSR, RCAN), what spandrel detects, what its names and shapes look like (EDSR,
+            Restormer, ...).
         which: of a run: ``last``, ``best`` (by its first metric on its first validation set, of the checkpoints that
             are kept), or an iteration.
 
@@ -77,16 +90,18 @@ def open_network(source: str | Path, *, which: str = "last") -> Opened:
     weights = load_weights(path)
     if weights.config and isinstance(weights.config.get("type"), str):
         return _built(weights.config, path, None)
-    if detected_name(weights.state) is not None:
+    looks = recognize(weights.state)
+    ours = looks is not None and from_published(weights.state) is not None
+    if not ours and detected_name(detected_part(weights.state)) is not None:
         detected = PretrainedNet(str(path)).eval().requires_grad_(False)
         return Opened(detected, detected.facts, detected.architecture, None, path)
-    looks = recognize(weights.state)
     if looks is None:
         raise CheckpointError(
-            f"'{path}' holds the weights of no network known here or to spandrel (first keys: "
-            f"{', '.join(list(weights.state)[:3])}); give the folder of its run, where its options are"
+            f"'{path}' holds the weights of no network known here or to spandrel: "
+            f"{likeness(weights.state, weights.entry)}; give the folder of its run, where its options are"
         )
-    return replace(_built({"type": looks.type, **_colours(looks.type), **looks.options}, path, None), guessed=True)
+    options = {"type": looks.type, **_colours(looks.type), **usual_options(looks), **looks.options}
+    return replace(_built(options, path, None), guessed=True)
 
 
 def _colours(name: str) -> dict[str, int]:

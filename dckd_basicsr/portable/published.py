@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..archs import detected_name, recognize
+from ..archs.layouts import layout_of, to_published
 from ..archs.networks.nafnet_blocks import PixelMean
 from .opening import Opened
 
 __all__ = ["Published", "published", "register_with_spandrel", "without_tlc"]
-
-_RCAN = (
-    (r"conv_first\.", "head.0."),
-    (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.([02])\.", r"body.\1.body.\2.body.\3."),
-    (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.1\.", r"body.\1.body.\2.body.3.conv_du.0."),
-    (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.3\.", r"body.\1.body.\2.body.3.conv_du.2."),
-    (r"upsample\.", "tail.0."),
-    (r"conv_last\.", "tail.1."),
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,8 @@ def published(opened: Opened, *, half: bool = False) -> Published:
     if options is not None and options.get("type") == "RCAN":
         exact = options.get("res_scale", 1) == 1 and options.get("img_range", 255.0) == 255
         if exact and opened.net.mean.numel() == 3:  # type: ignore[operator]
-            state, options = _official_rcan(state, opened.net.mean), None  # type: ignore[arg-type]
+            state = to_published(layout_of("RCAN"), state, rgb_mean=opened.net.mean)  # type: ignore[arg-type]
+            options = None
         else:
             notes.append(
                 "RCAN with another res_scale than 1, img_range than 255 or channels than RGB has no form under its "
@@ -94,24 +85,6 @@ def _loads(state: Mapping[str, Tensor]) -> bool:
     except Exception:  # whatever its constructors raise
         return False
     return True
-
-
-def _official_rcan(state: Mapping[str, Tensor], mean: Tensor) -> dict[str, Tensor]:
-    groups = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
-    blocks = 1 + max(int(m[1]) for key in state if (m := re.match(r"body\.0\.residual_group\.(\d+)\.", key)))
-    renames = (
-        *_RCAN,
-        (r"body\.(\d+)\.conv\.", rf"body.\1.body.{blocks}."),
-        (r"conv_after_body\.", f"body.{groups}."),
-    )
-    found: dict[str, Tensor] = {}
-    for key, value in state.items():
-        name = next(re.sub(old, new, key) for old, new in renames if re.match(old, key))
-        found[name] = value
-    for name, sign in (("sub_mean", -255.0), ("add_mean", 255.0)):
-        found[f"{name}.weight"] = torch.eye(3).view(3, 3, 1, 1)
-        found[f"{name}.bias"] = sign * mean.detach().float().view(3)
-    return found
 
 
 def without_tlc(net: nn.Module) -> nn.Module:

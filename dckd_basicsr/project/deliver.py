@@ -9,6 +9,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 from ..archs import outline
 from ..data.photos.images import read_image
 from ..inference import read_results
@@ -113,10 +115,15 @@ def _about(plan: Plan, teacher: Opened, named: str, student: Opened, outcome: Ou
         metrics=tuple(_measured(plan, folder)),
         psnr_to_teacher=row.to_teacher,
         milliseconds=row.milliseconds,
-        machine=f"{os.cpu_count()} CPU cores" if outcome.device == "cpu" else outcome.device,
+        machine=_cpu() if outcome.device == "cpu" else outcome.device,
         strips=(outcome.strip,),
         limits=tuple(_limits(plan, outcome)),
     )
+
+
+def _cpu() -> str:
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' * (threads > 1)} of a CPU with {os.cpu_count()} cores"
 
 
 def _limits(plan: Plan, outcome: Outcome) -> Iterator[str]:
@@ -134,7 +141,7 @@ def _limits(plan: Plan, outcome: Outcome) -> Iterator[str]:
 def _measured(plan: Plan, folder: Path) -> Iterator[Measured]:
     border = plan.scale if plan.scale > 1 else 0
     protocol = f"{'Y channel' if plan.scale > 1 else 'RGB'}, {border} px cropped at the border"
-    names = {"held_out": "held-out photos", "teacher": "the teacher's answers to the held-out photos"}
+    names = {"held_out": "held-out photos", "teacher": "the teacher's outputs for the held-out photos"}
     for name, values in read_results(folder / "results" / "student").items():
         for metric, value in values["mean"].items():
             yield Measured(names[name], metric, protocol, float(value), f"basicsr test -opt {TESTS['student']}")

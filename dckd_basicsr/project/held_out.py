@@ -1,4 +1,4 @@
-"""The photos that a project tests on: their inputs, their ground truth if there is one, and the teacher's answers."""
+"""The photos that a project tests on: their inputs, their ground truth if there is one, and the teacher's outputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TILE = {"size": 256, "overlap": 32}
 
 
 def write_teacher_outputs(jobs: Sequence[PhotoJob], plan: Plan, teacher: Opened, folder: Path) -> list[str]:
-    """Write the middle of each held-out photo as a test image, and the teacher's answer beside it.
+    """Write the middle of each held-out photo as a test image, and the teacher's output beside it.
 
     What is there already is not made again.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,14 +12,16 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["can_compile", "compile_blocks", "recompute", "repeated_blocks"]
+__all__ = ["as_written", "can_compile", "compile_blocks", "recompute", "repeated_blocks"]
 
 _VARIANTS = 256
 """Sizes, precisions and modes that one block's code may be compiled for; PyTorch gives up at 8, in silence."""
 
 
 def can_compile(device: torch.device) -> bool:
-    """Tell whether TorchInductor finds what it needs: Triton for a GPU, a C++ compiler for a CPU."""
+    """Tell whether TorchInductor finds what it needs: Triton for a GPU, a C++ compiler for a CPU; not on Apple's."""
+    if device.type == "mps":
+        return False
     try:
         if device.type == "cuda":
             from torch.utils._triton import has_triton
@@ -41,6 +44,16 @@ def compile_blocks(net: nn.Module) -> list[nn.Module]:
     for block in blocks:
         block.compile(dynamic=False)
     return blocks
+
+
+def as_written(net: nn.Module) -> AbstractContextManager:
+    """Return the context in which a network runs uncompiled: images to restore have many sizes, each a compilation.
+
+    PyTorch before 2.6 knows no such context; there compiled networks stay so.
+    """
+    compiled = any(module._compiled_call_impl is not None for module in net.modules())
+    stance = getattr(torch.compiler, "set_stance", None) if compiled else None
+    return stance("force_eager") if stance is not None else nullcontext()
 
 
 def _see_hooks() -> None:

@@ -76,7 +76,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 def _take_weights(opt: Mapping[str, Any], iteration: int) -> None:
     """Let the trained networks start from the weights of the checkpoint to go on from."""
     paths, state = opt["path"], Path(opt["path"]["resume_state"])
-    networks = [key for key in opt if key.startswith("network_")]
+    networks = [key for key, block in opt.items() if key.startswith("network_") and block is not None]
     for network in [network for network in networks if goes_on_from_checkpoint(opt, network)]:
         label = network.removeprefix("network_")
         weights = Checkpoints(state.parent.parent).weights(iteration, f"net_{label}")

@@ -95,7 +95,8 @@ def settled(settings: RuntimeSettings, device: torch.device, processes: int = 1)
     """
     gpu = device.type == "cuda"
     if settings.cuda_graph is True and not gpu:
-        raise ConfigError("train.runtime.cuda_graph is true, but the run is on a CPU; set it to auto or false")
+        place = "a CPU" if device.type == "cpu" else f"device {device.type}"
+        raise ConfigError(f"train.runtime.cuda_graph is true, but the run is on {place}; set it to auto or false")
     filled = {name: _filled(getattr(settings, name), settings.preset) for name in ("compile", "cuda_graph")}
     compiled = can_compile(device) if filled["compile"] == "auto" else bool(filled["compile"])
     graph = gpu and processes == 1 and not settings.recompute
@@ -125,7 +126,7 @@ def _precision(asked: Precision | None, device: torch.device, compiled: bool) ->
         major = torch.cuda.get_device_capability(device)[0]
         return "bf16" if major >= 8 else "fp16" if major >= 7 else None
     # Without the compiler a CPU loses in bf16's normalisations what it wins in its products.
-    return "bf16" if compiled and _cpu_has_bf16() else None
+    return "bf16" if device.type == "cpu" and compiled and _cpu_has_bf16() else None
 
 
 def _cpu_has_bf16() -> bool:

@@ -15,6 +15,7 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..archs import fitted
 from ..install import stock_method
 from ..weight_files import load_into, load_weights, save_state
 from .state import training_state, write_weights
@@ -44,7 +45,7 @@ def load_network(
     """Load weights without unpickling code; a misfit is one CheckpointError that names keys and shapes."""
     weights = load_weights(load_path, param_key)
     bare = self.get_bare_model(net)
-    load_into(bare, weights.state, load_path, strict=strict)
+    load_into(bare, fitted(bare, weights.state).state, load_path, strict=strict)
     _LOG.info("Loaded %s from %s", type(bare).__name__, load_path)
 
 

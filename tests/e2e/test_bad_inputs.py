@@ -48,15 +48,20 @@ def test_situations_differ():
 
 def test_document_has_every_row():
     """What is not of this machine's libraries must be there: the situation, the command, and what the row asks for."""
-    sections = dict(
-        re.findall(r"^\*\*(.+?)\*\*\n\n```text\n(.*?)\n```$", DOCUMENT.read_text("utf-8"), re.DOTALL | re.M)
-    )
+    text = DOCUMENT.read_text("utf-8")
+    sections = dict(re.findall(r"^### (.+?)\n\n```text\n(.*?)\n```$", text, re.DOTALL | re.M))
     assert list(sections) == [row.what for row in ROWS]
     for row in ROWS:
         assert sections[row.what].startswith(f"$ basicsr {row.command}\n")
-        assert all(text in sections[row.what] for text in row.says), row.what
-    headings = re.findall(r"^## (.+)$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+        assert all(said in sections[row.what] for said in row.says), row.what
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert headings == list(GROUPS)
+    for group, rows in GROUPS.items():
+        assert f"- [{group}](#" in text.split("\n## ")[0]
+        folded = text.split(f"\n## {group}\n")[1].split("\n## ")[0].strip()
+        assert folded.startswith(f"<details markdown>\n<summary>{len(rows)} messages</summary>\n")
+        assert folded.endswith("</details>")
+        assert folded.count("\n### ") == len(rows)
 
 
 def refused(capsys, *overrides: str) -> str:

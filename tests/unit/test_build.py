@@ -138,7 +138,7 @@ def test_an_outline_has_names_shapes_and_facts_of_the_real_thing(vqgan: Path) ->
     [
         ({}, "g", None),
         ({"pretrain_network_g": None}, "g", None),
-        ({"pretrain_network_g": "a.pth"}, "g", WeightSource("a.pth", "params", True)),
+        ({"pretrain_network_g": "a.pth"}, "g", WeightSource("a.pth", "params", True, search=True)),
         ({"pretrain_network_g": "a.pth", "param_key_g": None}, "g", WeightSource("a.pth", None, True)),
         (
             {"pretrain_network_t2": "a.pth", "param_key_t2": "params_ema", "strict_load_t2": False},

@@ -37,12 +37,13 @@ def _read_shipped_weights_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @lru_cache
-def _read(path: Path, param_key: str | None) -> Weights:
-    return load_weights(path, param_key)
+def _read(path: Path, param_key: str | None, search: bool) -> Weights:
+    return load_weights(path, param_key, search=search)
 
 
-def _load_weights(path: Path, param_key: str | None) -> Weights:
-    return _read(path, param_key) if path.suffix == ".safetensors" else load_weights(path, param_key)
+def _load_weights(path: Path, param_key: str | None, search: bool = False) -> Weights:
+    read = _read if path.suffix == ".safetensors" else _read.__wrapped__
+    return read(path, param_key, search)
 
 
 @pytest.fixture

@@ -143,6 +143,19 @@ def test_notes_go_beside_the_file(
     )
 
 
+def test_notes_do_not_wait_for_files(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(job)
+    missing = "path:pretrain_network_teacher=nowhere.pth"
+    assert main(["config", "job.yml", "--force_yml", "train:total_iter=4", missing]) == 1
+    note, _, report = capsys.readouterr().err.partition("\n")
+    assert note.startswith("basicsr: note: train.scheduler: none of the milestones [4] comes within total_iter 4")
+    assert "'nowhere.pth' does not exist" in report
+    assert main(["config", "job.yml", "--force_yml", "train:total_iter=4", "train:pixel_opt:type=L1Los"]) == 1
+    assert "note:" not in capsys.readouterr().err, "of options that are wrong nothing is foretold"
+
+
 def test_for_a_test(job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(job)
     opt = {**load_yaml("job.yml"), "datasets": {"test_1": load_yaml("job.yml")["datasets"]["val"]}}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,48 +73,55 @@ def test_a_part_that_fails_is_told_and_the_next_one_runs(tmp_path, command, summ
     assert results["good"]["status"] == "passed"
 
 
-def test_a_part_out_of_time_is_ended_with_its_children_and_its_figures_are_kept(tmp_path):
-    """The child would hold the pipe, and a GPU, for a minute."""
+@pytest.fixture(scope="module")
+def out_of_time(tmp_path_factory):
+    """Three parts that never end, each run by itself and all at the same time, for they mostly wait."""
+    folder = tmp_path_factory.mktemp("slow")
     child = (
         "import subprocess; c = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
         "print(c.pid, flush=True); time.sleep(600)"
     )
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    tests = folder / "test_slow.py"
+    tests.write_text("import time\ndef test_one(): pass\ndef test_two(): time.sleep(600)\n")
+    counted = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "--junitxml", "{out}", "--rootdir", str(folder))
+    parts = {
+        "child": (10, Part("x", writing(json.dumps(STEP), child), gpu._step)),
+        "deaf": (10, Part("x", writing(json.dumps(STEP), deaf), gpu._step)),
+        "pytest": (20, Part("x", (*counted, str(tests)), gpu._tests)),
+    }
+
+    def one(name):
+        limit, part = parts[name]
+        (folder / name).mkdir()
+        return run(folder / name, limit=limit, **{name: part})[name]
+
     start = time.monotonic()
-    results = run(tmp_path, limit=10, slow=Part("x", writing(json.dumps(STEP), child), gpu._step))
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.setattr(gpu, "_GRACE", 5)
+        results = dict(zip(parts, pool.map(one, parts)))
     assert time.monotonic() - start < 300
-    assert results["slow"]["status"] == "out of time"
-    assert results["slow"]["edsr"] == STEP["edsr"]
-    pid = next(int(line) for line in results["slow"]["tail"] if line.isdigit())
+    return results
+
+
+def test_a_part_out_of_time_is_ended_with_its_children_and_its_figures_are_kept(out_of_time):
+    """The child would hold the pipe, and a GPU, for a minute."""
+    found = out_of_time["child"]
+    assert found["status"] == "out of time"
+    assert found["edsr"] == STEP["edsr"]
+    pid = next(int(line) for line in found["tail"] if line.isdigit())
     assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
-def test_what_pytest_counted_until_its_time_was_over_is_kept(tmp_path):
+def test_what_pytest_counted_until_its_time_was_over_is_kept(out_of_time):
     """One of two; the one that was interrupted has not passed."""
-    tests = tmp_path / "test_slow.py"
-    tests.write_text("import time\ndef test_one(): pass\ndef test_two(): time.sleep(600)\n")
-    command = (
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-q",
-        "--junitxml",
-        "{out}",
-        "--rootdir",
-        str(tmp_path),
-        str(tests),
-    )
-    results = run(tmp_path, limit=20, slow=Part("x", command, gpu._tests))
-    assert results["slow"]["status"] == "out of time"
-    assert results["slow"]["summary"] == "1 passed, 0 failed, 0 skipped"
+    assert out_of_time["pytest"]["status"] == "out of time"
+    assert out_of_time["pytest"]["summary"] == "1 passed, 0 failed, 0 skipped"
 
 
-def test_a_part_that_ignores_the_interruption_is_ended_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "_GRACE", 1)
-    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
-    results = run(tmp_path, limit=10, deaf=Part("x", writing(json.dumps(STEP), deaf), gpu._step))
-    assert results["deaf"]["status"] == "out of time"
-    assert results["deaf"]["seconds"] < 300
+def test_a_part_that_ignores_the_interruption_is_ended_all_the_same(out_of_time):
+    assert out_of_time["deaf"]["status"] == "out of time"
+    assert out_of_time["deaf"]["seconds"] < 300
 
 
 def test_windows_are_told_and_the_kernel_must_be_among_them(tmp_path):

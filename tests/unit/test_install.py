@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pickle
 import re
 import subprocess
@@ -33,6 +34,26 @@ def test_basicsr_imports_and_the_stand_in_works():
 
     grey = rgb_to_grayscale(torch.ones(1, 3, 2, 2))
     torch.testing.assert_close(grey, torch.full((1, 1, 2, 2), 0.9999), atol=2e-4, rtol=0)
+
+
+def test_basicsr_compares_versions_where_distutils_is_gone(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "distutils" else find(name, *rest)
+    )
+    for name in [name for name in sys.modules if name.split(".")[0] == "distutils"]:
+        monkeypatch.delitem(sys.modules, name)
+    modules = dict(sys.modules)
+    install.prepare_import()
+    try:
+        from distutils.version import LooseVersion
+
+        assert LooseVersion("0.29.1+cpu") >= LooseVersion("0.9.0")
+        assert not LooseVersion("0.8.2") >= LooseVersion("0.9.0")
+        assert LooseVersion.__module__.startswith("torch")
+    finally:
+        for name in set(sys.modules) - set(modules):
+            del sys.modules[name]
 
 
 def test_a_present_functional_tensor_is_left_alone():

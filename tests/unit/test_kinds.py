@@ -63,7 +63,7 @@ def test_kinds():
         True, True, True, False, False, False, False,
     ]  # fmt: skip
     assert [distils(name) for name in (*UNDER_OTHER_NAMES, "PlainModel", "SRModel")] == [True, True, False, False]
-    assert own_models(distilling=False) == ["PlainModel", "RestorationModel"]
+    assert own_models(distilling=False) == ["PlainModel", "RestorationModel", "VQGANModel"]
     MODEL_REGISTRY._obj_map["DCKDModel"] = SomebodysModel
     assert not is_own("DCKDModel")
     assert is_own("DCKDModel_dckd")

@@ -69,3 +69,12 @@ def test_the_stream_of_recordings_is_for_recordings(build_in_a_group, monkeypatc
     assert used == streams
     assert isinstance(model.wrapped, torch.nn.parallel.DistributedDataParallel)
     assert (model.runner.recorded is not None) == recorded
+
+
+def test_average_and_history_have_the_students_strides(build):
+    """Else what follows the student goes tensor by tensor instead of in one operation for all."""
+    model = build("train:runtime={channels_last: true}")
+    followed = dict(model.net_g.named_parameters())
+    for copy in (model.net_g_ema, model.sources.history.net):
+        assert {name: p.stride() for name, p in copy.named_parameters()} == {n: p.stride() for n, p in followed.items()}
+    assert any(p.dim() == 4 and not p.is_contiguous() for p in followed.values())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,20 @@ def run_options(folder: Path, **more: Any) -> dict[str, Any]:
         },
         "train": {"total_iter": 6},
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux")
+@pytest.mark.parametrize("default", ["fork", "forkserver"], ids=["before Python 3.14", "since"])
+def test_workers_are_forked_unless_the_process_starts_them_otherwise(folder, default, monkeypatch):
+    methods = [default, "spawn", "fork", "forkserver"]
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: methods)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: default)
+    made = create_loaders(run_options(folder, num_worker_per_gpu=1))
+    for loader in (made.train, made.validation[1]):
+        assert loader.multiprocessing_context.get_start_method() == "fork"
+    assert made.validation[0].multiprocessing_context is None  # read without workers
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "spawn")
+    assert create_loaders(run_options(folder, num_worker_per_gpu=1)).train.multiprocessing_context is None
 
 
 # --- stages

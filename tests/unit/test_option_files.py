@@ -13,11 +13,12 @@ from basicsr.losses import build_loss
 from torch import nn
 
 from dckd_basicsr.archs import outline
-from dckd_basicsr.config import load_options, load_yaml, option_problems, packaged_options
+from dckd_basicsr.config import load_options, load_yaml, option_problems, packaged_options, resolve_weights
 from dckd_basicsr.distill import Distiller
 from dckd_basicsr.distill.terms import TERM_KEYS, PixelTerm
 from dckd_basicsr.models import DCKDModel
 from dckd_basicsr.training.runtime import RuntimeSettings
+from dckd_basicsr.weight_files import load_weights
 
 FILES = packaged_options()
 KINDS = ("edsr", "rcan", "swinir")
@@ -55,6 +56,7 @@ def is_train(name: str) -> bool:
 
 
 RESTORATION = [name for name in FILES if "_de" in name]  # deblurring and deraining
+CODEBOOKS = [name for name in FILES if name.startswith("vqgan")]
 DISTILLED_SR = [name for name in FILES if name.startswith("dckd_x")]
 
 
@@ -66,7 +68,7 @@ def test_the_set_is_complete() -> None:
         for task in ("deblur", "derain")
         for net in ("nafnet", "restormer")
     }
-    expected |= {"mtkd_aggregation_x4.yml", "mtkd_x4_edsr.yml"}
+    expected |= {"mtkd_aggregation_x4.yml", "mtkd_x4_edsr.yml", "vqgan_f16.yml", "vqgan_small.yml"}
     assert expected | {f"teacher_x{s}_edsr.yml" for s in SCALES} <= FILES.keys()
 
 
@@ -82,7 +84,7 @@ def test_every_network_is_built(name: str) -> None:
     assert all(parameters(name, key) > 100_000 for key in keys)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in RESTORATION])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in (*RESTORATION, *CODEBOOKS)])
 def test_name_scale_and_crop_agree(name: str) -> None:
     opt = loaded(name)
     scale = opt["scale"]
@@ -200,3 +202,13 @@ def test_the_two_stages_of_mtkd_belong_together() -> None:
         arguments = {key: value for key, value in block.items() if key != "path"}
         wanted = loaded(f"dckd_x4_{kind}.yml")["network_teacher"]
         assert arguments == (wanted if kind != "swinir" else {**wanted, "img_size": 64})
+
+
+def test_codebooks_have_the_layouts_of_the_published_and_the_shipped_one() -> None:
+    for name, encoder in (("vqgan_f16.yml", 29_626_112), ("vqgan_small.yml", 1_907_648)):
+        block = {**loaded(name)["network_g"], "decoder": False}
+        assert sum(p.numel() for p in outline(block).net.parameters()) == encoder
+    assert loaded("vqgan_small.yml")["network_d"] is None
+    shipped = load_weights(resolve_weights("builtin:vqgan_f16_ch32_n1024")).state
+    block = outline({**loaded("vqgan_small.yml")["network_g"], "decoder": False}).net.state_dict()
+    assert {name: value.shape for name, value in shipped.items()} == {name: v.shape for name, v in block.items()}

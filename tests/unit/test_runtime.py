@@ -14,7 +14,7 @@ from dckd_basicsr.distill import FrozenEncoder
 from dckd_basicsr.distill.chunking import widest_layer
 from dckd_basicsr.errors import ConfigError
 from dckd_basicsr.training import runtime
-from dckd_basicsr.training.compiling import can_compile, recompute, repeated_blocks
+from dckd_basicsr.training.compiling import as_written, can_compile, recompute, repeated_blocks
 from dckd_basicsr.training.runtime import (
     PrecisionSettings,
     RuntimeSettings,
@@ -211,3 +211,18 @@ def test_optimizers_are_fused_where_the_gradients_fit(monkeypatch):
     monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.4.1+cu121"))
     assert may_fuse(gpu, RuntimeSettings())
     assert not may_fuse(gpu, compiled)
+
+
+def test_validation_compiles_nothing_for_its_sizes() -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    net, compiled = nn.Sequential(nn.Conv2d(1, 1, 1)), CompileCounter()
+    with as_written(net):  # nothing is compiled: nothing to do
+        net(torch.zeros(1, 1, 4, 4))
+    net[0].compile(backend=compiled, dynamic=False)
+    with as_written(net):
+        for side in (3, 5, 7):
+            net(torch.zeros(1, 1, side, side))
+    assert compiled.frame_count == 0
+    net(torch.zeros(1, 1, 3, 3))
+    assert compiled.frame_count == 1, "training goes on compiled"

@@ -28,7 +28,7 @@ DEFAULTS = {
         "schedule": ((100_000, 1000), (200_000, 2000), (300_000, 3000)),
         "source": "ema",
     },
-    EncoderSettings: {"input_range": (-1.0, 1.0), "chunk": None},
+    EncoderSettings: {"input_range": (-1.0, 1.0), "chunk": None, "fused_norms": False},
     ConsistencySettings: {"prob": 0.5},
 }
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torchvision.models.vgg import cfgs, make_layers
 
+from dckd_basicsr.codebook import VGGFeatureLoss
 from dckd_basicsr.distill.features.vgg import FrozenVGG, relu_places
 from dckd_basicsr.errors import CheckpointError
+from dckd_basicsr.losses import feature_distance
 
 THREE = ("relu1_2", "relu2_2", "relu3_3")
 
@@ -126,3 +128,17 @@ def test_another_file_is_refused(files, tmp_path, content, message):
 def test_layers_that_are_not_there(files, layers, message):
     with pytest.raises(ValueError, match=f"layers must name ReLUs of vgg16: relu1_1, .*{message}"):
         FrozenVGG("vgg16", layers, files["vgg16"][1])
+
+
+def test_a_loss_of_its_features_pulls_at_what_was_made_alone(files):
+    net, path = files["vgg16"]
+    made, image = torch.rand(2, 1, 3, 16, 16, requires_grad=True).unbind()
+    loss = VGGFeatureLoss(str(path), layers=THREE, loss_weight=0.5)(made, image)
+    normal = [(x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) for x in (made, image)]
+    levels = [truth(net, x / torch.tensor([0.229, 0.224, 0.225])[:, None, None], [3, 8, 15]) for x in normal]
+    torch.testing.assert_close(loss, 0.5 * feature_distance(*levels))
+    (to_made, to_image) = torch.autograd.grad(loss, (made, image), allow_unused=True)
+    assert to_made.abs().sum() > 0
+    assert to_image is None
+    with pytest.raises(CheckpointError, match="torchvision's vgg16-397923af"):
+        VGGFeatureLoss("nowhere.pth")

@@ -14,9 +14,18 @@ from ...errors import CheckpointError
 from ...install import register
 from ...weight_files import load_weights
 from ..facts import ArchFacts
+from ..layouts import from_published, spellings
+from ..likeness import likeness
 from ..recognize import recognize
 
-__all__ = ["WRITES_INTO_ITS_INPUT", "PretrainedNet", "descriptor_facts", "detected_name", "special_call"]
+__all__ = [
+    "WRITES_INTO_ITS_INPUT",
+    "PretrainedNet",
+    "descriptor_facts",
+    "detected_name",
+    "detected_part",
+    "special_call",
+]
 
 
 _ONE_BY_ONE = ("DRUNet", "DnCNN")
@@ -44,16 +53,20 @@ class PretrainedNet(nn.Module):
         super().__init__()
         import spandrel
 
-        state = load_weights(Path(path).expanduser()).state
+        weights = load_weights(Path(path).expanduser())
+        _refuse_other_range(weights.state, path)
+        state = detected_part(weights.state)
         try:
             # The registry itself, not ModelLoader, which moves the network: an outline has no values to move.
             found = spandrel.MAIN_REGISTRY.load(state)
         except spandrel.UnsupportedModelError as error:
-            looks = recognize(state)
+            looks = recognize(weights.state)
             advice = "(type: EDSR, RCAN, SwinIR, ...)" if looks is None else f"(it looks like {looks})"
+            keys = f"first keys: {', '.join(list(weights.state)[:3])}"
             raise CheckpointError(
                 f"no architecture known to spandrel {getattr(spandrel, '__version__', '')} fits the weights in "
-                f"'{path}' (first keys: {', '.join(list(state)[:3])}); name the network in the option file instead "
+                f"'{path}' ({likeness(weights.state, weights.entry) if looks is None else keys}); "
+                f"name the network in the option file instead "
                 f"{advice} and give the file under path: pretrain_network_*"
             ) from error
         if not isinstance(found, spandrel.ImageModelDescriptor):
@@ -84,6 +97,23 @@ class PretrainedNet(nn.Module):
             self._call = special_call(spandrel.MAIN_REGISTRY.load(self.net.state_dict()))
         else:
             self._call = None
+
+
+def _refuse_other_range(state: Mapping[str, Tensor], path: str) -> None:
+    """Refuse an RCAN for which spandrel, which takes the range for 255 always, would compute something else."""
+    published = from_published(state)
+    unusual = {} if published is None else published.unusual
+    if published is not None and "img_range" in unusual:
+        raise CheckpointError(
+            f"'{path}' holds an {published.layout.network} of range {unusual['img_range']:g}, which spandrel takes for "
+            f"255; write network_*: {{type: {published.layout.network}, img_range: {unusual['img_range']}, ...}} "
+            "and give the file under path: pretrain_network_*"
+        )
+
+
+def detected_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the part of ``state`` that spandrel detects: all, or what is behind a prefix; all if it detects none."""
+    return dict(next((part for part in spellings(state) if detected_name(part) is not None), state))
 
 
 def descriptor_facts(found: Any, *, channels_last: bool = False) -> ArchFacts:

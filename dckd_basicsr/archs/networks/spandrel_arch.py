@@ -87,7 +87,7 @@ def merged(net: nn.Module) -> nn.Module:
 
 
 def _branched(net: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the modules that train as branches and answer as one convolution: ``Conv3XC`` of SPAN."""
+    """Yield the modules that train as branches and act as one convolution: ``Conv3XC`` of SPAN."""
     for name, module in net.named_modules():
         if hasattr(module, "update_params") and hasattr(module, "eval_conv"):
             yield name, module

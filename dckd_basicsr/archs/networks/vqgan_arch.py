@@ -16,11 +16,12 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...install import register
+from ..facts import ArchFacts
 from ..tf32 import tf32
-from .vqgan_blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm, swish
+from .vqgan_blocks import AttnBlock, Downsample, ResnetBlock, Upsample, activated, group_norm
 from .vqgan_layout import DDConfig
 
-__all__ = ["VQGAN", "Encoding"]
+__all__ = ["VQGAN", "Encoder", "Encoding"]
 
 
 class Encoding(NamedTuple):
@@ -58,6 +59,9 @@ def _run_middle(middle: Any, h: Tensor) -> Tensor:
 
 class Encoder(nn.Module):
     """Image (B, in_channels, H, W) to latent features (B, z_channels, H / 2^(L-1), W / 2^(L-1)) over L levels."""
+
+    fused_norms = False
+    """Of the last layer, see :func:`.activated`; its blocks have their own."""
 
     def __init__(self, config: DDConfig) -> None:
         super().__init__()
@@ -102,7 +106,7 @@ class Encoder(nn.Module):
         """Run what follows the last tap and return the latent features."""
         h = self._rest_of_level(self.down[-1], tap)
         h = _run_middle(self.mid, h)
-        return self.conv_out(swish(self.norm_out(h)))
+        return self.conv_out(activated(h, self.norm_out, self.fused_norms))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.from_last_tap(self.to_last_tap(x)[-1])
@@ -151,7 +155,7 @@ class Decoder(nn.Module):
                     h = level.attn[j](h)
             if i > 0:
                 h = level.upsample(h)
-        return self.conv_out(swish(self.norm_out(h)))
+        return self.conv_out(activated(h, self.norm_out))
 
 
 class _ExactProduct(torch.autograd.Function):
@@ -233,6 +237,16 @@ class VQGAN(nn.Module):
     def num_taps(self) -> int:
         """Number of resolution levels, one tap each."""
         return len(self.config.ch_mult)
+
+    @property
+    def facts(self) -> ArchFacts:
+        """As a network from image to image: each level but the last halves the sides."""
+        return ArchFacts(
+            scale=1,
+            multiple_of=2 ** (self.num_taps - 1),
+            input_channels=self.config.in_channels,
+            output_channels=self.config.out_ch,
+        )
 
     def analyse(self, x: Tensor, *, taps: int | bool = True, logits: int | bool = False) -> Encoding:
         """Encode once and return what was asked for.

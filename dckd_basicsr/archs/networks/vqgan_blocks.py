@@ -5,12 +5,20 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["AttnBlock", "Downsample", "ResnetBlock", "Upsample", "group_norm", "swish"]
+from ..frozen_layers import norm_and_swish
+
+__all__ = ["AttnBlock", "Downsample", "ResnetBlock", "Upsample", "activated", "group_norm"]
 
 
-def swish(x: Tensor) -> Tensor:
-    """``x * sigmoid(x)``."""
-    return F.silu(x)
+def activated(x: Tensor, norm: nn.GroupNorm, fused: bool = False) -> Tensor:
+    """Return ``swish(norm(x))``, swish being ``x * sigmoid(x)``.
+
+    Args:
+        x: (B, C, H, W).
+        norm: GroupNorm.
+        fused: as one operation that keeps less for the backward pass, see :func:`.norm_and_swish`; ``norm`` is frozen.
+    """
+    return norm_and_swish(x, norm) if fused else F.silu(norm(x))
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -20,6 +28,9 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 class ResnetBlock(nn.Module):
     """Twice (GroupNorm, swish, conv 3x3) with a residual; a 1x1 convolution where the width changes."""
+
+    fused_norms = False
+    """Of a frozen block: see :func:`activated`."""
 
     def __init__(self, width_in: int, width_out: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -32,8 +43,8 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(width_in, width_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(swish(self.norm1(x)))
-        h = self.conv2(self.dropout(swish(self.norm2(h))))
+        h = self.conv1(activated(x, self.norm1, self.fused_norms))
+        h = self.conv2(self.dropout(activated(h, self.norm2, self.fused_norms)))
         return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...kinds import distils, extra_keys
+from ...kinds import distils, extra_keys, trains_codebook
 from .base import Block, fields_of, inner_block, with_keys
+from .codebook import CodebookPath, CodebookTop, CodebookTrain
 from .dataset import PairedBlock
 from .judging import FILE, block_problems, missing_keys, needed_keys, settings_problems
 from .path import DistillingPath, PathBlock, weight_keys
@@ -43,11 +44,23 @@ __all__ = [
 ]
 
 
+class AnyTop(CodebookTop, DistillingTop):
+    """A file of any of this package's models."""
+
+
+class AnyPath(CodebookPath, DistillingPath):
+    """Weights, training states, folders."""
+
+
+class AnyTrain(CodebookTrain, TrainBlock):
+    """Losses, optimizers, schedule, settings."""
+
+
 BLOCKS: Mapping[str, type[Block]] = {
-    "top": DistillingTop,
-    "path": DistillingPath,
+    "top": AnyTop,
+    "path": AnyPath,
     "datasets.NAME": PairedBlock,
-    "train": TrainBlock,
+    "train": AnyTrain,
     "val": ValBlock,
     "logger": LoggerBlock,
 }
@@ -61,6 +74,9 @@ def blocks_for(model_type: Any) -> dict[str, type[Block]]:
         model_type: None for what any of them may have.
     """
     blocks = {name: cls for name, cls in BLOCKS.items() if cls is not PairedBlock}
-    if model_type is not None and not distils(model_type):
-        blocks |= {"top": TopBlock, "path": PathBlock}
+    if trains_codebook(model_type):
+        blocks |= {"top": CodebookTop, "path": CodebookPath, "train": CodebookTrain}
+    elif model_type is not None:
+        own: dict[str, type[Block]] = {"top": TopBlock, "path": PathBlock, "train": TrainBlock}
+        blocks |= {**own, "top": DistillingTop, "path": DistillingPath} if distils(model_type) else own
     return {name: with_keys(cls, extra_keys(name, model_type)) for name, cls in blocks.items()}

@@ -46,7 +46,7 @@ class PairedBlock(Block):
     type: Annotated[str, Needed.EVERY_FILE] = key(
         "PairedImageDataset; PairedPatchDataset for progressive sizes and images smaller than a patch; "
         "PairedLMDBDataset, fastest: these too, lists of LMDBs, raw pixels; SinglePatchDataset: inputs alone, to train "
-        "on what a teacher says; SingleImageDataset: inputs alone, whole, to be restored"
+        "on what a teacher says, or a codebook; SingleImageDataset: inputs alone, whole, to be restored"
     )
     dataroot_gt: Annotated[str | Sequence[str], Needed.EVERY_FILE] = key(
         "ground truth: a folder of images, or an LMDB; PairedLMDBDataset takes a list of LMDBs, SinglePatchDataset none"

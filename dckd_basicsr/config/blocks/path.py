@@ -24,7 +24,8 @@ class PathBlock(Block):
     pretrain_network_g: str | None = key("weights to start from, or to test: a file, or builtin:NAME")
     strict_load_g: bool = key(_LOADS)
     param_key_g: str | None = key(
-        "the entry of the file that student and average start from; by default params, and params_ema for the average"
+        "the entry of the file that student and average start from; by default params, and params_ema for the average, "
+        "and where a file has no params, one is searched for"
     )
     models: Annotated[str, BY_RUN] = key()
     training_states: Annotated[str, BY_RUN] = key()

@@ -33,13 +33,17 @@ class TopBlock(Block):
         "names the run's folder below experiments/ or results/; a name with 'debug' in it logs every iteration"
     )
     model_type: Annotated[str, Needed.EVERY_FILE] = key(
-        "DCKDModel distils and tests, RestorationModel trains and tests a network without a teacher"
+        "DCKDModel distils and tests, RestorationModel trains and tests a network without a teacher, VQGANModel trains "
+        "and tests a VQGAN, whose codebook DCKD uses"
     )
     scale: Annotated[int, Needed.OWN_FILE] = key(
         "output size / input size: 2, 3, 4 for super-resolution, 1 for deblurring and deraining", ge=1
     )
     num_gpu: Annotated[int, Field(ge=0)] | Literal["auto"] = key(
         "auto: all there are (one without a launcher); 0: the CPU"
+    )
+    device: Literal["mps"] | None = key(
+        "mps: Apple's GPU, in one process, where num_gpu is auto; not yet tried on a Mac. null: what num_gpu says"
     )
     manual_seed: int | None = key("seed of everything random; null draws one and logs it")
     deterministic: bool = key(

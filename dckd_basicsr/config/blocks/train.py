@@ -12,13 +12,13 @@ from ...training.divergence import DivergenceSettings
 from ...training.runtime import RuntimeSettings
 from .base import AsBlock, Block, Needed, key
 
-__all__ = ["GATE", "LossBlock", "NamedTermBlock", "TermBlock", "TrainBlock"]
+__all__ = ["GATE", "LossBlock", "NamedTermBlock", "OptimizedBlock", "TermBlock", "TrainBlock"]
 
 GATE = Literal["teacher_better"] | None
 
 
-class TrainBlock(Block):
-    """Loss terms, optimizer, schedule, the method's settings."""
+class OptimizedBlock(Block):
+    """What every training run has: its length, optimizer, schedule."""
 
     total_iter: Annotated[float, Needed.TRAINING] = key("iterations in all", ge=1)
     warmup_iter: float = key("the learning rate rises from 0 over so many iterations; -1 for none")
@@ -32,6 +32,11 @@ class TrainBlock(Block):
         "type and arguments of the learning-rate schedule"
     )
     clip_grad_norm: float | None = key("largest norm of all gradients together; null for no clipping", ge=0)
+
+
+class TrainBlock(OptimizedBlock):
+    """Loss terms, optimizer, schedule, the method's settings."""
+
     accumulate: int = key(
         "parts into which each process cuts its batch, one after the other: total batch = per GPU x processes x "
         "accumulate",

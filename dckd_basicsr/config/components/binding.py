@@ -84,7 +84,7 @@ def _training(train: Mapping[str, Any], own: bool) -> Iterator[str]:
         elif str(key).endswith("_opt") and block:
             yield from _component(LOSS, f"train.{key}", block, own)
     yield from _open_terms(train.get("losses")) if own else ()
-    for key in [k for k in train if str(k).startswith("optim_")]:
+    for key in [k for k in train if str(k).startswith("optim_") and (train[k] is not None or k == "optim_g")]:
         problems = _component(OPTIMIZER, f"train.{key}", train[key], own)
         yield from problems or (_optimizer_trial(f"train.{key}", train[key]) if own else ())
     scheduler = train.get("scheduler")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...kinds import is_own
 from .channels import channel_problems, loaded_channel_problems
+from .codebook import codebook_problems, files_of_codebook
 from .datasets import dataset_problems
 from .evaluation import evaluation_rules, is_evaluated, single_problems, size_problems
 from .names import name_problems
@@ -22,6 +23,7 @@ __all__ = [
     "dataset_problems",
     "device_problems",
     "facts_problems",
+    "files_of_codebook",
     "files_of_terms",
     "is_evaluated",
     "is_used",
@@ -42,4 +44,5 @@ def rule_problems(opt: Mapping[str, Any], is_train: bool) -> list[str]:
     if not is_own(opt.get("model_type")):
         return []
     problems = [*size_rules(opt, is_train), *evaluation_rules(opt), *teacher_problems(opt)]
+    problems += codebook_problems(opt, is_train)
     return problems + ([*run_rules(opt), *term_problems(opt)] if is_train else [])

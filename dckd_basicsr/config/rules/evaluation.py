@@ -11,6 +11,7 @@ import cv2
 from ...data.lmdb.reader import read_meta_info
 from ...data.photos.headers import image_sizes
 from ...errors import DatasetError
+from ...kinds import trains_codebook
 from ...metrics.sizes import least_side, wants_larger
 from ..blocks.dataset import INPUTS_TYPE, SINGLE_TYPE
 from ..problems import block_of
@@ -50,7 +51,7 @@ def evaluation_rules(opt: Mapping[str, Any]) -> Iterator[str]:
         known.setdefault(name, key)
     best = block_of(opt, "logger").get("keep_best")
     first, block = next(iter(sets.items()), ("", {}))
-    if best is not None and block.get("type") == SINGLE_TYPE:
+    if best is not None and block.get("type") == SINGLE_TYPE and not trains_codebook(opt.get("model_type")):
         yield (
             f"logger.keep_best judges by the first validation set, and datasets.{first} ({SINGLE_TYPE}) has no ground "
             "truth; put a set that has one first, or remove keep_best"

@@ -91,6 +91,8 @@ def _checkpoint_rules(opt: Mapping[str, Any]) -> Iterator[str]:
 
 def device_problems(opt: Mapping[str, Any]) -> list[str]:
     """Return what the machine cannot give: GPUs."""
+    if opt.get("device") == "mps":
+        return list(_apple_problems(opt))
     wanted, has_gpu = opt.get("num_gpu"), torch.cuda.is_available()
     recorded = block_of(opt, "train", "runtime").get("cuda_graph") is True
     if recorded and (wanted == 0 or not has_gpu) and is_own(opt.get("model_type")):
@@ -106,3 +108,20 @@ def device_problems(opt: Mapping[str, Any]) -> list[str]:
             "set num_gpu: 1"
         ]
     return []
+
+
+def _apple_problems(opt: Mapping[str, Any]) -> Iterator[str]:
+    """What ``device: mps`` does not go with; BasicSR itself knows CUDA and the CPU alone."""
+    wanted = opt.get("num_gpu", "auto")
+    if not is_own(opt.get("model_type")):
+        yield f"device is mps, which only this package's models know, not {show(opt.get('model_type'))}; leave it out"
+    elif not torch.backends.mps.is_available():
+        yield "device is mps, but PyTorch finds no Apple GPU here; leave it out"
+    if wanted != "auto":
+        yield f"device is mps, but num_gpu is {show(wanted)}, which counts CUDA devices; set num_gpu: auto"
+    if opt.get("dist"):
+        yield "device is mps, which serves one process; start it without --launcher"
+    if block_of(opt, "train", "runtime").get("cuda_graph") is True:
+        yield "train.runtime.cuda_graph is true, but device is mps; set it to auto or false"
+    if block_of(opt, "datasets", "train").get("prefetch_mode") == "cuda":
+        yield "datasets.train.prefetch_mode is cuda, but device is mps; leave it out, and pin_memory, too"

@@ -33,7 +33,11 @@ STUDENTS = (
     BadInput(
         "a teacher that nobody knows",
         "distill stranger.pth photos -o small",
-        ("stranger.pth", "no network known here or to spandrel", "who.knows"),
+        (
+            "stranger.pth",
+            "no network known here or to spandrel",
+            "1 tensor under 'params', first keys: who.knows; no known",
+        ),
         _stranger,
     ),
     BadInput("a misspelt student", f"{_DISTILL} --student span-x", ("no student 'span-x'; did you mean 'span-",)),

@@ -11,6 +11,8 @@ import torch
 from basicsr.archs import build_network
 from safetensors.torch import save_file
 
+from dckd_basicsr.archs.layouts import layout_of, to_published
+
 from .row import TRAIN, BadInput, forced
 
 __all__ = ["WEIGHTS"]
@@ -50,6 +52,20 @@ def _safetensors(change: Callable[[bytes], bytes]) -> Callable[[], object]:
         path.write_bytes(change(path.read_bytes()))
 
     return spoil
+
+
+def _published() -> None:
+    state = torch.load("teacher.pth", weights_only=True)["params"]
+    mean = torch.tensor([0.4488, 0.4371, 0.4040])
+    torch.save(to_published(layout_of("EDSR"), state, img_range=1.0, rgb_mean=mean), "edsr.pt")
+
+
+def _normalised() -> None:
+    """EDSR-PyTorch's names with batch normalisation between them, which no EDSR here has."""
+    _published()
+    state = torch.load("edsr.pt", weights_only=True)
+    names = ("weight", "bias", "running_mean", "running_var")
+    torch.save({"model": {**state, **{f"body.0.body.1.{name}": torch.zeros(12) for name in names}}}, "edsr.pt")
 
 
 def _swap() -> None:
@@ -146,12 +162,31 @@ WEIGHTS = (
     ),
     BadInput(
         "weights under another name",
-        f"{TRAIN} --force_yml path:pretrain_network_g=mine.pth",
+        f"{TRAIN} --force_yml path:pretrain_network_g=mine.pth path:param_key_g=params",
         (
             "weight file 'mine.pth' has no entry 'params'. It holds: generator",
             "Set the matching param_key",
         ),
         lambda: torch.save({"generator": {"conv.weight": torch.zeros(1)}}, "mine.pth"),
+    ),
+    BadInput(
+        "published weights of another range than the options",
+        f"{TRAIN} --force_yml path:pretrain_network_teacher=edsr.pt",
+        (
+            "path.pretrain_network_teacher: the weights in 'edsr.pt' are of another EDSR",
+            "img_range is 1.0 in the file and 255.0 in the options; write img_range: 1.0 under network_teacher",
+        ),
+        _published,
+    ),
+    BadInput(
+        "weights that are nearly a known layout's",
+        f"{TRAIN} --force_yml path:pretrain_network_teacher=edsr.pt",
+        (
+            "do not fit EDSR",
+            "24 tensors under 'model'",
+            "the nearest layout is EDSR as EDSR-PyTorch has it (14 of its 14 kinds of names, and 2 others)",
+        ),
+        _normalised,
     ),
     forced(
         "param_key that the file has not",
