@@ -85,6 +85,18 @@ def _cost(path: Path) -> Figures:
     return {"summary": f"{figures['ratio']:.2f} times as long", **figures}
 
 
+def _windows(path: Path) -> Figures:
+    """Read what ``tests.benchmarks.windows`` writes; the kernel must be among what was timed."""
+    figures: Figures = json.loads(path.read_text(encoding="utf-8"))
+    rows = {f"{role} {what}": figures[role][what] for role in ("teacher", "student") for what in figures[role]}
+    if left_out := [where for where, row in rows.items() if "triton" not in row["ms"]]:
+        raise ValueError(f"the kernel did not run: {', '.join(left_out)}")
+    texts = [
+        f"{where}: {', '.join(f'{name} {ms:.2f}' for name, ms in row['ms'].items())} ms" for where, row in rows.items()
+    ]
+    return {"summary": "; ".join(texts), **figures}
+
+
 def _said(path: Path) -> Figures:
     return {"summary": "see its output"}
 
@@ -98,14 +110,20 @@ def _timed(recipe: str, *variants: str) -> tuple[str, ...]:
     return ("-m", "tests.benchmarks.step", *fixed, "--variants", *variants)
 
 
+def _blocks(*more: str) -> tuple[str, ...]:
+    return ("-m", "tests.benchmarks.windows", "--precision", "bf16", *more, "--json", OUT)
+
+
 PARTS: dict[str, Part] = {
     "doctor": Part("what this machine has", ("-m", "dckd_basicsr", "doctor"), _said),
     "tests": Part("tests marked gpu", _pytest("tests/unit"), _tests),
     "resume": Part("exact resume, deterministic", _pytest("tests/e2e"), _tests),
     "cost": Part("what determinism costs", ("-m", "tests.benchmarks.deterministic", "--json", OUT), _cost),
     "swinir": Part("SwinIR, recorded and eager", _timed("swinir", "exact, recorded", "exact"), _step),
+    "windows": Part("attention in windows, bf16", _blocks(), _windows),
+    "windows-compiled": Part("the same, compiled", _blocks("--compile"), _windows),
     "edsr": Part("EDSR, recorded and eager, auto", _timed("edsr", "exact, recorded", "exact", "auto"), _step),
-    "swinir-auto": Part("SwinIR, auto", _timed("swinir", "auto"), _step),
+    "swinir-auto": Part("SwinIR, auto", _timed("swinir", "auto", "auto, fused attention"), _step),
     "rcan": Part("RCAN, recorded and eager", _timed("rcan", "exact, recorded", "exact"), _step),
     "nafnet": Part("NAFNet, recorded and eager", _timed("nafnet", "exact, recorded", "exact"), _step),
     "restormer": Part("Restormer, recorded and eager", _timed("restormer", "exact, recorded", "exact"), _step),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..archs.facts import facts_of
+from ..archs.swin.arranging import arrange_windows
 from ..archs.tf32 import tf32_allowed
 from ..distill import Need, teacher_blocks
 from ..distill.chunking import widest_layer
 from ..distill.teachers import title_of
 from ..training.compiling import compile_blocks, recompute
-from ..training.runtime import arrange, arrange_encoder, set_float32
+from ..training.runtime import arrange, arrange_encoder, region, set_float32
 from ..training.step_runner import Record, RecordedStep, record_cuda_graph
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def arrange_model(model: RestorationModel) -> None:
         "step as a CUDA graph" if settings.cuda_graph else "step launched operation by operation",
     )
     _measure_widths(model)
+    windows = _arranged_windows(model)
     if settings.recompute:
         _LOG.info("Runtime: activations of %d blocks of the student are computed again", recompute(model.net_g))
     history = None if sources.history is None else sources.history.net
@@ -51,11 +54,32 @@ def arrange_model(model: RestorationModel) -> None:
         **teachers,
     }.items():
         if net is not None:
-            _LOG.info("Runtime: %s %s", name, arrange(net, settings, facts_of(net, options, model.scale)))
+            done = arrange(net, settings, facts_of(net, options, model.scale))
+            _LOG.info("Runtime: %s %s", name, ", ".join(filter(None, (windows[net], done))))
     if sources.encoder is not None:
         _LOG.info("Runtime: encoder %s", arrange_encoder(sources.encoder, settings))
     if settings.compile:
         compile_blocks(model.distiller)
+
+
+def _arranged_windows(model: RestorationModel) -> dict[nn.Module, str]:
+    """Prepare attention in windows in all networks; return by network what was chosen for the log."""
+    sources, settings = model.sources, model.runtime
+    frozen = [*sources.teachers.values(), *([] if sources.history is None else [sources.history.net])]
+    chosen = {}
+    for net in (*model.networks().values(), *frozen):
+        precision = settings.precision.frozen if net in frozen else settings.precision.student
+        chosen[net] = arrange_windows(
+            net,
+            frozen=net in frozen,
+            compiled=settings.compile is True,
+            attention=settings.attention,
+            side=model.lq_side(),
+            region=partial(region, precision, model.device),
+        )
+    if hasattr(model, "net_g_ema"):  # what validation runs stays exact
+        arrange_windows(model.net_g_ema, frozen=True)
+    return chosen
 
 
 def recorded_step(model: RestorationModel, record: Record = record_cuda_graph) -> RecordedStep:

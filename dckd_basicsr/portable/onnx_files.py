@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..archs.facts import ArchFacts
 from ..archs.networks.spandrel_arch import merged
+from ..archs.swin.blocks import for_any_size
 from ..errors import CheckpointError, ConfigError, message_of
 from ..version import __version__
-from .dynamic_windows import make_dynamic
 from .onnx_network import INPUT, OUTPUT, facts_metadata, needs_extra
 
 __all__ = ["OPSETS", "quiet", "require_onnx", "write_onnx"]
@@ -84,7 +84,9 @@ def write_onnx(
     Raises:
         CheckpointError: none agrees; says why not.
     """
-    plain = _Plain(make_dynamic(merged(net))).eval()
+    copied = merged(net)
+    for_any_size(copied)
+    plain = _Plain(copied).eval()
     reasons = []
     for way, make in (("torch.export", _exported), ("TorchScript", _recorded)):
         if opset < _NEW_EXPORTER if make is _exported else opset > _OLD_EXPORTER:

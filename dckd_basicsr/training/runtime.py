@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..archs.facts import ArchFacts
+from ..archs.swin.arranging import Attention
 from ..archs.tf32 import forbid_tf32, tf32
 from ..distill.encoder import FrozenEncoder
 from ..errors import ConfigError
@@ -65,6 +66,10 @@ class RuntimeSettings:
             more at the start; auto does where a compiler is found.
         cuda_graph: record forward, losses and backward once for each size of a batch and replay them, so that the GPU
             never waits for Python; auto does on one GPU, unless recompute is on.
+        attention: how windows of a SwinIR attend, in student, teachers and history model. null is as the network does
+            it, to the last bit; sdpa uses PyTorch's fused kernels, and triton a kernel of this package, with the same
+            values to rounding. The kernel is compared with the network at the start, and left out with a warning if it
+            differs or does not run. auto is null as long as nobody has measured what is faster on a GPU.
         recompute: do not keep the activations of the student's repeated blocks but compute them again in the backward
             pass: less memory, about a third more work in the student.
     """
@@ -74,6 +79,7 @@ class RuntimeSettings:
     channels_last: Switch = None
     compile: Switch = None
     cuda_graph: Switch = None
+    attention: Attention | None = None
     recompute: bool = False
 
     def __post_init__(self) -> None:
@@ -104,6 +110,7 @@ def settled(settings: RuntimeSettings, device: torch.device, processes: int = 1)
         precision=PrecisionSettings(**precision),
         channels_last=_filled(settings.channels_last, settings.preset),
         compile=compiled,
+        attention=None if settings.attention == "auto" else settings.attention,
         cuda_graph=graph if filled["cuda_graph"] == "auto" else bool(filled["cuda_graph"]),
     )
 

@@ -38,6 +38,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import dckd_basicsr  # (before anything of basicsr)
 from dckd_basicsr.archs import VQGAN, facts_of
+from dckd_basicsr.archs.swin.arranging import arrange_windows
 from dckd_basicsr.archs.tf32 import tf32
 from dckd_basicsr.distill import Distiller, FrozenEncoder, Generators, HistoryModel, Sources, build_terms
 from dckd_basicsr.distill.chunking import widest_layer
@@ -164,6 +165,8 @@ def variant(base: Job, settings: RuntimeSettings, terms: tuple[str, ...] = tuple
     assert sources.encoder is not None
     job = Job(recipe, copy.deepcopy(base.student), sources, base.lq, base.gt, settings, False, terms)
     for net, options in ((teacher, recipe.teacher), (history.net, recipe.student), (job.student, recipe.student)):
+        frozen, compiled = net is not job.student, settings.compile is True
+        arrange_windows(net, frozen=frozen, compiled=compiled, attention=settings.attention)
         arrange(net, settings, facts_of(net, options, recipe.scale))
     arrange_encoder(sources.encoder, settings)
     if settings.compile:
@@ -265,6 +268,7 @@ def variants(device: torch.device) -> dict[str, tuple[RuntimeSettings, tuple[str
         "bf16, not compiled": RuntimeSettings(precision=PrecisionSettings("bf16", "bf16"), channels_last="auto"),
         **({"auto without graph": RuntimeSettings(preset="auto", cuda_graph=False)} if gpu else {}),
         "auto": RuntimeSettings(preset="auto"),
+        **({"auto, fused attention": RuntimeSettings(preset="auto", attention="sdpa")} if gpu else {}),
     }
     return {**{name: (settings, every) for name, settings in found.items()}, "plain": (found["exact"], ("pixel_opt",))}
 

@@ -10,7 +10,6 @@ import torch
 from dckd_basicsr.errors import CheckpointError
 from dckd_basicsr.inference.padding import run_padded
 from dckd_basicsr.portable import export_network, open_network
-from dckd_basicsr.portable.dynamic_windows import make_dynamic
 from dckd_basicsr.portable.onnx_files import write_onnx
 from tests.unit.export_nets import opened
 
@@ -54,18 +53,6 @@ def test_onnx_takes_any_batch_and_size(tmp_path, name, opset, half):
         torch.testing.assert_close(theirs, ours, rtol=0, atol=2e-2 if half else 1e-4)
     assert all(check.agrees and check.program == "onnxruntime" for check in done.checks)
     assert json.loads((tmp_path / "config.json").read_text())["onnx_opset"] == opset
-
-
-@pytest.mark.parametrize("options", [{}, {"type": "spandrel:SwinIR"}])
-def test_windows_for_every_size_are_those_of_the_network(options):
-    source = opened("SwinIR", depths=[3], **options)
-    for parameter in source.net.parameters():
-        parameter.data.add_(0.3 * torch.randn(parameter.shape))
-    xs = [torch.rand(1, 3, 16, 16), torch.rand(2, 3, 12, 28)]
-    want = [source.net(x) for x in xs]
-    make_dynamic(source.net)
-    for x, y in zip(xs, want, strict=True):
-        torch.testing.assert_close(source.net(x), y)
 
 
 def test_an_onnx_file_that_answers_otherwise_is_refused_with_every_reason(tmp_path):

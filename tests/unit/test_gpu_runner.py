@@ -124,6 +124,17 @@ def test_a_part_that_ignores_the_interruption_is_ended_all_the_same(out_of_time)
     assert out_of_time["deaf"]["seconds"] < 300
 
 
+def test_windows_are_told_and_the_kernel_must_be_among_them(tmp_path):
+    row = {"ms": {"original": 2.0, "sdpa": 1.5, "triton": 1.0}}
+    figures = {"machine": {}, "teacher": {"forward": row}, "student": {"forward": row}}
+    path = tmp_path / "figures"
+    path.write_text(json.dumps(figures))
+    assert gpu._windows(path)["summary"].startswith("teacher forward: original 2.00, sdpa 1.50, triton 1.00 ms; stu")
+    path.write_text(json.dumps({**figures, "student": {"forward": {"ms": {"original": 2.0}}}}))
+    with pytest.raises(ValueError, match="the kernel did not run: student forward"):
+        gpu._windows(path)
+
+
 def test_figures_are_there_after_every_part(tmp_path):
     seen = f"import json; print(list(json.load(open({str(tmp_path / 'gpu.json')!r}))['parts']))"
     results = run(
