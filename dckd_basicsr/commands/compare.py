@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def add_compare_parser(commands: Any) -> None:
 def run_compare(options: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit status."""
     install.everything()
-    from ..compare import Maker, Progress, find_sweep, finish, load_sweep, places, planned_runs
+    from ..compare import Maker, Progress, find_sweep, finish, load_sweep, places, planned_runs, same_trainings
     from ..user_modules import import_modules, import_plugins
 
     import_plugins()
@@ -57,6 +58,9 @@ def run_compare(options: argparse.Namespace) -> int:
     maker = Maker(root, folder, options.imports)
     records = {run.name: record for run in runs if (record := maker.record(run)) is not None}
     progress = Progress(runs, records, root)
+    if progress.missing and not options.tables and options.run is None:
+        for text in same_trainings(runs):
+            print(f"basicsr: note: {text}", file=sys.stderr)
     if options.status:
         print(f"{sweep.heading}: {progress.line()}")
         for run in runs:

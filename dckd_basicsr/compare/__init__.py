@@ -2,7 +2,7 @@
 
 from .cells import marks, notes
 from .comparison import ALL, Comparison, Row, Value
-from .plan import PlannedRun, planned_runs
+from .plan import PlannedRun, planned_runs, same_trainings
 from .progress import Progress
 from .record import Cost, RunRecord, read_records, write_record
 from .run import Maker
@@ -35,6 +35,7 @@ __all__ = [
     "places",
     "planned_runs",
     "read_records",
+    "same_trainings",
     "write_record",
     "write_tables",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,9 +14,10 @@ from ..config.resolve import fill_defaults, resolve_options
 from ..config.resources import find_options
 from ..errors import ConfigError
 from .record import TEACHER
+from .sameness import are_equal
 from .sweep import Base, Sweep
 
-__all__ = ["PlannedRun", "entries", "planned_runs"]
+__all__ = ["PlannedRun", "entries", "planned_runs", "same_trainings"]
 
 _BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
@@ -133,6 +134,27 @@ def planned_runs(sweep: Sweep) -> list[PlannedRun]:
     something. Teachers come first: they take no training.
     """
     return [*_teachers(sweep), *_students(sweep)]
+
+
+def same_trainings(runs: Sequence[PlannedRun]) -> list[str]:
+    """Return a note for each variant whose training is told the same as that of a variant before it.
+
+    A method after ``with`` switches off the terms of the option file that are not its own: a variant that was meant to
+    add one can so become another one under a second name.
+    """
+    found: list[str] = []
+    seen: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        before = seen.setdefault(run.base, [])
+        if run.seed is None or any(run.variant == other.variant for other in before):
+            continue
+        if twin := next((other for other in before if are_equal(other.options, run.options)), None):
+            found.append(
+                f"variants '{twin.variant}' and '{run.variant}' train the same on base '{run.base}'; "
+                "a method after `with` switches off the terms that are not its own, those of the base's file too"
+            )
+        before.append(run)
+    return found
 
 
 def _students(sweep: Sweep) -> Iterator[PlannedRun]:

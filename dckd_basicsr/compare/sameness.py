@@ -12,7 +12,7 @@ from ..config.networks import networks_of, with_own_file
 from ..config.problems import block_of, show
 from ..config.resources import resolve_weights
 
-__all__ = ["differences", "digests"]
+__all__ = ["are_equal", "differences", "digests"]
 
 _ABSENT = "(not there)"
 _OWN = ("name", "manual_seed", "num_gpu", "logger", "val", "dist_params", "auto_resume", "root_path", "deterministic")
@@ -40,6 +40,15 @@ def differences(
         for key in dict.fromkeys([*first, *second])
         if first.get(key) != second.get(key)
     }
+
+
+def are_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether the options of two trainings are the same, paths included, but for the run's name and seed."""
+    first, second = (
+        {place: text for place, text in _flat(options, ()) if place[0] not in ("name", "manual_seed")}
+        for options in (one, other)
+    )
+    return first == second
 
 
 def _flat(value: Any, place: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], str]]:

@@ -41,12 +41,12 @@ def test_the_term_trains(folder: Path) -> None:
     assert program == "basicsr"
     done = run(folder, *arguments)
     assert done.returncode == 0, done.stderr
-    log = next((folder / "experiments/tiny/log").glob("*.log") if (folder / "experiments/tiny/log").is_dir() else
-               (folder / "experiments/tiny").glob("*.log")).read_text(encoding="utf-8")  # fmt: skip
+    log = next((folder / "experiments/my_job/log").glob("*.log") if (folder / "experiments/my_job/log").is_dir() else
+               (folder / "experiments/my_job").glob("*.log")).read_text(encoding="utf-8")  # fmt: skip
     values = [float(value) for value in re.findall(r"l_channel_mean: ([\d.e+-]+)", log)]
     assert len(values) == 6
     assert all(value > 0 for value in values)
-    student = load_state(folder / "experiments/tiny/models/net_g_latest.pth")["params"]
+    student = load_state(folder / "experiments/my_job/models/net_g_latest.pth")["params"]
     assert all(isinstance(value, torch.Tensor) for value in student.values())
 
 

@@ -16,6 +16,7 @@ from basicsr.archs import build_network
 from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.bicubic import imresize_uint8
 from dckd_basicsr.cli import main
+from dckd_basicsr.compare import load_sweep, planned_runs
 from dckd_basicsr.config import find_options, load_options, option_problems
 from dckd_basicsr.config.resolve import resolve_options
 from tests.pages import Appear, Command, WrittenFile, steps_of
@@ -235,3 +236,21 @@ def test_lines_for_several_processes_keep_the_total_batch() -> None:
             assert option_problems(opt) == []
             processes = int(flags.get("ntasks") or int(flags.get("nnodes", 1)) * int(flags["nproc_per_node"]))
             assert processes * opt["datasets"]["train"]["batch_size_per_gpu"] == 16
+
+
+def test_the_term_of_ones_own_is_in_its_own_variant_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for step in steps_of(PAGES / "own_term.md"):
+        if isinstance(step, WrittenFile):
+            (tmp_path / step.name).write_text(step.text, encoding="utf-8")
+    first = {run.variant: run.options["train"] for run in planned_runs(load_sweep(tmp_path / "my_sweep.yml"))[1:4]}
+    assert {name: sorted(train["losses"] or {}) for name, train in first.items()} == {
+        "scratch": [],
+        "logits": [],
+        "edges": ["edges"],
+    }
+    assert {name: train["logits_opt"] is not None for name, train in first.items()} == {
+        "scratch": False,
+        "logits": True,
+        "edges": True,
+    }

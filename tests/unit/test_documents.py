@@ -43,6 +43,16 @@ def test_named_option_files_and_tests_exist(document):
     assert all(list((ROOT / "tests").rglob(name)) for name in tests)
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_option_files_to_write_have_a_name_of_their_own(document):
+    """Without one a run takes that of the packaged file, and moves the folder of that file's run away."""
+    if document.name == "options.md":  # has the keys one by one
+        return
+    for block in re.findall(r"```yaml\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+        if re.search(r"^ *_base_:", block, re.MULTILINE):
+            assert re.search(r"^ *name: ", block, re.MULTILINE), block
+
+
 def trainings(document: Path) -> list[tuple[str, list[str]]]:
     """The packaged file and the overrides of every training that a document has as a command."""
     found = []

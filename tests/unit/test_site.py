@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from dckd_basicsr.config import find_options, option_problems
+from dckd_basicsr.config.resolve import resolve_options
 from tests.browser import Page, browser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,16 @@ def test_options_that_are_advised_are_there() -> None:
     for option in advised:
         place = option.replace(":", ".").replace("datasets.train.", "datasets.NAME.")
         assert place in keys or place.rsplit(".", 1)[0] in keys, option
+
+
+def test_values_that_are_advised_pass_the_check() -> None:
+    advised = re.findall(r'`"?((?:train|val|datasets|path):[\w:]+=[^`"]+)"?`', PAGE)
+    assert len(advised) >= 8
+    for option in advised:
+        is_train = not option.startswith("val:")
+        file = find_options("dckd_x4_edsr.yml" if is_train else "test_x4_edsr.yml")
+        found, _ = resolve_options(file, [option], is_train=is_train)
+        assert option_problems(found, is_train=is_train) == [], option
 
 
 def test_names_of_the_reference_are_public() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import dckd_basicsr  # noqa: F401 (registers)
-from dckd_basicsr.compare import PlannedRun, load_sweep, planned_runs
+from dckd_basicsr.compare import PlannedRun, load_sweep, planned_runs, same_trainings
 from dckd_basicsr.compare.made import inputs_of
 from dckd_basicsr.compare.plan import entries
 from dckd_basicsr.compare.run import check_unchanged
@@ -60,6 +60,17 @@ def test_the_later_overrides_win_and_methods_come_before_them(tmp_path: Path) ->
     assert scratch.options["train"]["contrastive_opt"] is None
     assert weak.options["manual_seed"] == 3
     assert weak.options["name"] == "s_small_weak_s3"
+
+
+def test_variants_that_train_the_same_are_named(tmp_path: Path) -> None:
+    own = tmp_path / "own.yml"
+    own.write_text("_base_: demo_x4_edsr.yml\ntrain: {losses: {wavelet: {weight: 0.5}}}\n")
+    bases = {"small": {"train": str(own), "test": "demo_test_x4.yml"}}
+    variants = {"logits": {"with": "logits"}, "own": {"with": "logits"}, "as_it_is": None}
+    (note,) = same_trainings(planned_runs(sweep_of(tmp_path, bases=bases, variants=variants)))
+    assert note.startswith("variants 'logits' and 'own' train the same on base 'small'")
+    other = {**variants, "own": {"with": "logits", "options": {"path:pretrain_network_teacher": "another.pth"}}}
+    assert same_trainings(planned_runs(sweep_of(tmp_path, bases=bases, variants=other))) == []
 
 
 def test_a_block_given_again_later_takes_the_place_of_what_was_set_inside_of_it(tmp_path: Path) -> None:
