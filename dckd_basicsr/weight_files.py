@@ -41,9 +41,12 @@ _ENFORCED = re.compile(r"\[enforce fail at [^\]]*\][ .]*")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 # Names under which published files keep the state dict, in the order they are tried, also inside each other.
+_NETWORKS = ("netG", "net_g", "generator", "G", "model", "net", "network")
 _WRAPPERS = (
-    *("params_ema", "params-ema", "g_ema", "params", "state_dict", "model_state_dict"),
-    *("netG", "net_g", "generator", "G", "model", "net", "network"),
+    *("params_ema", "params-ema", "g_ema", "state_dict_ema", "ema_state_dict", "model_state_dict_ema"),
+    *(*(f"{name}_ema" for name in _NETWORKS), "ema_model", "ema_net", "ema"),
+    *("params", "state_dict", "model_state_dict"),
+    *_NETWORKS,
 )
 _NESTED = 3  # {"state": {"model": {"state_dict": ...}}} and no deeper: a file may hold itself
 
@@ -185,14 +188,20 @@ def _unwrap(loaded: Any, path: Path, param_key: str | None, search: bool) -> tup
     return loaded, ".".join(entries)
 
 
-def _wrapper(loaded: Mapping[str, Any]) -> str | None:
+def _wrapper(loaded: Mapping[str, Any], nested: int = _NESTED) -> str | None:
     """Name the entry in which the state dict is, if it is in one: one of the known, or the only one there is."""
-    names = [*_WRAPPERS, *(loaded if len(loaded) == 1 else ())]
-    return next((name for name in names if isinstance(name, str) and _may_hold_tensors(loaded.get(name))), None)
+    names = dict.fromkeys([*_WRAPPERS, *(loaded if len(loaded) == 1 else ())])
+    return next(
+        (name for name in names if isinstance(name, str) and _holds_weights(loaded.get(name), nested - 1)), None
+    )
 
 
-def _may_hold_tensors(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(isinstance(each, Tensor | Mapping) for each in value.values())
+def _holds_weights(value: Any, nested: int) -> bool:
+    """Whether this is a state dict, or holds one; an average may be numbers alone, how often it was taken and such."""
+    if not isinstance(value, Mapping):
+        return False
+    weights = any(isinstance(each, Tensor) and each.dim() for each in value.values())
+    return weights or (nested > 0 and _wrapper(value, nested) is not None)
 
 
 def _float32(tensor: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError
-from ..weight_files import Weights, load_into, load_weights
+from ..weight_files import Weights, load_into, load_weights, misfits
 from .facts import ArchFacts, facts_of
 from .fitting import fitted, other_values
 from .networks.vqgan_arch import VQGAN
@@ -121,7 +121,7 @@ def load(net: nn.Module, state: Mapping[str, Tensor], source: WeightSource, opti
     """
     found = fitted(net, _part_for(net, state))
     wrong = other_values(options, found.told)
-    if wrong:
+    if wrong and not (source.strict and misfits(net, found.state)):  # another network altogether: load_into tells
         raise CheckpointError(f"the weights in '{source.path}' are of another {type(net).__name__}: {wrong}")
     load_into(net, found.state, source.path, strict=source.strict)
     _LOG.info("Loaded %s from %s", type(net).__name__, source.path)

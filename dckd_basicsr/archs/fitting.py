@@ -36,7 +36,7 @@ def fitted(net: nn.Module, state: State) -> Fitted:
     """Return ``state`` under the names that ``net`` has.
 
     In this order: as it is; without a prefix (``module.``, ``model.``, ``netG.``); by the table of published names.
-    What is of no known names comes back as it is, for :func:`.weight_files.misfits` to tell.
+    Where none of these fits, that which fits best, for :func:`.weight_files.misfits` to tell what does not.
 
     Args:
         net: the bare network; an outline will do.
@@ -46,10 +46,12 @@ def fitted(net: nn.Module, state: State) -> Fitted:
     derived = {name for name, _ in net.named_buffers() if _is_derived(name)} & own.keys()  # some are not for files
     weights = own.keys() - derived
     for spelling in spellings(state):
-        if {key for key in spelling if not _is_derived(key)} == weights:
+        if {key for key in spelling if not _is_derived(key)} == weights and _as_shifted(spelling, derived):
             return Fitted(_with_buffers(spelling, own, derived) if derived else spelling, {})
     published = from_published(state)
-    return Fitted(state, {}) if published is None else Fitted(published.state, published.told)
+    if published is not None:
+        return Fitted(published.state, published.told)
+    return Fitted(max(spellings(state), key=lambda spelling: len(spelling.keys() & weights)), {})
 
 
 def other_values(options: Mapping[str, Any], told: Mapping[str, Any]) -> str:
@@ -80,6 +82,13 @@ def _close(a: Any, b: Any) -> bool:
 
 def _is_derived(key: str) -> bool:
     return key.rpartition(".")[2] in _DERIVED
+
+
+def _as_shifted(state: State, derived: set[str]) -> bool:
+    """Whether the same windows are shifted: those with a mask, and none where ``img_size`` is that of one window."""
+    given = {key for key in state if _is_derived(key)}
+    masks = [{key for key in keys if key.endswith("attn_mask")} for keys in (given, derived)]
+    return not given or masks[0] == masks[1]
 
 
 def _with_buffers(state: State, own: State, derived: set[str]) -> State:

@@ -91,10 +91,17 @@ def open_network(source: str | Path, *, which: str = "last") -> Opened:
     if weights.config and isinstance(weights.config.get("type"), str):
         return _built(weights.config, path, None)
     looks = recognize(weights.state)
-    ours = looks is not None and from_published(weights.state) is not None
+    # BasicSR's EDSR and RCAN are for colours alone.
+    colours = looks is not None and not {"num_in_ch", "num_out_ch"} & looks.options.keys()
+    ours = colours and from_published(weights.state) is not None
     if not ours and detected_name(detected_part(weights.state)) is not None:
-        detected = PretrainedNet(str(path)).eval().requires_grad_(False)
-        return Opened(detected, detected.facts, detected.architecture, None, path)
+        try:
+            detected = PretrainedNet(str(path)).eval().requires_grad_(False)
+        except CheckpointError:
+            if looks is None or not colours:
+                raise  # nobody else knows it
+        else:
+            return Opened(detected, detected.facts, detected.architecture, None, path)
     if looks is None:
         raise CheckpointError(
             f"'{path}' holds the weights of no network known here or to spandrel: "
