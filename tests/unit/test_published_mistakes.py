@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from basicsr.archs.edsr_arch import EDSR as EDSRNet
+from safetensors.torch import save_file
 from torch import nn
 
 from dckd_basicsr.archs import PretrainedNet, WeightSource, build
@@ -17,7 +19,7 @@ from dckd_basicsr.errors import CheckpointError
 from dckd_basicsr.portable import open_network
 from dckd_basicsr.training.stock import load_network
 from dckd_basicsr.weight_files import load_weights
-from tests.published_nets import published_edsr
+from tests.published_nets import published_edsr, published_rcan
 
 X = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2, "upscale": 2}
@@ -124,3 +126,23 @@ def test_basicsr_s_own_models_refuse_another_range_too(tmp_path):
         load_network(model, EDSRNet(3, 3, 8, 2, 2), str(path))
     load_network(model, net := EDSRNet(3, 3, 8, 2, 2, img_range=1.0), str(path))
     torch.testing.assert_close(net(X).detach(), published.answer(X))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "PretrainedNet", "path": "other.pth"},
+        {"type": "SpyNet", "load_path": "other.pth"},
+        {"type": "TeacherAggregation", "teachers": [{"type": "PretrainedNet", "path": "other.pth"}]},
+    ],
+)
+def test_a_weight_file_has_no_other_file_read(tmp_path, monkeypatch, options):
+    """A run of a PretrainedNet writes the first; the second would unpickle what it names before PyTorch 2.6."""
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, published_rcan().state_dict(), "other.pth")
+    told = {"config": json.dumps(options)}
+    save_file({"a.weight": torch.ones(3)}, "stranger.safetensors", metadata=told)
+    with pytest.raises(CheckpointError, match=r"'stranger\.safetensors' holds the weights of no network known"):
+        open_network("stranger.safetensors")
+    save_file(behind("net.", net := published_rcan()), "own.safetensors", metadata=told)
+    torch.testing.assert_close(open_network("own.safetensors").net(X), net.answer(X), rtol=0, atol=1e-5)
