@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, ConfigError
 from ..weight_files import Weights, load_into, load_weights, misfits
 from .facts import ArchFacts, facts_of
-from .fitting import fitted, other_values
+from .fitting import fitted, left_out, other_values
 from .networks.vqgan_arch import VQGAN
 from .networks.vqgan_layout import vqgan_options_from_state
 from .outline import network_class, without_parameters
@@ -125,6 +125,8 @@ def load(net: nn.Module, state: Mapping[str, Tensor], source: WeightSource, opti
         raise CheckpointError(f"the weights in '{source.path}' are of another {type(net).__name__}: {wrong}")
     load_into(net, found.state, source.path, strict=source.strict)
     _LOG.info("Loaded %s from %s", type(net).__name__, source.path)
+    if doubtful := left_out(options):
+        _LOG.warning("%s from %s: %s", type(net).__name__, source.path, doubtful)
 
 
 def build_encoder(options: Mapping[str, Any], weights: WeightSource, *, device: torch.device | str = "cpu") -> VQGAN:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .layouts import from_published, spellings
 from .outline import network_class
+from .recognize import Recognized, usual_options
 
-__all__ = ["Fitted", "fitted", "other_values"]
+__all__ = ["Fitted", "fitted", "left_out", "other_values"]
 
 State = Mapping[str, Tensor]
 
@@ -70,6 +71,27 @@ def other_values(options: Mapping[str, Any], told: Mapping[str, Any]) -> str:
             have = options.get(key, defaults[key].default)
             if not _close(have, value):
                 texts.append(f"{key} is {value} in the file and {have} in the options; write {key}: {value}")
+    return "; ".join(texts)
+
+
+def left_out(options: Mapping[str, Any]) -> str:
+    """Say which option is missing that published weights of this size need and no file tells; empty where none is.
+
+    Args:
+        options: the network's block.
+    """
+    name = str(options["type"]).removesuffix("_basicsr")
+    if name not in ("EDSR", "SwinIR"):
+        return ""
+    parameters = inspect.signature(network_class(name)).parameters
+    values = {key: parameter.default for key, parameter in parameters.items()} | dict(options)
+    usual = usual_options(Recognized(name, values))
+    texts = [
+        f"published weights of this size were trained with {key} {value:g}, which no file tells, and the options leave "
+        f"it at {values[key]:g}; write {key}: {value:g}, or {key}: {values[key]:g} if these are others"
+        for key, value in usual.items()
+        if key in ("res_scale", "img_range") and key not in options
+    ]
     return "; ".join(texts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dckd_basicsr.archs import PretrainedNet, WeightSource, build
+from dckd_basicsr.archs.fitting import left_out
 from dckd_basicsr.archs.layouts import from_published
 from dckd_basicsr.errors import CheckpointError
 from dckd_basicsr.portable import open_network
@@ -146,3 +148,26 @@ def test_a_weight_file_has_no_other_file_read(tmp_path, monkeypatch, options):
         open_network("stranger.safetensors")
     save_file(behind("net.", net := published_rcan()), "own.safetensors", metadata=told)
     torch.testing.assert_close(open_network("own.safetensors").net(X), net.answer(X), rtol=0, atol=1e-5)
+
+
+def test_what_no_file_tells_and_the_options_leave_out_is_said():
+    large = {**EDSR, "num_feat": 256, "num_block": 32}
+    assert left_out(large) == (
+        "published weights of this size were trained with res_scale 0.1, which no file tells, and the options leave it "
+        "at 1; write res_scale: 0.1, or res_scale: 1 if these are others"
+    )
+    for options in (EDSR, {**large, "res_scale": 1}, SWIN, {"type": "NAFNet"}, {**SWIN, "img_range": 1.0}):
+        assert left_out(options) == ""
+    jpeg = {**SWIN, "window_size": 7, "upsampler": ""}
+    assert "img_range 255, which no file tells, and the options leave it at 1; write img_range: 255" in left_out(jpeg)
+    assert left_out({**jpeg, "img_range": 1.0}) == ""
+
+
+def test_it_is_said_when_the_weights_are_loaded(tmp_path, caplog):
+    jpeg = {**SWIN, "window_size": 7, "img_size": 21, "upscale": 1, "upsampler": ""}
+    path = saved(tmp_path, build(jpeg).net.state_dict())
+    with caplog.at_level(logging.WARNING, "basicsr"):
+        build({**jpeg, "img_range": 255.0}, weights=WeightSource(path))
+        assert not caplog.records
+        build(jpeg, weights=WeightSource(path))
+    assert [record.getMessage().split(": ")[0] for record in caplog.records] == [f"SwinIR from {path}"]
