@@ -68,8 +68,11 @@ class WeightSource:
         return cls(file, key, bool(paths.get(f"strict_load_{label}", True)), search)
 
     def read(self) -> Weights:
-        """Read the file. Raises as :func:`.weight_files.load_weights` does."""
-        return load_weights(self.path, self.param_key, search=self.search)
+        """Read the file; logs where ``params`` stands in for a named entry. Raises as :func:`.load_weights` does."""
+        weights = load_weights(self.path, self.param_key, search=self.search)
+        if weights.entry and self.param_key not in (None, weights.entry) and not self.search:
+            _LOG.warning("'%s' has no entry '%s': its '%s' is loaded", self.path, self.param_key, weights.entry)
+        return weights
 
 
 def build(

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.build import WeightSource, load
 from ..install import stock_method
-from ..weight_files import load_weights, save_state
+from ..weight_files import save_state
 from .state import training_state, write_weights
 
 __all__ = ["MODEL_METHODS"]
@@ -44,7 +44,8 @@ def load_network(
 ) -> None:
     """Load weights without unpickling code; a misfit is one CheckpointError that names keys, shapes and values."""
     bare = self.get_bare_model(net)
-    load(bare, load_weights(load_path, param_key).state, WeightSource(load_path, param_key, strict), _values_of(bare))
+    source = WeightSource(load_path, param_key, strict)
+    load(bare, source.read().state, source, _values_of(bare))
 
 
 def _values_of(net: nn.Module) -> dict[str, Any]:

@@ -171,3 +171,17 @@ def test_it_is_said_when_the_weights_are_loaded(tmp_path, caplog):
         assert not caplog.records
         build(jpeg, weights=WeightSource(path))
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [f"SwinIR from {path}"]
+
+
+def test_params_instead_of_the_entry_named_is_said(tmp_path, caplog):
+    path = saved(tmp_path, {"params": build(EDSR).net.state_dict()})
+    for paths, messages in (
+        ({"param_key_teacher": "params_emma"}, [f"'{path}' has no entry 'params_emma': its 'params' is loaded"]),
+        ({"param_key_teacher": "params"}, []),
+        ({}, []),
+    ):
+        caplog.clear()
+        source = WeightSource.named({"pretrain_network_teacher": path, **paths}, "teacher")
+        with caplog.at_level(logging.WARNING, "basicsr"):
+            build(EDSR, weights=source)
+        assert [record.getMessage() for record in caplog.records] == messages
