@@ -127,7 +127,8 @@ def load(net: nn.Module, state: Mapping[str, Tensor], source: WeightSource, opti
     if wrong and not (source.strict and misfits(net, found.state)):  # another network altogether: load_into tells
         raise CheckpointError(f"the weights in '{source.path}' are of another {type(net).__name__}: {wrong}")
     load_into(net, found.state, source.path, strict=source.strict)
-    _LOG.info("Loaded %s from %s", type(net).__name__, source.path)
+    beside = f", without the {found.beside} other tensors of the file" if found.beside else ""
+    _LOG.info("Loaded %s from %s%s", type(net).__name__, source.path, beside)
     if doubtful := left_out(options):
         _LOG.warning("%s from %s: %s", type(net).__name__, source.path, doubtful)
 

@@ -27,10 +27,12 @@ class Fitted(NamedTuple):
     Attributes:
         state: under the network's own names, as far as they are known.
         told: options that the file tells by values, ``img_range`` and ``rgb_mean``.
+        beside: how many tensors of the file are not among them, nor mean layers: of other networks, of an average.
     """
 
     state: State
     told: Mapping[str, Any]
+    beside: int = 0
 
 
 def fitted(net: nn.Module, state: State) -> Fitted:
@@ -48,11 +50,13 @@ def fitted(net: nn.Module, state: State) -> Fitted:
     weights = own.keys() - derived
     for spelling in spellings(state):
         if {key for key in spelling if not _is_derived(key)} == weights and _as_shifted(spelling, derived):
-            return Fitted(_with_buffers(spelling, own, derived) if derived else spelling, {})
+            found = _with_buffers(spelling, own, derived) if derived else spelling
+            return Fitted(found, {}, len(state) - len(spelling))
     published = from_published(state)
     if published is not None:
-        return Fitted(published.state, published.told)
-    return Fitted(max(spellings(state), key=lambda spelling: len(spelling.keys() & weights)), {})
+        return Fitted(published.state, published.told, len(state) - len(published.state) - published.mean_layers)
+    nearest = max(spellings(state), key=lambda spelling: len(spelling.keys() & weights))
+    return Fitted(nearest, {}, len(state) - len(nearest))
 
 
 def other_values(options: Mapping[str, Any], told: Mapping[str, Any]) -> str:

@@ -58,11 +58,13 @@ class OwnNames(NamedTuple):
         state: tensors by own names.
         told: options that the file tells by values: ``img_range`` and ``rgb_mean``; empty where it has no mean layer,
             without the range where the mean is 0.
+        mean_layers: how many tensors the mean layers have.
     """
 
     layout: Layout
     state: dict[str, Tensor]
     told: dict[str, Any]
+    mean_layers: int = 0
 
     @property
     def unusual(self) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def _read(layout: Layout, state: State) -> OwnNames | None:
         again = to_published(layout, own)
     except KeyError:
         return None
-    return OwnNames(layout, own, told) if own and again.keys() == state.keys() - shift.keys() else None
+    return OwnNames(layout, own, told, len(shift)) if own and again.keys() == state.keys() - shift.keys() else None
 
 
 def _mean_told(shift: State) -> dict[str, Any] | None:

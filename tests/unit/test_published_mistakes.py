@@ -185,3 +185,17 @@ def test_params_instead_of_the_entry_named_is_said(tmp_path, caplog):
         with caplog.at_level(logging.WARNING, "basicsr"):
             build(EDSR, weights=source)
         assert [record.getMessage() for record in caplog.records] == messages
+
+
+@pytest.mark.parametrize("own_names", [False, True])
+def test_what_is_left_out_of_a_file_is_counted(tmp_path, caplog, own_names):
+    net = build(EDSR).net if own_names else published_edsr()
+    for contents, told in (
+        (behind("netG.", net), ""),
+        (behind("netG.", net) | {"netD.0.weight": X, "netD.0.bias": X}, ", without the 2 other tensors of the file"),
+    ):
+        path = saved(tmp_path, contents)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "basicsr"):
+            build(EDSR, weights=WeightSource(path))
+        assert f"Loaded EDSR from {path}{told}" in [record.getMessage() for record in caplog.records]
