@@ -9,7 +9,8 @@ import os
 import pickle
 import re
 import secrets
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,12 @@ _ENFORCED = re.compile(r"\[enforce fail at [^\]]*\][ .]*")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 # Names under which published files keep the state dict, in the order they are tried, also inside each other.
+_NETWORKS = ("netG", "net_g", "generator", "G", "model", "net", "network")
 _WRAPPERS = (
-    *("params_ema", "params-ema", "g_ema", "params", "state_dict", "model_state_dict"),
-    *("netG", "net_g", "generator", "G", "model", "net", "network"),
+    *("params_ema", "params-ema", "g_ema", "state_dict_ema", "ema_state_dict", "model_state_dict_ema"),
+    *(*(f"{name}_ema" for name in _NETWORKS), "ema_model", "ema_net", "ema"),
+    *("params", "state_dict", "model_state_dict"),
+    *_NETWORKS,
 )
 _NESTED = 3  # {"state": {"model": {"state_dict": ...}}} and no deeper: a file may hold itself
 
@@ -71,6 +75,7 @@ def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
     """
     path = Path(path)
     check_file(path, what)
+    _check_archive(path, what)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -89,6 +94,46 @@ def load_state(path: Path | str, *, what: str = "checkpoint") -> Any:
         ) from error
 
 
+def _check_archive(path: Path, what: str) -> None:
+    """Refuse an archive that unpacks to far more than the file; torch.save itself never compresses."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            held = sum(record.file_size for record in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return  # damaged: PyTorch's reader tells
+    size = path.stat().st_size
+    if held > _COPIES * size:
+        raise CheckpointError(
+            f"{what} '{path}' has {size} bytes and unpacks to {held}; it is damaged or made to harm, download it again"
+        )
+
+
+def _check_size(tensors: Iterable[Tensor], path: Path, what: str) -> None:
+    """Refuse tensors that would take far more memory than the file does, once their values are converted."""
+    # Strides of 0, which become memory then; values of 8 and 16 bits, which become float32.
+    described = sum(v.numel() * max(v.element_size(), 4 * v.is_floating_point()) for v in tensors)
+    size = path.stat().st_size
+    if described > _COPIES * size:
+        raise CheckpointError(
+            f"{what} '{path}' has {size} bytes and describes tensors of {described}; it is damaged or made to "
+            "harm, download it again"
+        )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in containers, of each container once: a file may hold itself."""
+    waiting, seen = [value], set()
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Tensor):
+            yield found
+        elif isinstance(found, Mapping | list | tuple | set) and id(found) not in seen:
+            seen.add(id(found))
+            waiting.extend(found.values() if isinstance(found, Mapping) else found)
+
+
 def load_training_state(path: Path | str) -> dict[str, Any]:
     """Read a training state (``*.state``); tensors stay on the CPU: optimizers move theirs to their parameters.
 
@@ -99,6 +144,7 @@ def load_training_state(path: Path | str) -> dict[str, Any]:
     keys = {"iter", "epoch", "optimizers", "schedulers"}
     if not (isinstance(state, Mapping) and keys <= state.keys() and isinstance(state["iter"], int)):
         raise CheckpointError(f"'{path}' is not a BasicSR training state (*.state with epoch, iter, optimizers)")
+    _check_size(_tensors(state), Path(path), "training state")
     return dict(state)
 
 
@@ -136,12 +182,7 @@ def load_weights(path: Path | str, param_key: str | None = None, *, search: bool
     tensors = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(f"weight file '{path}' holds no tensors; a network's state dict was expected")
-    size, described = path.stat().st_size, sum(v.numel() * v.element_size() for v in tensors.values())
-    if described > _COPIES * size:  # strides of 0, which become memory when the tensors are converted
-        raise CheckpointError(
-            f"weight file '{path}' has {size} bytes and describes tensors of {described}; it is damaged or made to "
-            "harm, download it again"
-        )
+    _check_size(tensors.values(), path, "weight file")
     return Weights({k: _float32(v) for k, v in tensors.items()}, entry=entry)
 
 
@@ -185,14 +226,20 @@ def _unwrap(loaded: Any, path: Path, param_key: str | None, search: bool) -> tup
     return loaded, ".".join(entries)
 
 
-def _wrapper(loaded: Mapping[str, Any]) -> str | None:
+def _wrapper(loaded: Mapping[str, Any], nested: int = _NESTED) -> str | None:
     """Name the entry in which the state dict is, if it is in one: one of the known, or the only one there is."""
-    names = [*_WRAPPERS, *(loaded if len(loaded) == 1 else ())]
-    return next((name for name in names if isinstance(name, str) and _may_hold_tensors(loaded.get(name))), None)
+    names = dict.fromkeys([*_WRAPPERS, *(loaded if len(loaded) == 1 else ())])
+    return next(
+        (name for name in names if isinstance(name, str) and _holds_weights(loaded.get(name), nested - 1)), None
+    )
 
 
-def _may_hold_tensors(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(isinstance(each, Tensor | Mapping) for each in value.values())
+def _holds_weights(value: Any, nested: int) -> bool:
+    """Whether this is a state dict, or holds one; an average may be numbers alone, how often it was taken and such."""
+    if not isinstance(value, Mapping):
+        return False
+    weights = any(isinstance(each, Tensor) and each.dim() for each in value.values())
+    return weights or (nested > 0 and _wrapper(value, nested) is not None)
 
 
 def _float32(tensor: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError
-from ..weight_files import Weights, load_into, load_weights
+from ..weight_files import Weights, load_into, load_weights, misfits
 from .facts import ArchFacts, facts_of
-from .fitting import fitted, other_values
+from .fitting import fitted, left_out, other_values
 from .networks.vqgan_arch import VQGAN
 from .networks.vqgan_layout import vqgan_options_from_state
 from .outline import network_class, without_parameters
@@ -68,8 +68,11 @@ class WeightSource:
         return cls(file, key, bool(paths.get(f"strict_load_{label}", True)), search)
 
     def read(self) -> Weights:
-        """Read the file. Raises as :func:`.weight_files.load_weights` does."""
-        return load_weights(self.path, self.param_key, search=self.search)
+        """Read the file; logs where ``params`` stands in for a named entry. Raises as :func:`.load_weights` does."""
+        weights = load_weights(self.path, self.param_key, search=self.search)
+        if weights.entry and self.param_key not in (None, weights.entry) and not self.search:
+            _LOG.warning("'%s' has no entry '%s': its '%s' is loaded", self.path, self.param_key, weights.entry)
+        return weights
 
 
 def build(
@@ -121,10 +124,13 @@ def load(net: nn.Module, state: Mapping[str, Tensor], source: WeightSource, opti
     """
     found = fitted(net, _part_for(net, state))
     wrong = other_values(options, found.told)
-    if wrong:
+    if wrong and not (source.strict and misfits(net, found.state)):  # another network altogether: load_into tells
         raise CheckpointError(f"the weights in '{source.path}' are of another {type(net).__name__}: {wrong}")
     load_into(net, found.state, source.path, strict=source.strict)
-    _LOG.info("Loaded %s from %s", type(net).__name__, source.path)
+    beside = f", without the {found.beside} other tensors of the file" if found.beside else ""
+    _LOG.info("Loaded %s from %s%s", type(net).__name__, source.path, beside)
+    if doubtful := left_out(options):
+        _LOG.warning("%s from %s: %s", type(net).__name__, source.path, doubtful)
 
 
 def build_encoder(options: Mapping[str, Any], weights: WeightSource, *, device: torch.device | str = "cpu") -> VQGAN:

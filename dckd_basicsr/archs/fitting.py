@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .layouts import from_published, spellings
 from .outline import network_class
+from .recognize import Recognized, usual_options
 
-__all__ = ["Fitted", "fitted", "other_values"]
+__all__ = ["Fitted", "fitted", "left_out", "other_values"]
 
 State = Mapping[str, Tensor]
 
@@ -26,17 +27,19 @@ class Fitted(NamedTuple):
     Attributes:
         state: under the network's own names, as far as they are known.
         told: options that the file tells by values, ``img_range`` and ``rgb_mean``.
+        beside: how many tensors of the file are not among them, nor mean layers: of other networks, of an average.
     """
 
     state: State
     told: Mapping[str, Any]
+    beside: int = 0
 
 
 def fitted(net: nn.Module, state: State) -> Fitted:
     """Return ``state`` under the names that ``net`` has.
 
     In this order: as it is; without a prefix (``module.``, ``model.``, ``netG.``); by the table of published names.
-    What is of no known names comes back as it is, for :func:`.weight_files.misfits` to tell.
+    Where none of these fits, that which fits best, for :func:`.weight_files.misfits` to tell what does not.
 
     Args:
         net: the bare network; an outline will do.
@@ -46,10 +49,14 @@ def fitted(net: nn.Module, state: State) -> Fitted:
     derived = {name for name, _ in net.named_buffers() if _is_derived(name)} & own.keys()  # some are not for files
     weights = own.keys() - derived
     for spelling in spellings(state):
-        if {key for key in spelling if not _is_derived(key)} == weights:
-            return Fitted(_with_buffers(spelling, own, derived) if derived else spelling, {})
+        if {key for key in spelling if not _is_derived(key)} == weights and _as_shifted(spelling, derived):
+            found = _with_buffers(spelling, own, derived) if derived else spelling
+            return Fitted(found, {}, len(state) - len(spelling))
     published = from_published(state)
-    return Fitted(state, {}) if published is None else Fitted(published.state, published.told)
+    if published is not None:
+        return Fitted(published.state, published.told, len(state) - len(published.state) - published.mean_layers)
+    nearest = max(spellings(state), key=lambda spelling: len(spelling.keys() & weights))
+    return Fitted(nearest, {}, len(state) - len(nearest))
 
 
 def other_values(options: Mapping[str, Any], told: Mapping[str, Any]) -> str:
@@ -71,6 +78,27 @@ def other_values(options: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     return "; ".join(texts)
 
 
+def left_out(options: Mapping[str, Any]) -> str:
+    """Say which option is missing that published weights of this size need and no file tells; empty where none is.
+
+    Args:
+        options: the network's block.
+    """
+    name = str(options["type"]).removesuffix("_basicsr")
+    if name not in ("EDSR", "SwinIR"):
+        return ""
+    parameters = inspect.signature(network_class(name)).parameters
+    values = {key: parameter.default for key, parameter in parameters.items()} | dict(options)
+    usual = usual_options(Recognized(name, values))
+    texts = [
+        f"published weights of this size were trained with {key} {value:g}, which no file tells, and the options leave "
+        f"it at {values[key]:g}; write {key}: {value:g}, or {key}: {values[key]:g} if these are others"
+        for key, value in usual.items()
+        if key in ("res_scale", "img_range") and key not in options
+    ]
+    return "; ".join(texts)
+
+
 def _close(a: Any, b: Any) -> bool:
     """Whether these are the same up to what 16 bits lose."""
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
@@ -80,6 +108,13 @@ def _close(a: Any, b: Any) -> bool:
 
 def _is_derived(key: str) -> bool:
     return key.rpartition(".")[2] in _DERIVED
+
+
+def _as_shifted(state: State, derived: set[str]) -> bool:
+    """Whether the same windows are shifted: those with a mask, and none where ``img_size`` is that of one window."""
+    given = {key for key in state if _is_derived(key)}
+    masks = [{key for key in keys if key.endswith("attn_mask")} for keys in (given, derived)]
+    return not given or masks[0] == masks[1]
 
 
 def _with_buffers(state: State, own: State, derived: set[str]) -> State:

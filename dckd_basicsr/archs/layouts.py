@@ -19,7 +19,13 @@ __all__ = ["LAYOUTS", "Layout", "OwnNames", "from_published", "layout_of", "spel
 
 State = Mapping[str, Tensor]
 
-_PREFIXES = ("module.", "_orig_mod.", "netG.", "net_g.", "generator.", "model.", "network.", "net.", "params.")
+_NETWORKS = ("netG", "net_g", "generator", "model", "network", "net", "params")
+_AVERAGED = (
+    *(f"{name}_ema." for name in _NETWORKS),
+    "ema_model.",
+    "ema.",
+)  # beside the network itself: they come first
+_PREFIXES = (*_AVERAGED, "module.", "_orig_mod.", *(f"{name}." for name in _NETWORKS))
 _NESTED = 3  # module.netG.model.head.0.weight
 _USUAL_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's photos, the default of these networks everywhere
 
@@ -50,12 +56,15 @@ class OwnNames(NamedTuple):
     Attributes:
         layout: the row of the table that they were written by.
         state: tensors by own names.
-        told: options that the file tells by values: ``img_range`` and ``rgb_mean``; empty where it has no mean layer.
+        told: options that the file tells by values: ``img_range`` and ``rgb_mean``; empty where it has no mean layer,
+            without the range where the mean is 0.
+        mean_layers: how many tensors the mean layers have.
     """
 
     layout: Layout
     state: dict[str, Tensor]
     told: dict[str, Any]
+    mean_layers: int = 0
 
     @property
     def unusual(self) -> dict[str, Any]:
@@ -151,16 +160,13 @@ def from_published(state: State) -> OwnNames | None:
     return None
 
 
-def spellings(state: State) -> Iterator[State]:
-    """Yield ``state`` as it is, then the parts of it that lie behind a known prefix, without that."""
-    waiting = [(state, 0)]
-    while waiting:
-        found, depth = waiting.pop(0)
-        yield found
-        for prefix in _PREFIXES if depth < _NESTED else ():
-            part = {key[len(prefix) :]: value for key, value in found.items() if key.startswith(prefix)}
-            if part:
-                waiting.append((part, depth + 1))
+def spellings(state: State, nested: int = _NESTED) -> Iterator[State]:
+    """Yield ``state`` as it is, then what is behind up to ``nested`` known prefixes, without these; averages first."""
+    yield state
+    for prefix in _PREFIXES if nested else ():
+        part = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+        if part:
+            yield from spellings(part, nested - 1)
 
 
 def _read(layout: Layout, state: State) -> OwnNames | None:
@@ -180,7 +186,7 @@ def _read(layout: Layout, state: State) -> OwnNames | None:
         again = to_published(layout, own)
     except KeyError:
         return None
-    return OwnNames(layout, own, told) if own and again.keys() == state.keys() - shift.keys() else None
+    return OwnNames(layout, own, told, len(shift)) if own and again.keys() == state.keys() - shift.keys() else None
 
 
 def _mean_told(shift: State) -> dict[str, Any] | None:
@@ -197,13 +203,14 @@ def _mean_told(shift: State) -> dict[str, Any] | None:
         if not torch.allclose(other, bias, rtol=1e-5, atol=0):
             return None
     if not bool(bias.any()):
-        return {}  # a mean of 0 tells no range
+        return {"rgb_mean": [0.0, 0.0, 0.0]}  # which tells no range
     usual = torch.tensor(_USUAL_MEAN, dtype=torch.float64)
     ranges = -bias / usual
     if torch.allclose(ranges, ranges.mean(), rtol=1e-3):
         return {"img_range": _rounded(float(ranges.mean())), "rgb_mean": list(_USUAL_MEAN)}
     img_range = 255.0 if float(bias.abs().max()) > 1 else 1.0
-    return {"img_range": img_range, "rgb_mean": [round(value, 7) for value in (-bias / img_range).tolist()]}
+    mean = [round(value, 7) for value in (-bias / img_range).tolist()]
+    return {"img_range": img_range, "rgb_mean": mean} if min(mean) >= 0 and max(mean) <= 1 else None
 
 
 def _rounded(value: float) -> float:

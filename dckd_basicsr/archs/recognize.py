@@ -41,8 +41,9 @@ def recognize(state: State) -> Recognized | None:
     if published is not None:
         found = _own(published.state)
         if found is not None and found.type == published.layout.network:
-            # Mean layers would be in the file if the network had any; a mean of 0 tells no range.
-            values = published.unusual if published.told else {"rgb_mean": [0.0, 0.0, 0.0]}
+            # Mean layers would be in the file if the network had any.
+            none = {"rgb_mean": [0.0] * published.state["conv_first.weight"].shape[1]}
+            values = published.unusual if published.told else none
             return Recognized(found.type, {**found.options, **values})
     return next((found for spelling in spellings(state) if (found := _own(spelling)) is not None), None)
 
@@ -145,7 +146,10 @@ def _swinir(state: State) -> dict[str, Any]:
         "upscale": scale,
         "upsampler": upsampler,
     }
+    window, blocks = options["window_size"], [key for key in state if ".attn.relative_position_index" in key]
+    unshifted = len(blocks) > len(layers) and not any(key.endswith("attn_mask") for key in state)
     marks: dict[str, tuple[bool, Any]] = {
+        "img_size": (unshifted, window),  # of one window: none is shifted, and none has a mask
         "in_chans": (channels != 3, channels),
         "resi_connection": ("conv_after_body.0.weight" in state, "3conv"),
         "ape": ("absolute_pos_embed" in state, True),

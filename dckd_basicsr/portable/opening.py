@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,8 @@ def open_network(source: str | Path, *, which: str = "last") -> Opened:
 
     Args:
         source: the folder of a run; a ``.pth``, ``.safetensors`` or ``.onnx`` file; ``builtin:NAME``. Of a weight file
-            the network is, in this order: what the file itself says (safetensors of this package), what the table of
+            the network is, in this order: what the file itself says (safetensors of this package; not where that names
+            another file, as those of a ``PretrainedNet`` do), what the table of
             published names says (EDSR, RCAN), what spandrel detects, what its names and shapes look like (EDSR,
             Restormer, ...).
         which: of a run: ``last``, ``best`` (by its first metric on its first validation set, of the checkpoints that
@@ -88,13 +90,20 @@ def open_network(source: str | Path, *, which: str = "last") -> Opened:
         net = OnnxNetwork(path)
         return Opened(net.eval(), net.facts, "ONNX", None, path)
     weights = load_weights(path)
-    if weights.config and isinstance(weights.config.get("type"), str):
+    if weights.config and isinstance(weights.config.get("type"), str) and not _names_file(weights.config):
         return _built(weights.config, path, None)
     looks = recognize(weights.state)
-    ours = looks is not None and from_published(weights.state) is not None
+    # BasicSR's EDSR and RCAN are for colours alone.
+    colours = looks is not None and not {"num_in_ch", "num_out_ch"} & looks.options.keys()
+    ours = colours and from_published(weights.state) is not None
     if not ours and detected_name(detected_part(weights.state)) is not None:
-        detected = PretrainedNet(str(path)).eval().requires_grad_(False)
-        return Opened(detected, detected.facts, detected.architecture, None, path)
+        try:
+            detected = PretrainedNet(str(path)).eval().requires_grad_(False)
+        except CheckpointError:
+            if looks is None or not colours:
+                raise  # nobody else knows it
+        else:
+            return Opened(detected, detected.facts, detected.architecture, None, path)
     if looks is None:
         raise CheckpointError(
             f"'{path}' holds the weights of no network known here or to spandrel: "
@@ -102,6 +111,16 @@ def open_network(source: str | Path, *, which: str = "last") -> Opened:
         )
     options = {"type": looks.type, **_colours(looks.type), **usual_options(looks), **looks.options}
     return replace(_built(options, path, None), guessed=True)
+
+
+def _names_file(options: Any) -> bool:
+    """Whether a network would read a file by itself; a weight file has no say in what else is read."""
+    if isinstance(options, list):
+        return any(map(_names_file, options))
+    if not isinstance(options, Mapping):
+        return False
+    paths = (key for key, value in options.items() if isinstance(value, str) and re.fullmatch(r"(.*_)?path", key))
+    return next(paths, None) is not None or any(map(_names_file, options.values()))
 
 
 def _colours(name: str) -> dict[str, int]:

@@ -15,9 +15,9 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..archs import fitted
+from ..archs.build import WeightSource, load
 from ..install import stock_method
-from ..weight_files import load_into, load_weights, save_state
+from ..weight_files import save_state
 from .state import training_state, write_weights
 
 __all__ = ["MODEL_METHODS"]
@@ -42,11 +42,18 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
 def load_network(
     self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
 ) -> None:
-    """Load weights without unpickling code; a misfit is one CheckpointError that names keys and shapes."""
-    weights = load_weights(load_path, param_key)
+    """Load weights without unpickling code; a misfit is one CheckpointError that names keys, shapes and values."""
     bare = self.get_bare_model(net)
-    load_into(bare, fitted(bare, weights.state).state, load_path, strict=strict)
-    _LOG.info("Loaded %s from %s", type(bare).__name__, load_path)
+    source = WeightSource(load_path, param_key, strict)
+    load(bare, source.read().state, source, _values_of(bare))
+
+
+def _values_of(net: nn.Module) -> dict[str, Any]:
+    """Return what a file of published names may contradict; which block built the network is not told here."""
+    values: dict[str, Any] = {"type": type(net).__name__}
+    if hasattr(net, "img_range") and isinstance(getattr(net, "mean", None), torch.Tensor):
+        values |= {"img_range": net.img_range, "rgb_mean": net.mean.flatten().tolist()}  # type: ignore[operator]
+    return values
 
 
 @master_only

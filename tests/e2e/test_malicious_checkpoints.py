@@ -269,10 +269,38 @@ def test_weights_that_repeat_one_number_to_gigabytes(job: Path, capsys: Any) -> 
     torch.save({"params": {"conv.weight": torch.ones(1).half().expand(2**28)}}, "evil.pth")
     assert Path("evil.pth").stat().st_size < 2000
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(CheckpointError, match=r"evil\.pth' has \d+ bytes and describes tensors of 536870912"):
+    with pytest.raises(CheckpointError, match=r"evil\.pth' has \d+ bytes and describes tensors of 1073741824"):
         load_weights("evil.pth")
     assert "evil.pth" in refused(capsys, *PLACES["student"])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
+def test_archives_that_unpack_to_gigabytes(job: Path, capsys: Any) -> None:
+    torch.save({"params": {"conv.weight": torch.zeros(2**26)}}, "large.pth")
+    with zipfile.ZipFile("large.pth") as large, zipfile.ZipFile("evil.pth", "w", zipfile.ZIP_DEFLATED) as evil:
+        for name in large.namelist():
+            evil.writestr(name, large.read(name))
+    Path("large.pth").unlink()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for place in ("student", "resume state"):
+        assert "evil.pth' has" in (told := refused(capsys, *PLACES[place]))
+        assert "bytes and unpacks to 26843" in told
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_small_numbers_and_training_states_take_no_more_either(job: Path, capsys: Any) -> None:
+    eighths = torch.zeros(50_000).to(torch.float8_e4m3fn)  # of which float32 is four times as large
+    torch.save({f"{i}.weight": eighths for i in range(7)}, "evil.pth")
+    with pytest.raises(CheckpointError, match=r"evil\.pth' has \d+ bytes and describes tensors of 1400000"):
+        load_weights("evil.pth")
+    torch.save({f"{i}.weight": eighths for i in range(2)}, "sound.pth")
+    assert load_weights("sound.pth").state["0.weight"].dtype == torch.float32
+
+    moments = {"state": {0: {"exp_avg": torch.ones(1).half().expand(2**28)}}, "param_groups": []}
+    moments["again"] = moments
+    torch.save({"iter": 1, "epoch": 0, "optimizers": [moments], "schedulers": []}, "evil.pth")
+    assert "training state 'evil.pth' has" in (told := refused(capsys, *PLACES["resume state"]))
+    assert "describes tensors of 1073741824" in told
 
 
 def safetensors(header: Any, data: bytes = bytes(16), size: int | None = None) -> bytes:

@@ -91,10 +91,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/random_state.py": _unit("random_state"),
     # the networks
     "archs/build.py": _unit("build", "recognize"),
-    "archs/fitting.py": _unit("published_names", "build"),
+    "archs/fitting.py": _unit("published_names", "published_mistakes", "build"),
     "archs/frozen.py": _unit("aggregation"),
-    "archs/layouts.py": _unit("published_names"),
-    "archs/likeness.py": _unit("published_names"),
+    "archs/layouts.py": _unit("published_names", "published_mistakes"),
+    "archs/likeness.py": _unit("published_names", "published_mistakes"),
     "archs/networks/aggregation_arch.py": _unit("aggregation"),
     "archs/swin/blocks.py": _unit("swin_blocks"),
     "archs/swin/drop_path.py": _unit("swin_blocks"),

@@ -243,7 +243,8 @@ def test_what_mean_layers_tell():
     assert told(published_edsr(rgb_range=1).state_dict()) == {**usual, **one, "unusual": one}
     half = {"img_range": pytest.approx(127.5)}
     assert told(published_edsr(rgb_range=127.5).state_dict()) == {**usual, **half, "unusual": half}
-    assert told(published_edsr(mean=(0.0, 0.0, 0.0)).state_dict()) == {"unusual": {}}
+    black = {"rgb_mean": [0.0, 0.0, 0.0]}
+    assert told(published_edsr(mean=(0.0, 0.0, 0.0)).state_dict()) == {**black, "unusual": black}
     green = {"rgb_mean": [0.0, 0.5, 0.0]}
     assert told(published_edsr(mean=(0.0, 0.5, 0.0)).state_dict()) == {**usual, **green, "unusual": green}
 

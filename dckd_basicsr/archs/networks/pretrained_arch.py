@@ -69,6 +69,12 @@ class PretrainedNet(nn.Module):
                 f"name the network in the option file instead "
                 f"{advice} and give the file under path: pretrain_network_*"
             ) from error
+        except Exception as error:  # whatever a network's constructor raises, or its loading
+            raise CheckpointError(
+                f"spandrel takes the weights in '{path}' for those of a {detected_name(state)}, and fails on them "
+                f"({(str(error).splitlines() or [type(error).__name__])[-1].strip()}); name the network in the option "
+                "file instead (type: EDSR, RCAN, SwinIR, ...) and give the file under path: pretrain_network_*"
+            ) from error
         if not isinstance(found, spandrel.ImageModelDescriptor):
             raise CheckpointError(f"'{path}' holds a {found.architecture.name}, which takes more than one image")
         self.net = found.model
