@@ -29,6 +29,6 @@ def test_a_run_is_exported_with_what_its_folder_tells(tmp_path: Path) -> None:
     for name in ("small.safetensors", "small.onnx"):
         torch.testing.assert_close(open_network(out / name).net(x), want, rtol=0, atol=1e-5)
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert "22.0000" in card, "the validation of the iteration that is exported"
+    assert "| 22.00 " in card, "the validation of the iteration that is exported"
     assert "validation of iteration 2" in card
     assert json.loads((out / "config.json").read_text())["scale"] == 2
