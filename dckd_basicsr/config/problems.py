@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import near_miss
 
-__all__ = ["block_of", "choose", "report", "show", "type_of", "unknown_key"]
+__all__ = ["all_of", "block_of", "choose", "report", "show", "type_of", "unknown_key"]
 
 _LISTED = 40
 _SHOWN = 60
@@ -52,6 +52,12 @@ def choose(kind: str, name: Any, where: str, known: Iterable[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "") if names else "none"
+
+
+def all_of(names: Iterable[str]) -> str:
+    """Return names as a sentence has them: ``A, B and C``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def block_of(options: Any, *keys: str) -> Mapping[str, Any]:

@@ -175,7 +175,9 @@ def test_the_check_and_the_schema(packed: Path, monkeypatch) -> None:
     assert "missing key 'dataroot_lq' in datasets.train" in option_problems(good)
     assert not validator.is_valid(good)
     stock = on_inputs() | {"model_type": "SRModel"}
-    assert any("without which only DCKDModel and RestorationModel train" in text for text in option_problems(stock))
+    assert any(
+        "without which only DCKDModel, RestorationModel and VQGANModel train" in text for text in option_problems(stock)
+    )
     gated = on_inputs(logits_opt={"type": "L1Loss", "gate": "teacher_better"})
     [problem] = option_problems(gated)
     assert problem.startswith("train.logits_opt needs ground truth, and datasets.train (SinglePatchDataset) has none")

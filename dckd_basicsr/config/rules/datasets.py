@@ -16,7 +16,7 @@ from ..blocks.dataset import (
     PATCH_TYPES,
     SINGLE_TYPE,
 )
-from ..problems import block_of, show
+from ..problems import all_of, block_of, show
 
 __all__ = ["dataset_problems"]
 
@@ -57,12 +57,12 @@ def _dataset(where: str, dataset: Mapping[str, Any], phase: str, own: bool) -> l
     if inputs and phase != "train":
         problems.append(f"{where}: {INPUTS_TYPE} cuts patches to train on; use type: {SINGLE_TYPE} for inputs alone")
     elif inputs and not own:
-        models = " and ".join(own_models())
+        models = all_of(own_models())
         problems.append(f"{where}: {INPUTS_TYPE} has no ground truth, without which only {models} train")
     if own and known:
         problems += _mixed(where, dataset, phase)
     elif dataset.get("type") == LMDB_TYPE and phase == "train":
-        problems.append(f"{where}: {LMDB_TYPE} leaves work to the model, which only {' and '.join(own_models())} do")
+        problems.append(f"{where}: {LMDB_TYPE} leaves work to the model, which only {all_of(own_models())} do")
     if phase == "train" and dataset.get("prefetch_mode") == "cuda" and dataset.get("pin_memory") is not True:
         problems.append(f"{where}: prefetch_mode 'cuda' needs pin_memory: true")
     return problems
