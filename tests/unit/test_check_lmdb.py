@@ -144,7 +144,10 @@ def test_a_test_set_of_another_scale_is_refused_by_check_and_dataset(folder: Pat
 
 def test_models_of_basicsr_do_not_know_its_batches(folder: Path) -> None:
     opt = options(folder) | {"model_type": "SRModel"}
-    message = "datasets.train: PairedLMDBDataset leaves work to the model, which only DCKDModel, RestorationModel and VQGANModel do"
+    message = (
+        "datasets.train: PairedLMDBDataset leaves work to the model, "
+        "which only DCKDModel, RestorationModel and VQGANModel do"
+    )
     assert message in own_problems(opt)
     opt["datasets"] = {"val": opt["datasets"]["train"]}  # whole images are as any dataset's
     assert message.replace("train", "val") not in own_problems(opt)
