@@ -76,6 +76,17 @@ def write(folder: Path) -> Path:
     return folder
 
 
+def test_a_run_without_metrics_validates_how_codes_are_used(tmp_path: Path) -> None:
+    folder, opt = write(tmp_path), options()
+    opt |= {"model_type": "VQGANModel", "network_d": None, "val": {"val_freq": 1, "save_img": False, "metrics": None}}
+    opt["train"] |= {"optim_d": None, "adversarial": None, "total_iter": 1}
+    (folder / "codebook.yml").write_text(yaml.safe_dump(opt))
+    done = run(folder, "train", "-opt", "codebook.yml")
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads((folder / "experiments/tiny/validations.json").read_text())
+    assert set(entry["metrics"]) == {"usage", "perplexity"}
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = write(tmp_path_factory.mktemp("codebook") / "straight")
