@@ -60,6 +60,7 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         super().__init__(opt)
 
     net_g: VQGAN
+    net_g_ema: VQGAN
     net_d: nn.Module
 
     def init_step(self) -> None:
@@ -152,6 +153,16 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         self._backward(losses)
         self.take_step("d", iteration, losses, {"image": self.lq}, kept)
         self.values |= losses
+
+    @torch.no_grad()
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move the average towards the network; its codes are the network's own.
+
+        They are averages already. Averaged once more, a code that was revived lay between two places for thousands of
+        iterations, near no encoder output.
+        """
+        super().model_ema(decay)
+        self.net_g_ema.quantize.load_state_dict(self.net_g.quantize.state_dict())
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         with warnings.catch_warnings():  # a discriminator that joins later has a schedule from the start

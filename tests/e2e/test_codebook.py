@@ -113,6 +113,8 @@ def test_the_weights_are_in_the_official_layout(straight: tuple[Path, str]) -> N
     for key in ("params", "params_ema"):
         assert {name: value.shape for name, value in late[key].items()} == {n: v.shape for n, v in wanted.items()}
         assert not torch.equal(early[key]["quantize.embedding.weight"], late[key]["quantize.embedding.weight"])
+    assert torch.equal(*(late[key]["quantize.embedding.weight"] for key in ("params", "params_ema")))
+    assert not torch.equal(*(late[key]["encoder.conv_in.weight"] for key in ("params", "params_ema")))
     state = load_state(run_folder / "training_states/6.state")
     assert len(state["optimizers"]) == 2
     assert len(state["optimizers"][0]["state"]) == len(wanted) - 1  # the codes have no gradients

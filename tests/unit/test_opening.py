@@ -156,8 +156,10 @@ def test_a_run_of_pretrained_weights_is_called_by_their_architecture(tmp_path):
 def test_a_vqgan_is_opened_only_where_one_will_do(tmp_path):
     """It takes images in [-1, 1]: restored by it, they were dark; by its names spandrel took it for a RestoreFormer."""
     vqgan = {"type": "VQGAN", "ddconfig": LAYOUT, "n_embed": 16, "embed_dim": 6}
-    write_run(tmp_path / "run", vqgan)
-    for source in (tmp_path / "run", tmp_path / "run/models/net_g_1.pth", "builtin:vqgan_f16_ch32_n1024"):
+    write_run(run := tmp_path / "run", vqgan)
+    told = run / "options.yml"
+    told.write_text(told.read_text().replace("scale: 2", "scale: 1"))
+    for source in (run, run / "models/net_g_1.pth", "builtin:vqgan_f16_ch32_n1024"):
         with pytest.raises(ConfigError, match=r"is a VQGAN, which reconstructs images and restores none"):
             open_network(source)
         assert open_network(source, autoencoders=True).name == "VQGAN"
