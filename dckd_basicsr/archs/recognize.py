@@ -205,5 +205,5 @@ _LAYOUTS: dict[str, tuple[tuple[str, ...], Callable[[State], dict[str, Any]]]] =
     "SwinIR": (("layers.0.residual_group.blocks.0.attn.relative_position_bias_table",), _swinir),
     "NAFNet": (("intro.weight", "ending.weight", "middle_blks.0.beta"), _nafnet),
     "Restormer": (("patch_embed.proj.weight", "encoder_level1.0.attn.temperature"), _restormer),
-    "VQGAN": (("encoder.conv_in.weight", "quantize.embedding.weight"), _vqgan),
+    "VQGAN": (("encoder.conv_in.weight", "quantize.embedding.weight", "encoder.mid.attn_1.norm.weight"), _vqgan),
 }

@@ -28,7 +28,7 @@ def convert_vqgan(
 
     Args:
         source: for instance ``last.ckpt`` of taming-transformers, or ``net_g_latest.pth`` of a run of ``VQGANModel``;
-            the weights are looked for under ``state_dict``, ``params_ema`` and ``params``.
+            the weights are looked for under ``state_dict``, ``params_ema`` and ``params``. Or a safetensors file.
         target: a ``.safetensors`` file; its metadata gets the constructor arguments.
         decoder: keep the decoder too, which distillation does not use.
         half: store as float16, which is half as large; weights are loaded as float32 again.
@@ -61,6 +61,8 @@ def convert_vqgan(
     load_into(VQGAN(**options), state, source)  # what is written is known to fit
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+        if beyond := [k for k, v in state.items() if v.isinf().any()]:
+            raise CheckpointError(f"'{source}' holds values beyond float16 ({', '.join(beyond[:3])}); leave out --half")
     metadata = {"config": json.dumps({"type": "VQGAN", **options}), "source": source.name}
     atomic_write(target, lambda temporary: save_file(state, temporary, metadata=metadata))
     return options
@@ -70,7 +72,10 @@ def _tensors(source: Path) -> dict[str, Tensor]:
     from torch import Tensor
 
     from ..foreign_pickle import read_foreign_checkpoint
+    from ..weight_files import load_weights
 
+    if source.suffix == ".safetensors":
+        return dict(load_weights(source).state)
     loaded = read_foreign_checkpoint(source)
     inner = next((loaded[key] for key in _ENTRIES if key in loaded), loaded) if isinstance(loaded, Mapping) else None
     entries = inner.items() if isinstance(inner, Mapping) else ()

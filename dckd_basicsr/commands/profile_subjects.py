@@ -83,7 +83,7 @@ def _what_there_is(source: str) -> str:
 
 
 def _of_file(source: str) -> Subject:
-    opened = open_network(source)
+    opened = open_network(source, autoencoders=True)
     name = opened.run.resolve().name if opened.run else Path(source).name if ":" not in source else source
     if isinstance(opened.net, OnnxNetwork):
         count = initializer_count(opened.file)

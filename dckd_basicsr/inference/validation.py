@@ -52,10 +52,10 @@ def validate(model: Any, dataloader: Any, current_iter: int | str, tb_logger: An
     _say_what_has_no_gt(model, name, found)
     if opt["is_train"]:
         _record(model, name, int(current_iter), tb_logger)
-    elif per_image:  # a test has no best iteration so far
+    elif model.metric_results:  # a test has no best iteration so far
         values = ", ".join(f"{metric} {value:.4f}" for metric, value in model.metric_results.items())
-        _LOG.info("%s, %d images: %s", name, len(per_image), values)
-        if opt["rank"] == 0:
+        _LOG.info("%s, %d images: %s", name, len(per_image) or len(found), values)
+        if per_image and opt["rank"] == 0:
             add_results(Path(opt["path"]["results_root"]), name, per_image)
 
 
@@ -129,9 +129,10 @@ def _say_what_has_no_gt(model: Any, dataset: str, images: Sequence[Measured]) ->
 def _record(model: Any, name: str, iteration: int, tb_logger: Any) -> None:
     """Add a validation to the record, log it, and keep the weights if they are the best so far."""
     opt, lines = model.opt, [f"Validation {name}"]
+    metrics: Mapping[str, Any] = opt["val"].get("metrics") or {}
     model.record.add(iteration, name, model.metric_results)
     for metric, value in model.metric_results.items():
-        higher = opt["val"]["metrics"].get(metric, {}).get("better", "higher") == "higher"
+        higher = metrics.get(metric, {}).get("better", "higher") == "higher"
         best = model.record.best(name, metric, higher=higher)
         lines.append(f"\t # {metric}: {value:.4f}\tBest: {best.metrics[metric]:.4f} @ {best.iteration} iter")
         chosen = metric == opt["logger"].get("keep_best") and name == first_validation_set(opt)

@@ -34,7 +34,7 @@ from ..training.processes import take_from_first
 from ..training.run_folder import goes_on_from_checkpoint, goes_on_in_place
 from ..training.runtime import RuntimeSettings, lay_out, may_fuse, settled
 from ..training.schedules import build_schedule, schedule_state
-from ..training.state import check_parameters, initial_rates, with_present_options
+from ..training.state import check_optimizers, initial_rates, with_present_options
 from ..training.step_runner import on_recording_stream
 
 __all__ = ["TrainedModel"]
@@ -305,11 +305,12 @@ class TrainedModel(OwnModel, BaseModel):
         """Take up optimizers, schedules, random streams and what :meth:`extra_training_state` gave."""
         state, own = dict(resume_state), resume_state.get("dckd")
         train_opt = self.opt["train"]
-        blocks = [train_opt[f"optim_{label}"] for label in self.labels]
-        for each in zip(state["optimizers"], self.optimizers, strict=True):
-            check_parameters(*each)
-        saved = zip(state["optimizers"], self.optimizers, blocks, strict=True)
-        state["optimizers"] = [with_present_options(*each) for each in saved]
+        check_optimizers(state["optimizers"], self.optimizers)
+        saved = zip(state["optimizers"], self.optimizers, self.labels, strict=True)
+        state["optimizers"] = [
+            with_present_options(one, optimizer, train_opt[f"optim_{label}"], f"train.optim_{label}")
+            for one, optimizer, label in saved
+        ]
         rates = zip(state["schedulers"], map(initial_rates, state["optimizers"]), strict=True)
         state["schedulers"] = [schedule_state(train_opt["scheduler"], *each) for each in rates]
         super().resume_training(state)

@@ -60,12 +60,13 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         super().__init__(opt)
 
     net_g: VQGAN
+    net_g_ema: VQGAN
     net_d: nn.Module
 
     def init_step(self) -> None:
         """Build losses, codebook averages and what runs the networks."""
         train_opt, rank = self.opt["train"], int(self.opt["rank"])
-        self._check_network()
+        self._check_networks()
         settings = settings_from(CodebookSettings, train_opt.get("codebook"), "train.codebook")
         self.decoder_first = settings.decoder_first
         self.adversarial = adversarial_settings(train_opt.get("adversarial"))
@@ -88,12 +89,24 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         self.runs_g = self.data_parallel(step)
         self.runs_d = self.data_parallel(self.net_d) if "d" in self.labels else None
 
-    def _check_network(self) -> None:
+    def _check_networks(self) -> None:
         if not isinstance(self.net_g, VQGAN) or not hasattr(self.net_g, "decoder"):
             raise ConfigError(
                 f"model_type {self.opt['model_type']} trains a VQGAN with its decoder; give network_g type: VQGAN, and "
                 "decoder: true where its weights have none"
             )
+        size = self.opt["datasets"]["train"].get("gt_size")
+        if "d" not in self.labels or not isinstance(size, int):
+            return
+        try:  # now, and not in the iteration in which it joins in
+            with torch.no_grad():
+                self.net_d.eval()(torch.zeros(1, self.net_g.config.out_ch, size, size, device=self.device))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"network_d cannot judge patches of gt_size {size} ({str(error).splitlines()[0]}); give larger ones, "
+                "or a network_d of fewer levels"
+            ) from error
+        self.net_d.train()
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         super().feed_data(data)
@@ -152,6 +165,16 @@ class VQGANModel(TrainedModel, TrainingCodebook):
         self._backward(losses)
         self.take_step("d", iteration, losses, {"image": self.lq}, kept)
         self.values |= losses
+
+    @torch.no_grad()
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move the average towards the network; its codes are the network's own.
+
+        They are averages already. Averaged once more, a code that was revived lay between two places for thousands of
+        iterations, near no encoder output.
+        """
+        super().model_ema(decay)
+        self.net_g_ema.quantize.load_state_dict(self.net_g.quantize.state_dict())
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         with warnings.catch_warnings():  # a discriminator that joins later has a schedule from the start

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..archs import (
+    VQGAN,
     ArchFacts,
     PretrainedNet,
     WeightSource,
@@ -23,6 +24,7 @@ from ..archs import (
     network_class,
     recognize,
     usual_options,
+    vqgan_options_from_state,
 )
 from ..archs.layouts import from_published
 from ..config import load_yaml, resolve_weights
@@ -68,7 +70,7 @@ class Opened:
         return (self.net.net if isinstance(self.net, PretrainedNet) else self.net).state_dict()
 
 
-def open_network(source: str | Path, *, which: str = "last") -> Opened:
+def open_network(source: str | Path, *, which: str = "last", autoencoders: bool = False) -> Opened:
     """Open a network.
 
     Args:
@@ -79,20 +81,34 @@ def open_network(source: str | Path, *, which: str = "last") -> Opened:
             Restormer, ...).
         which: of a run: ``last``, ``best`` (by its first metric on its first validation set, of the checkpoints that
             are kept), or an iteration.
+        autoencoders: a VQGAN will do, which takes and gives images in [-1, 1] and restores none.
 
     Raises:
         DCKDError: nothing there, unreadable, or no network that anybody knows.
     """
     path = resolve_weights(str(source))
+    opened = _opened(path, which)
+    if isinstance(opened.net, VQGAN) and not autoencoders:
+        raise ConfigError(
+            f"'{path}' is a VQGAN, which reconstructs images and restores none; give the weights of a restoration "
+            "network. To look at its reconstructions: basicsr test with model_type VQGANModel, see "
+            "docs/method/codebook.md"
+        )
+    return opened
+
+
+def _opened(path: Path, which: str) -> Opened:
     if path.is_dir():
         return _of_run(path, which)
     if path.suffix == ".onnx":
         net = OnnxNetwork(path)
         return Opened(net.eval(), net.facts, "ONNX", None, path)
     weights = load_weights(path)
+    looks = recognize(weights.state)
+    if looks is not None and looks.type == "VQGAN":  # its main options alone do not build it
+        return _built({"type": "VQGAN", **vqgan_options_from_state(weights.state)}, path, None)
     if weights.config and isinstance(weights.config.get("type"), str) and not _names_file(weights.config):
         return _built(weights.config, path, None)
-    looks = recognize(weights.state)
     # BasicSR's EDSR and RCAN are for colours alone.
     colours = looks is not None and not {"num_in_ch", "num_out_ch"} & looks.options.keys()
     ours = colours and from_published(weights.state) is not None

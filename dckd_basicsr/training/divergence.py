@@ -29,7 +29,7 @@ class DivergenceSettings:
 
     Attributes:
         check: look at losses and gradients in every iteration.
-        max_skipped: steps with non-finite values that a run may leave out within a window; with one more it stops.
+        max_skipped: iterations with non-finite values that a run may leave out within a window; with one more it stops.
         window: iterations in which these are counted. A few bad images, met once an epoch, stop no long run; a student
             that diverges fails in one step after the other.
         save_batch: keep the batches of these steps.
@@ -127,7 +127,7 @@ class DivergenceGuard:
 
     @property
     def skipped(self) -> int:
-        """How many steps were left out within the window before the last of them."""
+        """In how many iterations steps were left out within the window before the last of them."""
         return len(self._skipped_at)
 
     def training_state(self) -> list[int]:
@@ -166,8 +166,11 @@ class DivergenceGuard:
             _LOG.info("iteration %d: %s at loss scale %g, which is halved", report.iteration, bad, values[_SCALE])
             return False
         window, most = self.settings.window, self.settings.max_skipped
-        self._skipped_at = [i for i in self._skipped_at if i > report.iteration - window] + [report.iteration]
-        where = self._keep(report, values)
+        counted = report.iteration in self._skipped_at[-1:]  # by another optimizer: one bad batch counts once
+        self._skipped_at = [i for i in self._skipped_at if i > report.iteration - window]
+        if not counted:
+            self._skipped_at.append(report.iteration)
+        where = "" if counted else self._keep(report, values)
         message = f"iteration {report.iteration}: {bad}; the step was left out{where}"
         if self.skipped <= most:
             _LOG.warning("%s (%d of at most %d within %d iterations)", message, self.skipped, most, window)

@@ -84,8 +84,10 @@ def _take_weights(opt: Mapping[str, Any], iteration: int) -> None:
             paths[f"pretrain_{network}"] = str(weights)
             paths[f"param_key_{label}"] = "params"  # training goes on with the weights, not with their average
         elif label == "g" or label in trained_labels(opt.get("model_type")):
+            added = f"; where the run had no {network}, start a new one from its weights (path.pretrain_network_g)"
             raise CheckpointError(
                 f"'{state}' goes on from '{weights}', which does not exist; copy it back, or resume from another state"
+                f"{'' if label == 'g' else added}"
             )
 
 

@@ -19,7 +19,7 @@ from .divergence import non_finite
 from .processes import gather
 
 __all__ = [
-    "check_parameters",
+    "check_optimizers",
     "initial_rates",
     "of_this_process",
     "restore_streams",
@@ -96,12 +96,23 @@ def restore_streams(state: Mapping[str, Any], model: Any) -> None:
         restore_random_state(stream, model.device)
 
 
-def check_parameters(state: Mapping[str, Any], optimizer: Optimizer) -> None:
-    """Refuse an optimizer state of other parameters.
+def check_optimizers(states: Sequence[Mapping[str, Any]], optimizers: Sequence[Optimizer]) -> None:
+    """Refuse states of other optimizers than a run has, and those of other parameters.
 
     Raises:
-        CheckpointError: the saved optimizer moved more of them, or fewer.
+        CheckpointError: there are more or fewer of them, or one moved more parameters or fewer.
     """
+    if len(states) != len(optimizers):
+        raise CheckpointError(
+            f"the training state has {len(states)} optimizers, this run's option file {len(optimizers)}: one of them "
+            "trains a network_d, the other none; resume with the networks of the saved run, or start a new run from "
+            "the weights (path.pretrain_network_g)"
+        )
+    for each in zip(states, optimizers, strict=True):
+        _check_parameters(*each)
+
+
+def _check_parameters(state: Mapping[str, Any], optimizer: Optimizer) -> None:
     known, present = (
         sum(len(g["params"]) for g in groups) for groups in (state["param_groups"], optimizer.param_groups)
     )
@@ -113,7 +124,9 @@ def check_parameters(state: Mapping[str, Any], optimizer: Optimizer) -> None:
         )
 
 
-def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options: Mapping[str, Any]) -> dict[str, Any]:
+def with_present_options(
+    state: Mapping[str, Any], optimizer: Optimizer, options: Mapping[str, Any], where: str = "train.optim_g"
+) -> dict[str, Any]:
     """Return an optimizer state whose groups have what the options of the resumed run say, and run as they do there.
 
     What changed is logged: a lower rate is the cure of divergence. ``lr`` stays until the schedule, which starts from
@@ -122,7 +135,8 @@ def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options
     Args:
         state: as it was saved; stays as it is.
         optimizer: built by the options.
-        options: the block ``train.optim_g``.
+        options: its block in the option file.
+        where: that block stands, for messages.
     """
     groups = []
     for saved, own in zip(state["param_groups"], optimizer.param_groups):
@@ -131,7 +145,7 @@ def with_present_options(state: Mapping[str, Any], optimizer: Optimizer, options
             name = "initial_lr" if key == "lr" else key
             if group.get(name) is not None and name in own and _plain(group[name]) != _plain(own[name]):
                 _LOG.warning(
-                    "train.optim_g.%s was %s when the run was saved; it goes on with %s", key, *(group[name], own[name])
+                    "%s.%s was %s when the run was saved; it goes on with %s", where, key, *(group[name], own[name])
                 )
                 group[name] = own[name]
         groups.append(group)

@@ -76,6 +76,17 @@ def write(folder: Path) -> Path:
     return folder
 
 
+def test_a_run_without_metrics_validates_how_codes_are_used(tmp_path: Path) -> None:
+    folder, opt = write(tmp_path), options()
+    opt |= {"model_type": "VQGANModel", "network_d": None, "val": {"val_freq": 1, "save_img": False, "metrics": None}}
+    opt["train"] |= {"optim_d": None, "adversarial": None, "total_iter": 1}
+    (folder / "codebook.yml").write_text(yaml.safe_dump(opt))
+    done = run(folder, "train", "-opt", "codebook.yml")
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads((folder / "experiments/tiny/validations.json").read_text())
+    assert set(entry["metrics"]) == {"usage", "perplexity"}
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = write(tmp_path_factory.mktemp("codebook") / "straight")
@@ -102,6 +113,8 @@ def test_the_weights_are_in_the_official_layout(straight: tuple[Path, str]) -> N
     for key in ("params", "params_ema"):
         assert {name: value.shape for name, value in late[key].items()} == {n: v.shape for n, v in wanted.items()}
         assert not torch.equal(early[key]["quantize.embedding.weight"], late[key]["quantize.embedding.weight"])
+    assert torch.equal(*(late[key]["quantize.embedding.weight"] for key in ("params", "params_ema")))
+    assert not torch.equal(*(late[key]["encoder.conv_in.weight"] for key in ("params", "params_ema")))
     state = load_state(run_folder / "training_states/6.state")
     assert len(state["optimizers"]) == 2
     assert len(state["optimizers"][0]["state"]) == len(wanted) - 1  # the codes have no gradients

@@ -252,6 +252,14 @@ def test_a_skipped_step_moves_nothing_and_pairs_give_their_ground_truth(tmp_path
     assert (tmp_path / "experiments/tiny/divergence").is_dir()
 
 
+def test_a_discriminator_that_is_too_deep_for_the_patches_is_told_at_once(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(write(tmp_path))
+    changes = ("model_type=VQGANModel", "network_d:num_levels=3", "train:adversarial:from=6")
+    opt, _ = parse_options(tmp_path, argv=["-opt", "codebook.yml", "--force_yml", *changes])
+    with pytest.raises(ConfigError, match=r"network_d cannot judge patches of gt_size 16 .*fewer levels"):
+        build_model(opt)
+
+
 def test_an_encoder_waits_for_its_decoder(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(write(tmp_path))
     changes = ("model_type=VQGANModel", "network_d=~", "train:optim_d=~", "train:adversarial=~")

@@ -76,6 +76,20 @@ def test_the_decoder_on_request(checkpoint):
     assert any(k.startswith("decoder.") for k in load_weights("full.safetensors").state)
 
 
+def test_safetensors_are_converted_too_and_float16_has_to_hold_them(checkpoint):
+    convert_vqgan(checkpoint, Path("full.safetensors"), decoder=True)
+    convert_vqgan(Path("full.safetensors"), Path("half.safetensors"), half=True)
+    whole, half = (load_weights(f"{name}.safetensors").state for name in ("full", "half"))
+    assert all(torch.equal(half[name], whole[name].half().float()) for name in half)
+    assert not any(name.startswith("decoder.") for name in half)
+    state = VQGAN(LAYOUT, n_embed=16, embed_dim=6).state_dict()
+    state["quantize.embedding.weight"][3, 2] = 1e5  # float16 ends at 65,504
+    torch.save({"params": state}, "large.pth")
+    with pytest.raises(CheckpointError, match=r"beyond float16 \(quantize.embedding.weight\); leave out --half"):
+        convert_vqgan(Path("large.pth"), Path("large.safetensors"), half=True)
+    assert not Path("large.safetensors").exists()
+
+
 def test_errors_leave_nothing(checkpoint, capsys):
     target = Path("v.safetensors")
     torch.save({"state_dict": {"conv.weight": torch.ones(1)}}, "other.ckpt")

@@ -86,6 +86,19 @@ def test_a_few_bad_batches_do_not_stop_a_long_run(tmp_path):
         step(weight, optimizer, guard, 250_009, NAN)
 
 
+def test_two_optimizers_that_skip_one_batch_count_it_once(tmp_path, log):
+    weight, optimizer, guard = setup(tmp_path, max_skipped=2)
+    for iteration in (1, 2):
+        step(weight, optimizer, guard, iteration, NAN)
+        step(weight, optimizer, guard, iteration, NAN, loss=2.0)
+    assert guard.training_state() == [1, 2]
+    assert load_state(tmp_path / "iteration_2_rank_1.pth")["values"]["l_contrast"] == 1.0  # of the first
+    assert "iteration 2: l_contrast is" not in log.text
+    assert "iteration 2: gradient norm is nan; the step was left out (2 of at most 2 within" in log.text
+    with pytest.raises(TrainingDiverged, match="That makes 3 within"):
+        step(weight, optimizer, guard, 3, NAN)
+
+
 def test_a_state_of_version_0_1_is_read(tmp_path):
     """It held how many steps a run had ever left out."""
     weight, optimizer, guard = setup(tmp_path, max_skipped=2, save_batch=False)

@@ -14,6 +14,7 @@ from dckd_basicsr.archs import build
 from dckd_basicsr.errors import CheckpointError, ConfigError
 from dckd_basicsr.inference.padding import run_padded
 from dckd_basicsr.portable import open_network
+from tests.tiny import LAYOUT
 
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
 SPAN = {"type": "spandrel:SPAN", "num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2}
@@ -150,3 +151,15 @@ def test_a_run_of_pretrained_weights_is_called_by_their_architecture(tmp_path):
     write_run(tmp_path / "run", {"type": "PretrainedNet", "path": str(tmp_path / "span.pth")})
     opened = open_network(tmp_path / "run")
     assert (opened.name, opened.facts.scale) == ("SPAN", 2)
+
+
+def test_a_vqgan_is_opened_only_where_one_will_do(tmp_path):
+    """It takes images in [-1, 1]: restored by it, they were dark; by its names spandrel took it for a RestoreFormer."""
+    vqgan = {"type": "VQGAN", "ddconfig": LAYOUT, "n_embed": 16, "embed_dim": 6}
+    write_run(run := tmp_path / "run", vqgan)
+    told = run / "options.yml"
+    told.write_text(told.read_text().replace("scale: 2", "scale: 1"))
+    for source in (run, run / "models/net_g_1.pth", "builtin:vqgan_f16_ch32_n1024"):
+        with pytest.raises(ConfigError, match=r"is a VQGAN, which reconstructs images and restores none"):
+            open_network(source)
+        assert open_network(source, autoencoders=True).name == "VQGAN"

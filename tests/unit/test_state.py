@@ -12,8 +12,9 @@ from safetensors import safe_open
 from torch import nn
 
 from dckd_basicsr.data.random_state import random_state
-from dckd_basicsr.errors import TrainingDiverged
+from dckd_basicsr.errors import CheckpointError, TrainingDiverged
 from dckd_basicsr.training.state import (
+    check_optimizers,
     of_this_process,
     restore_streams,
     training_state,
@@ -158,6 +159,17 @@ def test_a_changed_rate_is_where_the_schedule_starts_from(log):
     for group in found["param_groups"]:
         assert (group["initial_lr"], group["lr"]) == (0.1, 0.2)  # the schedule sets the rate in the next iteration
     assert "train.optim_g.lr was 0.4 when the run was saved; it goes on with 0.1" in log.text
+    with_present_options(halved(), built(lr=0.1), {"type": "Adam", "lr": 0.1}, "train.optim_d")
+    assert "train.optim_d.lr was 0.4 when the run was saved; it goes on with 0.1" in log.text
+
+
+def test_other_optimizers_than_the_saved_ones_are_refused():
+    check_optimizers([halved()], [built()])
+    with pytest.raises(CheckpointError, match="the training state has 2 optimizers, this run's option file 1"):
+        check_optimizers([halved(), halved()], [built()])
+    small = torch.optim.Adam(net(1).parameters(), lr=0.4)
+    with pytest.raises(CheckpointError, match="moves 4 tensors, that of this run's option file 2"):
+        check_optimizers([halved()], [small])
 
 
 def test_other_changed_options_win_aloud(log):
