@@ -176,9 +176,11 @@ REGISTERED = """
     import basicsr.train
     from basicsr.models.base_model import BaseModel
     names = {
-        "model": ["DCKDModel", "RestorationModel"],
-        "arch": ["Bicubic", "NAFNet", "PretrainedNet", "Restormer", "TeacherAggregation", "VQGAN"],
-        "loss": ["ContrastiveLoss", "DistributionLoss", "HaarLoss", "PSNRLoss"],
+        "model": ["DCKDModel", "RestorationModel", "VQGANModel"],
+        "arch": [
+            "Bicubic", "NAFNet", "PatchDiscriminator", "PretrainedNet", "Restormer", "TeacherAggregation", "VQGAN",
+        ],
+        "loss": ["ContrastiveLoss", "DistributionLoss", "HaarLoss", "PSNRLoss", "VGGFeatureLoss"],
         "dataset": ["PairedLMDBDataset", "PairedPatchDataset", "SinglePatchDataset"],
         "metric": ["calculate_psnr_y_rounded", "calculate_ssim_3d", "calculate_ssim_y_rounded"],
     }
