@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["keep_no_inputs", "norm_and_swish"]
+__all__ = ["keep_no_inputs", "norm_and_swish", "under_autocast"]
+
+_WITH_AUTOCAST = [kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind)]
+"""PyTorch fails when it is asked about others: meta, and Apple's GPUs before 2.5."""
+
+
+def under_autocast(x: Tensor) -> bool:
+    """Tell whether autocast is on for the device of a tensor, whatever device that is."""
+    return x.device.type in _WITH_AUTOCAST and torch.is_autocast_enabled(x.device.type)
 
 
 class _Convolution(torch.autograd.Function):
@@ -54,7 +62,7 @@ def keep_no_inputs(net: nn.Module) -> int:
 
 
 def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    wanted = torch.is_grad_enabled() and x.requires_grad and not torch.is_autocast_enabled(x.device.type)
+    wanted = torch.is_grad_enabled() and x.requires_grad and not under_autocast(x)
     if not wanted or any(p.requires_grad for p in layer.parameters()):
         return F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
     settings = (layer.stride, layer.padding, layer.dilation, False, (0, 0), layer.groups)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.archs.frozen_layers import keep_no_inputs, norm_and_swish
+from dckd_basicsr.archs.frozen_layers import keep_no_inputs, norm_and_swish, under_autocast
 from dckd_basicsr.distill import EncoderSettings, FrozenEncoder
 from tests.benchmarks.memory import LiveBytes, peak_of
 
@@ -51,6 +51,19 @@ def test_convolutions_that_train_or_pad_otherwise_stay() -> None:
     late(torch.randn(1, 2, 5, 5)).sum().backward()
     assert late.weight.grad is not None
     assert late.weight.grad.abs().sum() > 0
+
+
+def test_autocast_is_asked_about_where_there_is_any() -> None:
+    """Tensors without values have none, by which steps are measured."""
+    x = torch.empty(1, 2, 5, 5, device="meta", requires_grad=True)
+    net = nn.Conv2d(2, 2, 3, device="meta").requires_grad_(False)
+    keep_no_inputs(net)
+    assert torch.autograd.grad(net(x).sum(), x)[0].shape == x.shape
+    assert not under_autocast(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert under_autocast(torch.empty(0))
+        assert not under_autocast(x)
+    assert not under_autocast(torch.empty(0))
 
 
 @pytest.mark.parametrize("fused_norms", [False, True])
