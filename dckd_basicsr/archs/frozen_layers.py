@@ -6,14 +6,22 @@ by swish keeps three images where one is enough. In an encoder whose weights are
 
 from __future__ import annotations
 
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["keep_no_inputs", "norm_and_swish"]
+__all__ = ["keep_no_inputs", "norm_and_swish", "under_autocast"]
+
+_WITH_AUTOCAST = [kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind)]
+"""PyTorch fails when it is asked about others: meta, and Apple's GPUs before 2.5."""
+
+
+def under_autocast(x: Tensor) -> bool:
+    """Tell whether autocast is on for the device of a tensor, whatever device that is."""
+    return x.device.type in _WITH_AUTOCAST and torch.is_autocast_enabled(x.device.type)
 
 
 class _Convolution(torch.autograd.Function):
@@ -37,22 +45,25 @@ class _Convolution(torch.autograd.Function):
 def keep_no_inputs(net: nn.Module) -> int:
     """Let the frozen convolutions in ``net`` keep no input for the backward pass; changes ``net``.
 
-    Values and gradients are the same to the last bit. Where no gradient is asked for nothing changes.
+    Values and gradients are the same to the last bit. Nothing changes where no gradient is asked for, nor under
+    autocast, which does not reach into functions of one's own.
 
     Returns:
-        The number of convolutions. Those that train, or pad otherwise than with zeros, stay as they are.
+        The number of convolutions. Those that train, or pad by name or otherwise than with zeros, stay as they are.
     """
     count = 0
     for module in net.modules():
         frozen = not any(p.requires_grad for p in module.parameters(recurse=False))
-        if type(module) is nn.Conv2d and frozen and module.padding_mode == "zeros" and module.padding != "same":
-            module.forward = MethodType(_convolve, module)  # type: ignore[method-assign]
+        named = isinstance(module, nn.Conv2d) and isinstance(module.padding, str)
+        if type(module) is nn.Conv2d and frozen and module.padding_mode == "zeros" and not named:
+            module.forward = partial(_convolve, module)  # type: ignore[method-assign]  # unlike a method, is pickled
             count += 1
     return count
 
 
 def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    if not (torch.is_grad_enabled() and x.requires_grad) or any(p.requires_grad for p in layer.parameters()):
+    wanted = torch.is_grad_enabled() and x.requires_grad and not under_autocast(x)
+    if not wanted or any(p.requires_grad for p in layer.parameters()):
         return F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
     settings = (layer.stride, layer.padding, layer.dilation, False, (0, 0), layer.groups)
     result: Tensor = _Convolution.apply(x, layer.weight, layer.bias, settings)

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..archs.frozen_layers import under_autocast
 from ..archs.networks.vqgan_arch import Encoding
 from .chunking import images_at_once
 from .consistency import Transform
@@ -206,8 +207,7 @@ class DistillStep:
         taken: dict[str, Tensor] | None = None,
     ) -> Tensor:
         """Run a frozen network over images; float32, (N, C, H, W). Its feature maps are left in ``taken``."""
-        mixed = torch.is_autocast_enabled(images.device.type)
-        dtype = torch.get_autocast_dtype(images.device.type) if mixed else torch.float32
+        dtype = torch.get_autocast_dtype(images.device.type) if under_autocast(images) else torch.float32
         count = images_at_once(images, chunk, width, dtype)
         outputs, levels = [], []
         for piece in images.split(count):

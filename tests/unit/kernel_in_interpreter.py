@@ -90,6 +90,17 @@ def test_a_kernel_that_computes_something_else_is_left_out(kernel, monkeypatch, 
     assert torch.equal(nets[0].eval()(x), net.eval()(x))
 
 
+def test_the_kernel_is_compared_with_the_network_whatever_that_was_given_before(kernel, monkeypatch, said):
+    """A frozen network that a student and its history model share is arranged with both."""
+    right, net = kernel.window_attention, network({**SWINIR, "depths": [2]}, heads=[2])
+    assert arrange_windows(net, frozen=True, attention="triton", side=8).startswith("2 Swin")
+    assert arrange_windows(net, frozen=True) == ""
+    assert all("window_attention" in block.forward.__func__.__code__.co_names for block in swin_blocks(net))
+    blocks = importlib.import_module("dckd_basicsr.archs.swin.kernel_blocks")
+    monkeypatch.setattr(blocks, "window_attention", lambda qkv, bias, *rest: right(qkv, 1.01 * bias, *rest))
+    assert arrange_windows(net, frozen=True, attention="triton", side=8) == ""
+
+
 def test_without_triton_attention_runs_as_it_is(monkeypatch, said):
     monkeypatch.setitem(sys.modules, KERNEL, None)
     monkeypatch.delitem(sys.modules, "dckd_basicsr.archs.swin.kernel_blocks", raising=False)

@@ -16,6 +16,7 @@ from dckd_basicsr.archs import ArchFacts, TeacherAggregation, outline
 from dckd_basicsr.archs import build as build_net
 from dckd_basicsr.archs.complexity import multiply_adds
 from dckd_basicsr.archs.frozen import all_modules, holds_frozen
+from dckd_basicsr.archs.swin.blocks import swin_blocks
 from dckd_basicsr.config import apply_overrides, builtin_weights, option_problems, parse, parse_options
 from dckd_basicsr.config.weights import weight_problems
 from dckd_basicsr.distill.chunking import widest_layer
@@ -316,6 +317,25 @@ def test_it_trains_and_teaches_in_every_way(monkeypatch, way):
     }
     monkeypatch.setitem(NETWORKS, "TeacherAggregation", (block, {**block, "embed_dim": 12}))
     CONDITIONS[way]("mtkd", "TeacherAggregation")
+
+
+def test_teachers_that_copies_share_keep_the_attention_they_were_given(build):
+    """The moving average asks for none of its own; what it restores is what the networks as written do, to rounding."""
+    swin = {"type": "SwinIR", "upscale": 2, "img_size": 8, "window_size": 4, "depths": [2], "embed_dim": 8,
+            "num_heads": [2], "mlp_ratio": 1, "upsampler": "pixelshuffledirect", "path": None}  # fmt: skip
+    block = {"type": "TeacherAggregation", "teachers": [swin], **SMALL}
+    model = build("train:runtime={attention: sdpa}", network_g=block)
+    (teacher,) = model.net_g.teachers
+    assert all({"forward"} <= vars(each).keys() & vars(each.attn).keys() for each in swin_blocks(teacher))
+    train(model, range(1, 3))
+    model.feed_data(BATCH)
+    model.test()
+    restored = model.output
+    for module in all_modules(model.net_g_ema):
+        vars(module).pop("forward", None)
+    model.test()
+    torch.testing.assert_close(restored, model.output, rtol=1e-5, atol=1e-5)
+    assert not torch.equal(restored, model.output)
 
 
 def test_it_teaches(folder, build, model_job):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from dckd_basicsr.archs import VQGAN
-from dckd_basicsr.archs.frozen_layers import keep_no_inputs, norm_and_swish
+from dckd_basicsr.archs.frozen_layers import keep_no_inputs, norm_and_swish, under_autocast
 from dckd_basicsr.distill import EncoderSettings, FrozenEncoder
 from tests.benchmarks.memory import LiveBytes, peak_of
 
@@ -42,14 +43,47 @@ def test_a_frozen_convolution_gives_the_same_bits(settings: dict[str, Any], layo
 
 def test_convolutions_that_train_or_pad_otherwise_stay() -> None:
     nets = [nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect").requires_grad_(False)]
-    nets.append(nn.Conv2d(2, 2, 3, padding="same").requires_grad_(False))
-    assert [keep_no_inputs(nn.Sequential(net)) for net in nets] == [0, 0, 0]
+    nets += [nn.Conv2d(2, 2, 3, padding=name).requires_grad_(False) for name in ("same", "valid")]
+    assert [keep_no_inputs(nn.Sequential(net)) for net in nets] == [0, 0, 0, 0]
     late = nn.Conv2d(2, 2, 3).requires_grad_(False)
     keep_no_inputs(late)
     late.requires_grad_(True)
     late(torch.randn(1, 2, 5, 5)).sum().backward()
     assert late.weight.grad is not None
     assert late.weight.grad.abs().sum() > 0
+
+
+def test_autocast_is_asked_about_where_there_is_any() -> None:
+    """Tensors without values have none, by which steps are measured."""
+    x = torch.empty(1, 2, 5, 5, device="meta", requires_grad=True)
+    net = nn.Conv2d(2, 2, 3, device="meta").requires_grad_(False)
+    keep_no_inputs(net)
+    assert torch.autograd.grad(net(x).sum(), x)[0].shape == x.shape
+    assert not under_autocast(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert under_autocast(torch.empty(0))
+        assert not under_autocast(x)
+    assert not under_autocast(torch.empty(0))
+
+
+@pytest.mark.parametrize("fused_norms", [False, True])
+def test_an_encoder_is_pickled_and_runs_in_mixed_precision_of_a_loop_around_it(fused_norms: bool) -> None:
+    encoder, x = small_encoder(fused_norms=fused_norms), torch.rand(2, 3, 16, 16)
+    plain = deepcopy(encoder)
+    for module in plain.modules():
+        vars(module).pop("forward", None)  # as PyTorch has it
+
+    def mixed(encoder: FrozenEncoder) -> Callable[[Tensor], Tensor]:
+        def run(x: Tensor) -> Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return encoder(x, taps=True, logits=False).taps[-1]
+
+        return run
+
+    wanted = gradient(mixed(plain), x)
+    assert wanted[0].dtype == torch.bfloat16
+    for one in (encoder, pickle.loads(pickle.dumps(encoder))):
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(gradient(mixed(one), x), wanted, strict=True))
 
 
 def test_norm_and_swish_by_gradcheck_and_beside_pytorchs() -> None:

@@ -217,6 +217,28 @@ def test_heads_of_every_width_have_channels_for_the_mask(window, dim, heads, pla
     assert widths == [{plain}] * 2 + [{shifted}] * 2 + [{plain}] * 2 + [{plain}] * 2 + [{shifted}] * 2
 
 
+def test_attention_that_is_very_sure_does_not_look_into_other_regions():
+    """Where its scores differ by more than 40; the original's mask moves regions 100 apart."""
+    net = network({**SWINIR, "depths": [2]}, heads=[2]).eval()
+    with torch.no_grad():
+        for block in swin_blocks(net):
+            block.attn.qkv.weight.mul_(5)
+    ours, scores = copy.deepcopy(net), []
+    for_any_size(ours)
+    fused_attention(ours)
+    shifted = list(swin_blocks(net))[1].attn
+    shifted.softmax.register_forward_pre_hook(lambda module, inputs: scores.append(inputs[0]))
+    x = torch.rand(2, 3, 12, 20)
+    with torch.no_grad():
+        exact, found = net(x), ours(x)
+    apart = shift_mask((12, 20), 4, 2, x) != 0
+    own, other = (
+        scores[0].unflatten(0, (2, -1)).masked_fill(hidden[:, None], -torch.inf).amax(-1) for hidden in (apart, ~apart)
+    )
+    assert 40 < (other + 100 - own).max() < 80  # by how much other regions would be looked at without a mask
+    assert (found - exact).abs().max() <= 2e-5 * exact.abs().max()
+
+
 def test_blocks_whose_weights_are_looked_at_or_dropped_keep_their_attention():
     net = network({**SWINIR, "attn_drop_rate": 0.1})
     assert fused_attention(net) == 0

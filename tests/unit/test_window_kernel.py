@@ -23,7 +23,7 @@ def test_the_kernel_in_the_interpreter():
         cwd=CHECKS.parents[2], capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 passed" in done.stdout
+    assert "9 passed" in done.stdout
     assert "skipped" not in done.stdout
 
 

@@ -7,9 +7,9 @@ positions goes in as a mask (heads, N, N), which is the same for all windows.
 The mask of shifted windows is not: with the bias it would be a tensor of (windows of all images, heads, N, N). It is
 carried by two of the free channels instead. Inside a window an axis has at most two regions (:func:`.region_sides`), so
 queries and keys get :math:`\pm a` by row and by column. Their products differ by :math:`2 a^2` for each axis on which
-two tokens lie in other regions, and softmax does not see what all of a row have in common. With :math:`2 a^2` = 40
-after the scale, a token of another region counts :math:`e^{-40}` of what it would: nothing, beside what float32
-resolves. The original's 100 would only cost accuracy in the products.
+two tokens lie in other regions, and softmax does not see what all of a row have in common. :math:`2 a^2` is 100 after
+the scale, as far as the original's mask moves them apart: attention that is very sure has scores that differ by more
+than half of that, and would look into other regions over a smaller step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .blocks import kept, region_sides, swin_blocks, through_windows, tracing
 
 __all__ = ["fused_attention", "plain_attention", "position_bias"]
 
-_APART = 40.0
+_APART = 100.0
 _ALIGNED = 8
 _AT_ONCE = 65535
 """Windows that PyTorch's kernels take on a GPU; older versions fail with more, as images of 2048x2048 px have."""

@@ -43,14 +43,16 @@ def for_any_size(net: nn.Module) -> int:
     """Let the Swin blocks of ``net`` run in the same way for every size of image and batch; their values stay.
 
     Args:
-        net: changed in place; its state dict stays as it is.
+        net: changed in place; its state dict stays as it is. Blocks that have been given another way to run keep that:
+            those of frozen networks inside, which copies of a network share.
 
     Returns:
         How many blocks there are.
     """
     found = list(swin_blocks(net))
     for block in found:
-        block.forward = MethodType(_forward, block)
+        if "forward" not in vars(block):
+            block.forward = MethodType(_forward, block)
     return len(found)
 
 
