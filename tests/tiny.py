@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -121,3 +123,14 @@ def run(folder: Path, *arguments: str, module: str = "dckd_basicsr", timeout: in
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def run_killed_at(iteration: int, folder: Path, *train: str) -> None:
+    """Train in ``folder`` with a model that kills its process at ``DIES_AT``, then give the same command once more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIES_AT", str(iteration))
+        assert run(folder, *train).returncode == -signal.SIGKILL
+    assert "DIES_AT" not in os.environ
+    done = run(folder, *train)
+    assert done.returncode == 0, done.stderr
+    assert "iter: 3." in done.stderr

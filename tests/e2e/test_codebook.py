@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.commands.convert import convert_vqgan
 from dckd_basicsr.weight_files import load_state, load_weights
 from tests.e2e.test_exact_resume import differences
-from tests.tiny import LAYOUT, job_options, run, write_photos
+from tests.tiny import LAYOUT, job_options, run, run_killed_at, write_photos
 
 NETWORK = {"type": "VQGAN", "ddconfig": LAYOUT, "n_embed": 16, "embed_dim": 6}
 TRAIN = ("train", "-opt", "codebook.yml", "--import", "killed", "--auto_resume")
@@ -125,15 +123,9 @@ def test_the_weights_are_in_the_official_layout(straight: tuple[Path, str]) -> N
     assert (run_folder / "models/net_d_latest.pth").is_file()
 
 
-def test_killed_and_resumed_exactly(straight: tuple[Path, str], tmp_path: Path, monkeypatch: Any) -> None:
+def test_killed_and_resumed_exactly(straight: tuple[Path, str], tmp_path: Path) -> None:
     folder = write(tmp_path / "killed")
-    monkeypatch.setenv("DIES_AT", "5")
-    assert run(folder, *TRAIN).returncode == -signal.SIGKILL
-    monkeypatch.delenv("DIES_AT")
-    assert "DIES_AT" not in os.environ
-    done = run(folder, *TRAIN)
-    assert done.returncode == 0, done.stderr
-    assert "iter: 3." in done.stderr
+    run_killed_at(5, folder, *TRAIN)
     for name in FILES:
         one, two = (load_state(where / "experiments/tiny" / name) for where in (straight[0], folder))
         assert differences(one, two, name) == []

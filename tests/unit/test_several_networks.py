@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ import yaml
 
 from dckd_basicsr.weight_files import load_state
 from tests.e2e.test_exact_resume import differences
-from tests.tiny import job_options, run
+from tests.tiny import job_options, run, run_killed_at
 
 TRAIN = ("train", "-opt", "job.yml", "--import", "adversarial", "--auto_resume")
 FILES = ("models/net_g_6.pth", "models/net_d_6.pth", "training_states/6.state")
@@ -57,15 +55,9 @@ def test_both_networks_train_and_are_saved(straight):
     assert (run_folder / "models/net_d_latest.pth").is_file()
 
 
-def test_killed_and_resumed_exactly(straight, model_job, tmp_path, monkeypatch):
+def test_killed_and_resumed_exactly(straight, model_job, tmp_path):
     folder = write(tmp_path / "killed", model_job)
-    monkeypatch.setenv("DIES_AT", "5")
-    assert run(folder, *TRAIN).returncode == -signal.SIGKILL
-    monkeypatch.delenv("DIES_AT")
-    assert "DIES_AT" not in os.environ
-    done = run(folder, *TRAIN)
-    assert done.returncode == 0, done.stderr
-    assert "iter: 3." in done.stderr
+    run_killed_at(5, folder, *TRAIN)
     for name in FILES:
         one, two = (load_state(where / "experiments/tiny" / name) for where in (straight, folder))
         assert differences(one, two, name) == []
