@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from .cards import PAGES, page
@@ -10,7 +10,9 @@ from .costs import write_costs
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
     write_costs()
     for name in PAGES:
         (folder / name).write_text(page(name), encoding="utf-8")
