@@ -273,9 +273,13 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, 
         strict: refuse missing, additional and differently shaped entries; otherwise load what fits and log the rest.
 
     Raises:
-        CheckpointError: strict, and something does not fit; lists the first few of each kind.
+        CheckpointError: something does not fit and ``strict``, or nothing fits at all; lists the first few of each kind.
     """
+    own = net.state_dict()
+    fit = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     problems = misfits(net, state)
+    if own and not fit:
+        strict = True  # weights of another network: training on from chance is not what was asked for
     if problems and strict:
         raise CheckpointError(
             f"the weights in '{path}' do not fit {type(net).__name__}:\n  - "
@@ -284,8 +288,7 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, 
         )
     if problems:
         _LOG.warning("%s loaded in part from %s: %s", type(net).__name__, path, "; ".join(problems))
-    own = net.state_dict()
-    net.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
+    net.load_state_dict(fit, strict=False)
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:

@@ -76,7 +76,7 @@ def run_compare(options: argparse.Namespace) -> int:
         return 0
     if options.run is not None:
         runs = [_named(runs, options.run)]
-    _check([run for run in runs if run.name not in records])
+    _check([run for run in runs if run.name not in records], sweep)
     where = places(options.jobs)
     print(f"{sweep.heading}: {Progress(runs, records, root).line(len(where))}; logs in {folder / 'logs'}", flush=True)
     _keep(sweep, folder)
@@ -96,30 +96,53 @@ def _named(runs: list[PlannedRun], name: str) -> PlannedRun:
     return known[name]
 
 
-def _check(runs: list[PlannedRun]) -> None:
-    """Check the options of all trainings and tests before the first one starts; runs that differ in seed are alike."""
-    from ..config import check_options
+def _check(runs: list[PlannedRun], sweep: Sweep) -> None:
+    """Check the options of all trainings and tests before the first one starts; runs that differ in seed are alike.
 
-    told = set()
+    Raises:
+        ConfigError: with what is wrong in any of them; what several of them share is told once.
+    """
+    from ..config import report
+
+    alike: dict[tuple[str, str], PlannedRun] = {}
     for run in runs:
-        if (run.base, run.variant) in told:
-            continue
-        told.add((run.base, run.variant))
-        if run.seed is not None:
-            check_options(run.options, is_train=True, source=f"run {run.name}")
-            if run.options["path"].get("experiments_root"):
-                raise ConfigError(
-                    f"path.experiments_root of base '{run.base}' would be the folder of all its runs; take it out of "
-                    "the option file, and every run has experiments/NAME"
-                )
-        test = {**run.test_options, "path": dict(run.test_options["path"])}
-        if run.seed is not None:  # what the training will leave is not there yet
-            del test["path"]["pretrain_network_g"]
-        check_options(test, is_train=False, source=f"test of run {run.name}")
-        if not test["val"].get("metrics"):
-            raise ConfigError(
-                f"the test of base '{run.base}' measures nothing; name metrics in val.metrics of '{run.test_file}'"
-            )
+        alike.setdefault((run.base, run.variant), run)
+    found: dict[str, str] = {}
+    for run in alike.values():
+        for text in _training_problems(run):
+            found.setdefault(text, f"run {run.name}: {text}")
+        for text in _test_problems(run):
+            found.setdefault(text, f"test of run {run.name}: {text}")
+    if found:
+        raise ConfigError(report(list(found.values()), str(sweep.file)))
+
+
+def _training_problems(run: PlannedRun) -> list[str]:
+    from ..config import problems_of
+
+    if run.seed is None:
+        return []
+    problems = problems_of(run.options, is_train=True)
+    if run.options["path"].get("experiments_root"):
+        problems.append(
+            f"path.experiments_root of base '{run.base}' would be the folder of all its runs; take it out of "
+            "the option file, and every run has experiments/NAME"
+        )
+    return problems
+
+
+def _test_problems(run: PlannedRun) -> list[str]:
+    from ..config import problems_of
+
+    test = {**run.test_options, "path": dict(run.test_options["path"])}
+    if run.seed is not None:  # what the training will leave is not there yet
+        del test["path"]["pretrain_network_g"]
+    problems = problems_of(test, is_train=False)
+    if not test["val"].get("metrics"):
+        problems.append(
+            f"the test of base '{run.base}' measures nothing; name metrics in val.metrics of '{run.test_file}'"
+        )
+    return problems
 
 
 def _keep(sweep: Sweep, folder: Path) -> None:

@@ -1,10 +1,11 @@
 """Option files: finding, loading, overriding, checking and completing them."""
 
-from .check import check_options, option_problems
+from .check import check_options, option_problems, problems_of
 from .inherit import load_options
 from .load import load_yaml
 from .overrides import apply_overrides
 from .parse import parse_options
+from .problems import report
 from .resources import builtin_weights, find_options, packaged_options, resolve_weights, where_to_get
 from .rules import option_notes
 
@@ -19,6 +20,8 @@ __all__ = [
     "option_problems",
     "packaged_options",
     "parse_options",
+    "problems_of",
+    "report",
     "resolve_weights",
     "where_to_get",
 ]

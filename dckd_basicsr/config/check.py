@@ -38,7 +38,7 @@ from .rules import (
     schedule_problems,
 )
 
-__all__ = ["check_options", "option_problems"]
+__all__ = ["check_options", "option_problems", "problems_of"]
 
 _DISTILLED = "DCKDModel"
 """The model that messages advise."""
@@ -115,13 +115,20 @@ def check_options(
         source: the option file's name, for the message; a :class:`.inherit.Source` explains more.
         files: look at the files that the options name, too.
     """
+    if problems := problems_of(opt, is_train, source, files=files):
+        raise ConfigError(report(problems, source))
+
+
+def problems_of(
+    opt: Mapping[str, Any], is_train: bool = True, source: Path | str = "options", *, files: bool = True
+) -> list[str]:
+    """Return what :func:`check_options` would raise, one text a problem; the arguments are the same."""
     problems = [
         *option_problems(opt, is_train),
         *device_problems(opt),
         *(file_problems(opt, is_train) if files else ()),
     ]
-    if problems:
-        raise ConfigError(report(list(_explained(problems, opt, source)), source))
+    return list(_explained(problems, opt, source))
 
 
 def _explained(problems: Sequence[str], opt: Mapping[str, Any], source: Path | str) -> Iterator[str]:

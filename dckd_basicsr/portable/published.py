@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..archs import detected_name, recognize
+from ..archs import detected_name, recognize, usual_options
 from ..archs.layouts import layout_of, to_published
 from ..archs.networks.nafnet_blocks import PixelMean
 from .opening import Opened
@@ -101,8 +101,9 @@ def without_tlc(net: nn.Module) -> nn.Module:
 def register_with_spandrel() -> None:
     """Let spandrel load EDSR in this process: ``spandrel.ModelLoader().load_from_file("edsr.safetensors")`` works then.
 
-    What no file tells (res_scale, img_range, mean colour) has the values of EDSR-baseline. Calling it again changes
-    nothing; a later spandrel with an EDSR of its own keeps its own.
+    What no file tells (res_scale, img_range, mean colour) has the values of the published EDSR of its size: res_scale
+    0.1 at 256 channels and 32 blocks, else 1. Calling it again changes nothing; a later spandrel with an EDSR of its own
+    keeps its own.
     """
     import spandrel
     from spandrel.util import KeyCondition
@@ -122,7 +123,7 @@ def register_with_spandrel() -> None:
 
             looks = recognize(state_dict)
             assert looks is not None
-            options = {"num_in_ch": 3, "num_out_ch": 3, **looks.options}
+            options = {"num_in_ch": 3, "num_out_ch": 3, **usual_options(looks), **looks.options}
             return spandrel.ImageModelDescriptor(
                 EDSR(**options),
                 state_dict,

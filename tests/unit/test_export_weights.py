@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 from safetensors import safe_open
 
 from dckd_basicsr.errors import CheckpointError, ConfigError, DatasetError
@@ -23,7 +24,7 @@ from dckd_basicsr.portable import (
     register_with_spandrel,
 )
 from dckd_basicsr.portable.card_facts import _protocol
-from tests.unit.export_nets import opened
+from tests.unit.export_nets import RGB, opened
 
 X = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(5))
 
@@ -280,6 +281,11 @@ def test_edsr_can_be_added_to_spandrel(tmp_path, monkeypatch):
     torch.testing.assert_close(found(X), source.net(X).clamp(0, 1))
     for name in ("SPAN", "RCAN", "NAFNet", "Compact"):
         assert spandrel.MAIN_REGISTRY.load(_state(tmp_path, name)).architecture.id == name
+    with torch.device("meta"):  # 172 MB otherwise
+        published = build_network({"type": "EDSR", **RGB, "num_feat": 256, "num_block": 32, "upscale": 2})
+        large = spandrel.MAIN_REGISTRY.load(published.state_dict()).model
+    assert {block.res_scale for block in large.body} == {0.1}, "as our own opener takes the published large EDSR"
+    assert {block.res_scale for block in found.model.body} == {1}
     again = open_network(tmp_path / "net.safetensors")
     assert again.options is not None, "our own opener goes on as before"
 

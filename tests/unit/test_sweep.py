@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import dckd_basicsr  # noqa: F401 (registers)
+from dckd_basicsr.cli import main
 from dckd_basicsr.compare import PlannedRun, load_sweep, planned_runs, same_trainings
 from dckd_basicsr.compare.made import inputs_of
 from dckd_basicsr.compare.plan import entries
@@ -71,6 +72,23 @@ def test_variants_that_train_the_same_are_named(tmp_path: Path) -> None:
     assert note.startswith("variants 'logits' and 'own' train the same on base 'small'")
     other = {**variants, "own": {"with": "logits", "options": {"path:pretrain_network_teacher": "another.pth"}}}
     assert same_trainings(planned_runs(sweep_of(tmp_path, bases=bases, variants=other))) == []
+
+
+def test_all_that_is_wrong_in_any_run_is_told_before_the_first_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "s.yml"
+    wrong = {"a": {"options": {"train:total_itr": 3}}, "b": None, "c": {"options": {"train:ema_dcay": 0.5}}}
+    lost = {"path:pretrain_network_teacher": "nowhere.pth"}
+    file.write_text(yaml.safe_dump({**GOOD, "variants": wrong, "options": {**GOOD["options"], **lost}}))
+    assert main(["compare", "s.yml"]) == 1
+    told = capsys.readouterr().err
+    assert "run s_small_a_s3: unknown key 'total_itr' in train" in told
+    assert "run s_small_c_s3: unknown key 'ema_dcay' in train" in told
+    assert told.count("nowhere.pth") == 2  # of trainings once, and of the teacher's test
+    assert "_s1" not in told
+    assert not (tmp_path / "comparisons").exists()
 
 
 def test_a_block_given_again_later_takes_the_place_of_what_was_set_inside_of_it(tmp_path: Path) -> None:

@@ -245,6 +245,14 @@ def test_four_of_each_kind_are_listed():
     assert misfits(net, net.state_dict()) == []
 
 
+def test_where_nothing_fits_no_part_is_loaded():
+    net = nn.Linear(2, 1)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"'w\.pth' do not fit Linear:\n.*1 missing: weight\n.*1 not in.*: other"):
+        load_into(net, {"other": torch.ones(1), "bias": torch.ones(2)}, "w.pth", strict=False)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
 def test_a_part_is_loaded_where_that_is_asked_for_and_said(caplog):
     logger = logging.getLogger("basicsr")
     logger.addHandler(caplog.handler)

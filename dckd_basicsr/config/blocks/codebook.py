@@ -11,7 +11,7 @@ from ...codebook.settings import CodebookSettings
 from ...training.divergence import DivergenceSettings
 from ...training.runtime import RuntimeSettings
 from .base import AsBlock, Block, key
-from .path import PathBlock
+from .path import LOADS, PathBlock
 from .top import TopBlock
 from .train import OptimizedBlock
 
@@ -30,7 +30,7 @@ class CodebookPath(PathBlock):
     """And the weights of its discriminator."""
 
     pretrain_network_d: str | None = key("VQGANModel: weights of the discriminator to start from")
-    strict_load_d: bool = key("false loads what fits and logs the rest")
+    strict_load_d: bool = key(LOADS)
     param_key_d: str | None = key("the entry of the file that holds the weights; null searches for one")
 
 

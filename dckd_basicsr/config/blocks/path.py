@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from .base import BY_RUN, Block, key
 
-__all__ = ["DistillingPath", "PathBlock", "weight_keys"]
+__all__ = ["LOADS", "DistillingPath", "PathBlock", "weight_keys"]
 
-_LOADS = "false loads what fits and logs the rest"
+LOADS = "false loads what fits and logs the rest; where nothing fits that is an error"
 _SEARCHED = "the entry of the file that holds the weights; null searches for one"
 
 
@@ -22,7 +22,7 @@ class PathBlock(Block):
     )
     experiments_root: str = key("the folder of a training run; experiments/NAME below the current folder by default")
     pretrain_network_g: str | None = key("weights to start from, or to test: a file, or builtin:NAME")
-    strict_load_g: bool = key(_LOADS)
+    strict_load_g: bool = key(LOADS)
     param_key_g: str | None = key(
         "the entry of the file that student and average start from; by default params, and params_ema for the average, "
         "and where a file has no params, one is searched for"
@@ -38,7 +38,7 @@ class DistillingPath(PathBlock):
     """And those of what teaches. A teacher with a name has the same keys with its name in them."""
 
     pretrain_network_teacher: str | None = key("the teacher's weights: a file, or builtin:NAME")
-    strict_load_teacher: bool = key(_LOADS)
+    strict_load_teacher: bool = key(LOADS)
     param_key_teacher: str | None = key(_SEARCHED)
     pretrain_network_vqgan: str | None = key("the VQGAN's weights: a file of `basicsr convert vqgan`, or builtin:NAME")
     strict_load_vqgan: bool = key("accepted, without effect: the encoder must fit")
