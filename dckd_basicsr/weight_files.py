@@ -273,7 +273,8 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, 
         strict: refuse missing, additional and differently shaped entries; otherwise load what fits and log the rest.
 
     Raises:
-        CheckpointError: something does not fit and ``strict``, or nothing fits at all; lists the first few of each kind.
+        CheckpointError: something does not fit and ``strict``, or nothing fits at all; lists the first few of each
+            kind.
     """
     own = net.state_dict()
     fit = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}

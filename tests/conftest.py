@@ -12,8 +12,7 @@ import torch
 from safetensors import safe_open
 
 import dckd_basicsr  # noqa: F401  (before anything of basicsr)
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
 
 
 def shared_folder() -> Path | None:

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import ROOT
+
 __all__ = ["LIMIT", "NO_GPU", "PARTS", "Part", "run_parts", "table"]
 
 LIMIT = 480
@@ -35,7 +37,6 @@ NO_GPU = 3
 _GRACE = 30  # seconds to write what was measured, once interrupted
 Figures = dict[str, Any]
 OUT = "{out}"
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _watched(command: Sequence[str], limit: float) -> tuple[int | None, list[str
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what is run would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,
     )  # fmt: skip
     tail: deque[str] = deque(maxlen=40)

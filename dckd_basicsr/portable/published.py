@@ -102,8 +102,8 @@ def register_with_spandrel() -> None:
     """Let spandrel load EDSR in this process: ``spandrel.ModelLoader().load_from_file("edsr.safetensors")`` works then.
 
     What no file tells (res_scale, img_range, mean colour) has the values of the published EDSR of its size: res_scale
-    0.1 at 256 channels and 32 blocks, else 1. Calling it again changes nothing; a later spandrel with an EDSR of its own
-    keeps its own.
+    0.1 at 256 channels and 32 blocks, else 1. Calling it again changes nothing; a later spandrel with an EDSR of its
+    own keeps it.
     """
     import spandrel
     from spandrel.util import KeyCondition

@@ -3,11 +3,15 @@ that fails ends a trial. Tests that start processes (``tests/e2e``) are left out
 
 from __future__ import annotations
 
+from tests import ROOT
+
 __all__ = ["TESTS"]
+
+_FILES = {path.stem.removeprefix("test_"): path for path in (ROOT / "tests" / "unit").glob("*/test_*.py")}
 
 
 def _unit(*names: str) -> tuple[str, ...]:
-    return tuple(f"tests/unit/test_{name}.py" for name in names)
+    return tuple(_FILES[name].relative_to(ROOT).as_posix() for name in names)
 
 
 _STEP = ("step",)

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import ROOT
+
 __all__ = ["Outcome", "Trial", "import_once"]
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "dckd_basicsr"
 _HEAVY = ("basicsr.train", "basicsr.test", "cv2", "hypothesis.strategies", "lmdb", "pytest", "safetensors.torch")
 _HEAVY += ("_hypothesis_pytestplugin", "scipy.ndimage", "spandrel", "torch.utils.flop_counter")
