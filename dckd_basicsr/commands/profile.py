@@ -67,6 +67,7 @@ def add_profile_parser(commands: Any) -> None:
     parser.add_argument(
         "--results",
         nargs="+",
+        action="extend",
         type=Path,
         default=[],
         metavar="FOLDER",
@@ -75,7 +76,13 @@ def add_profile_parser(commands: Any) -> None:
     parser.add_argument("--set", metavar="NAME", help="which test set of --results (default: the first)")
     parser.add_argument("--metric", metavar="NAME", help="which metric of --results (default: the first)")
     parser.add_argument(
-        "--quality", nargs="+", type=_quality, default=[], metavar="NAME=dB", help="quality of networks, by name"
+        "--quality",
+        nargs="+",
+        action="extend",
+        type=_quality,
+        default=[],
+        metavar="NAME=dB",
+        help="quality of networks, by name",
     )
     add_import_flag(parser)
     parser.set_defaults(func=run_profile)

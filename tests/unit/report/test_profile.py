@@ -158,6 +158,8 @@ def test_quality_is_found_by_name_and_drawn(here: Path, capsys: pytest.CaptureFi
         assert text in drawn
     assert profiled(capsys, *which, "--metric", "ssim", "--plot", "q.png")[0]["quality"] == "0.8500000000000001"
     assert (here / "q.png").read_bytes().startswith(b"\x89PNG")
+    twice = profiled(capsys, *which[:2], "--quality", "edsr-s=28.25", "--quality", "compact-s=29.5")
+    assert [each["quality"] for each in twice] == ["28.25", "29.5"]
 
 
 @pytest.mark.parametrize(
