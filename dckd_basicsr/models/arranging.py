@@ -22,7 +22,7 @@ from ..training.step_runner import Record, RecordedStep, record_cuda_graph
 if TYPE_CHECKING:
     from .restoration_model import RestorationModel
 
-__all__ = ["arrange_model", "draws_on_the_host", "recorded_step"]
+__all__ = ["arrange_model", "drawn_beforehand", "recorded_step"]
 
 _LOG = logging.getLogger("basicsr")
 
@@ -86,17 +86,21 @@ def recorded_step(model: RestorationModel, record: Record = record_cuda_graph) -
     """Return the step of a model for replaying; random numbers that decide about shapes are drawn outside of it."""
 
     def prepare(*images: Tensor) -> tuple[Tensor, ...]:
-        if not draws_on_the_host(model):
-            return images
-        drawn = model.sources.draw(images[0], model.distiller.needs)
-        return (*images, *(each for each in drawn if each is not None))
+        return (*images, *drawn_beforehand(model, images[0]))
 
     return RecordedStep(model.compute, model.distiller, model.generators, model.device, record, prepare)
 
 
-def draws_on_the_host(model: RestorationModel) -> bool:
-    """Whether the active terms need negatives with random numbers that decide about shapes."""
-    return Need.TAPS in model.distiller.needs and model.sources.decides_shapes()
+def drawn_beforehand(model: RestorationModel, lq: Tensor) -> tuple[Tensor, ...]:
+    """Draw what a step with negatives needs, where random numbers decide about shapes; otherwise nothing.
+
+    A recording cannot draw these. A step that is not recorded draws them here as well, before all else, so that both
+    draw in one order.
+    """
+    if Need.TAPS not in model.distiller.needs or not model.sources.decides_shapes():
+        return ()
+    drawn = model.sources.draw(lq, model.distiller.needs)
+    return tuple(each for each in drawn if each is not None)
 
 
 def _named(one: str | None, device: torch.device) -> str:

@@ -23,7 +23,7 @@ from ..training.processes import gather
 from ..training.runtime import backward_region, region
 from ..training.state import of_this_process
 from ..training.step_runner import StepRunner
-from .arranging import arrange_model, recorded_step
+from .arranging import arrange_model, drawn_beforehand, recorded_step
 from .base import TrainedModel
 
 __all__ = ["RestorationModel"]
@@ -205,7 +205,8 @@ class RestorationModel(TrainedModel, TakingTerms):
 
     def _compute(self, *images: Tensor) -> dict[str, Tensor]:
         """Add one part's gradient to the student's, averaged over processes if there are several."""
-        return self._backward(self.wrapped(*images))
+        lq, gt = images[0], images[1] if len(images) > 1 else None
+        return self._backward(self.wrapped(lq, gt, *drawn_beforehand(self, lq)))
 
     def compute(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Add one part's gradient to the student's, of this process alone.

@@ -57,10 +57,11 @@ def record_cuda_graph(run: Callable[[], Any], generators: Sequence[torch.Generat
             generators draw again, but not from where they were.
     """
     graph, stream, first = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), None
+    pool = torch.cuda.graph_pool_handle()  # a graph whose recording failed does not tell its own
     _register(graph, generators)
     try:
         # thread_local: the thread that pins the next batch's memory must not spoil the recording
-        with torch.cuda.graph(graph, stream=recording_stream(), capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, stream=recording_stream(), capture_error_mode="thread_local"):
             try:
                 result = run()
             except Exception as error:
@@ -68,6 +69,7 @@ def record_cuda_graph(run: Callable[[], Any], generators: Sequence[torch.Generat
                 raise
     except Exception as error:
         _leave_recording(stream, generators)
+        _leave_pool(pool)
         raise (first or error) from None  # what ends the recording knows only that it failed
     return result, graph.replay
 
@@ -108,6 +110,21 @@ def _leave_recording(stream: torch.cuda.Stream, generators: Sequence[torch.Gener
     default = torch.cuda.default_generators[torch.cuda.current_device()]
     for generator in (default, *generators):
         generator.graphsafe_set_state(torch.Generator(generator.device))
+
+
+def _leave_pool(pool: Any) -> None:
+    """Tell the allocator of memory that a failed recording is over, which up to PyTorch 2.11 nobody does.
+
+    It would keep for good what is used on several streams, such as prefetched batches, and fail when its cache is
+    emptied.
+    """
+    device = torch.cuda.current_device()
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None) or torch._C._cuda_endAllocateCurrentStreamToPool
+    try:
+        end(device, pool)
+    except RuntimeError:  # it has been told
+        return
+    torch._C._cuda_releasePool(device, pool)
 
 
 class NotRecordable(Exception):

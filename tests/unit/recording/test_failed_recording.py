@@ -37,20 +37,35 @@ class Cuda:
         self.recording, self.stream, self.mode = False, "default", 0
         self.default_generators = (Generator(),)
         self.announced = []
+        self.filled, self.users = [], {}  # memory pools: those that are allocated from, and how many use each
+        self.tells_allocator = False  # a failed recording, as from 2.12 on
 
     @contextmanager
-    def graph(self, graph, stream, capture_error_mode):
+    def graph(self, graph, pool, stream, capture_error_mode):
         before, self.stream, self.recording = self.stream, stream, True
+        self.filled.append(pool)
+        self.users[pool] = 1
         for generator in (*self.default_generators, *self.announced):
             generator.state.recording = True
         try:
             yield
         except Exception as error:  # as capture_end, which comes before the stream is put back
             self.recording = False
+            if self.tells_allocator:
+                self.end(0, pool)
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture") from error
         self.recording, self.stream = False, before
+        self.end(0, pool)
         for generator in (*self.default_generators, *self.announced):
             generator.state.recording = False
+
+    def end(self, device, pool):
+        if pool not in self.filled:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.filled.remove(pool)
+
+    def release(self, device, pool):
+        self.users[pool] -= 1
 
 
 @pytest.fixture
@@ -68,6 +83,9 @@ def cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "default_generators", cuda.default_generators)
     monkeypatch.setattr(torch, "Generator", Generator)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", cuda.end, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", cuda.release, raising=False)
     monkeypatch.setattr(step_runner, "recording_stream", lambda: "recording")
     return cuda
 
@@ -89,6 +107,22 @@ def test_generators_draw_again_and_the_stream_is_put_back(cuda, error):
         generator.draw(cuda)
 
 
+@pytest.mark.parametrize(("tells", "older_name"), [(False, False), (False, True), (True, False)])
+def test_the_allocator_learns_that_the_recording_is_over(cuda, monkeypatch, tells, older_name):
+    cuda.tells_allocator = tells
+    if older_name:
+        monkeypatch.delattr(torch._C, "_cuda_endAllocateToPool")
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateCurrentStreamToPool", cuda.end, raising=False)
+
+    def run():
+        raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        record_cuda_graph(run, [])
+    assert cuda.filled == []
+    assert cuda.users == {(0, 7): 1 if tells else 0}, "released by whoever told the allocator"
+
+
 def test_a_recording_that_goes_well_keeps_its_generators(cuda):
     own = Generator()
     states = [own.state, cuda.default_generators[0].state]
@@ -96,6 +130,7 @@ def test_a_recording_that_goes_well_keeps_its_generators(cuda):
     assert result == 5
     assert [own.state, cuda.default_generators[0].state] == states
     assert cuda.announced == [own]
+    assert cuda.users == {(0, 7): 1}, "the graph releases it at its own end"
 
 
 def test_a_later_pytorch_has_generators_announced_by_nobody(cuda):

@@ -40,6 +40,11 @@ def run(model, data):
 
 SIZES = "train:negatives={degradation: {resize: {prob: 1}, blur: {prob: 0.5}}}"
 """Degradations that draw sizes, which a recording cannot."""
+LATE_NEGATIVES = (
+    *("train:contrastive_opt=~", "train:distribution_opt=~", "train:consistency_opt=~"),
+    "train:losses=[{type: augkd}, {type: contrast, weight: 0.1, loss: {weights: [0.125, 0.25, 1.0]}}]",
+)
+"""A term that draws comes before the one with negatives."""
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,7 @@ SIZES = "train:negatives={degradation: {resize: {prob: 1}, blur: {prob: 0.5}}}"
         (SIZES,),
         (SIZES, "train:accumulate=2"),
         (SIZES, "train:accumulate=2", "train:consistency_opt=~"),
+        (SIZES, *LATE_NEGATIVES),
     ],
 )
 def test_replays_equal_the_step(build, options):
