@@ -53,9 +53,9 @@ def anchors(page: Path) -> frozenset[str]:
 
 def test_anchors_are_those_of_github(tmp_path):
     page = tmp_path / "page.md"
+    fence = "```bash\n# no heading\n```"
     page.write_text(
-        "# A `key_x.yml`: what, and why\n\n```bash\n# no heading\n```\n## [Link](b.md#c) (DCKD\\*)\n## Twice\n## Twice\n",
-        "utf-8",
+        f"# A `key_x.yml`: what, and why\n\n{fence}\n## [Link](b.md#c) (DCKD\\*)\n## Twice\n## Twice\n", "utf-8"
     )
     assert anchors(page) == {"a-key_xyml-what-and-why", "link-dckd"}
 
