@@ -121,19 +121,19 @@ def _blocks(*more: str) -> tuple[str, ...]:
     return ("-m", "tests.benchmarks.windows", "--precision", "bf16", *more, "--json", OUT)
 
 
-_FIRST = ("tests/unit/recording", "tests/unit/swin")
-_FOUND_FIRST = tuple(f"--ignore={folder}" for folder in _FIRST)
 _BOTH = ("exact, recorded", "exact")
 _ATTENTION = ("auto", "auto, kernel attention", "auto, fused attention")
 PARTS: dict[str, Part] = {
     "doctor": Part("what this machine has", ("-m", "dckd_basicsr", "doctor"), _said, 60),
-    "recording": Part("tests of recording and attention", _pytest(*_FIRST), _tests, 180),
-    "tests": Part("the other tests marked gpu", _pytest("tests/unit", *_FOUND_FIRST), _tests, 150),
+    "recording": Part(
+        "tests of recording and attention", _pytest("tests/unit/recording", "tests/unit/swin"), _tests, 180
+    ),
+    "tests": Part("the other tests marked gpu", _pytest("tests/unit/models", "tests/unit/lmdb"), _tests, 150),
     "swinir": Part("SwinIR, recorded and eager", _timed("swinir", *_BOTH, "bf16, recorded"), _step, 150),
     "edsr": Part("EDSR, auto", _timed("edsr", "auto"), _step, 150),
     "swinir-auto": Part("SwinIR, auto", _timed("swinir", *_ATTENTION), _step, 300),
     "windows": Part("attention in windows, bf16", _blocks(), _windows, 120),
-    "resume": Part("exact resume, deterministic", _pytest("tests/e2e"), _tests, 150),
+    "resume": Part("exact resume, deterministic", _pytest("tests/e2e/training"), _tests, 150),
     "cost": Part("what determinism costs", ("-m", "tests.benchmarks.deterministic", "--json", OUT), _cost, 180),
     "edsr-exact": Part("EDSR, recorded and eager", _timed("edsr", *_BOTH), _step, 150),
     "windows-compiled": Part("attention in windows, compiled", _blocks("--compile"), _windows, 180),
@@ -141,7 +141,7 @@ PARTS: dict[str, Part] = {
     "nafnet": Part("NAFNet, recorded and eager", _timed("nafnet", *_BOTH), _step, 180),
     "restormer": Part("Restormer, recorded and eager", _timed("restormer", *_BOTH), _step, 180),
 }
-"""In order of importance: where time ends early, the first are there."""
+"""In order of importance: where time ends early, the first are there. No folder without a test for a GPU is read."""
 
 
 def run_parts(
