@@ -1,7 +1,8 @@
 # make demo    set up .venv, distil a small student on real photos, show the result (minutes, no GPU needed)
 # make test    set up .venv, run the test suite in two processes (another number: make test JOBS=8)
 # make lint    ruff and mypy            make format   ruff format, with what ruff can fix
-# make gpu     everything that needs a GPU, in parts of at most 8 minutes; make gpu PARTS="tests resume" for some
+# make gpu     everything that needs a GPU, in parts that each end in time; make gpu PARTS="tests resume" for some,
+#              TOTAL=450: what has not begun by then is left out, LIMIT=60: seconds for each part, JSON=gpu.json: figures
 # make mutations   faults planted by rule, each against the tests of its module (under an hour on 2 cores);
 #                  some modules alone: make mutations MODULES="losses patches"
 #
@@ -9,7 +10,8 @@
 # Another torch: make demo TORCH="torch==2.9.1 torchvision==0.24.1"
 # The torch you already have: make demo TORCH=system   (.venv then sees the packages of $(PYTHON))
 # A machine without network: where there is one, make wheels FOR=3.12 (its Python); there,
-# make gpu TORCH=system WHEELS=wheels EXTRAS=test
+# make gpu TORCH=system WHEELS=wheels EXTRAS=test; what that machine has need not be copied:
+# make wheels FOR=3.12 WITHOUT="opencv-python scipy"
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -19,8 +21,17 @@ CPU_INDEX = https://download.pytorch.org/whl/cpu
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 FOR ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INTO ?= wheels
+WITHOUT ?=
 PARTS ?=
+LIMIT ?=
+TOTAL ?=
+JSON ?= gpu.json
 EXTRAS ?= dev,demo,docs,export,ncnn
+# Without a pip of its own where Debian has taken out what makes one: that of $(PYTHON) is seen too.
+SEEING = $(PYTHON) -m venv --clear --system-site-packages $(VENV)
+# What GPUs' machines come with, and what is built here.
+LEFT_OUT = torch torchvision triton nvidia-.* cuda-.* basicsr dckd.basicsr pip $(WITHOUT)
+SPACE := $(subst ,, )
 ifdef WHEELS
 export PIP_NO_INDEX := 1
 export PIP_FIND_LINKS := $(abspath $(WHEELS))
@@ -32,11 +43,12 @@ endif
 setup: $(VENV)/.installed
 
 # torch comes first: it may come from an index of its own. BasicSR comes as a wheel written here (basicsr_wheel.py says why).
-$(VENV)/.installed: setup.py pyproject.toml dckd_basicsr/basicsr_wheel.py
+$(VENV)/.installed: setup.py pyproject.toml dckd_basicsr/basicsr_wheel.py dckd_basicsr/system_packages.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else \
 	  f"Python 3.10 or newer is needed, this is {v[0]}.{v[1]}; if there is another: make PYTHON=python3.12")'
 ifeq ($(TORCH),system)
-	$(PYTHON) -m venv --clear --system-site-packages $(VENV)
+	$(SEEING) || $(SEEING) --without-pip
+	$(VENV)/bin/python dckd_basicsr/system_packages.py $(PYTHON)
 else
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --quiet $(if $(filter cpu,$(TORCH)),$(RELEASE) --index-url $(CPU_INDEX),$(TORCH))
@@ -56,13 +68,12 @@ test: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 gpu: setup
-	$(VENV)/bin/python -m tests.gpu $(PARTS) --json gpu.json
+	$(VENV)/bin/python -m tests.gpu $(PARTS) --json $(JSON) $(if $(LIMIT),--limit $(LIMIT)) $(if $(TOTAL),--total $(TOTAL))
 
 # What setup installs, but for torch, with which GPUs' machines come, and what builds this package.
 wheels: setup
 	@mkdir -p $(INTO)
-	$(PIP) list --format=freeze | grep -Eiv '^(torch|torchvision|triton|nvidia-.*|cuda-.*|basicsr|dckd.basicsr|pip)==' \
-	  > $(INTO)/requirements.txt
+	$(PIP) list --format=freeze | grep -Eiv '^($(subst $(SPACE),|,$(strip $(LEFT_OUT))))==' > $(INTO)/requirements.txt
 	$(PIP) download --quiet --no-deps --only-binary=:all: --python-version $(FOR) -d $(INTO) -r $(INTO)/requirements.txt
 	$(VENV)/bin/python dckd_basicsr/basicsr_wheel.py -o $(INTO)
 	@du -sh $(INTO)

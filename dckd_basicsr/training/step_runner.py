@@ -26,6 +26,7 @@ __all__ = [
     "on_recording_stream",
     "record_cuda_graph",
     "recording_stream",
+    "warm_up",
 ]
 
 _LOG = logging.getLogger("basicsr")
@@ -246,7 +247,7 @@ class RecordedStep:
             return torch.stack([v.detach().float() for v in values.values()])
 
         with self._everything_kept():
-            _warm_up(run, self._device)
+            warm_up(run, self._device)
         with self._everything_kept():
             row, replay = self._record(run, self._streams.of_devices())
         gradients = {p: p.grad for p in parameters if p.grad is not None}
@@ -278,7 +279,7 @@ class RecordedStep:
             raise RuntimeError(f"the student assigns its buffer '{replaced[0]}' anew; let it write in place (copy_)")
 
 
-def _warm_up(run: Callable[[], Any], device: torch.device) -> None:
+def warm_up(run: Callable[[], Any], device: torch.device) -> None:
     """Run a few times; on a GPU the last time in a mode in which waiting for it is an error.
 
     What waits cannot be recorded, and a recording that fails leaves more behind than a step that does.

@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)  # else both have what determinism asks for
-    rounds = []
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    figures = {"machine": machine(device), "recipe": options.recipe, "size": options.size}
+    rounds: list[dict[str, float]] = []
     for i in range(options.rounds):
         row = {}
         for name, deterministic in (("as fast as it goes", False), ("deterministic", True)):
@@ -51,12 +53,11 @@ def main() -> None:
                 row[name] = pool.submit(milliseconds, *arguments).result()
         rounds.append(row)
         print(f"round {i + 1}:", ", ".join(f"{name} {ms:.1f} ms" for name, ms in row.items()), flush=True)
-    ratio = statistics.median(row["deterministic"] / row["as fast as it goes"] for row in rounds)
+        ratio = statistics.median(each["deterministic"] / each["as fast as it goes"] for each in rounds)
+        if options.json:  # after each round: what is measured is kept, whatever comes
+            text = json.dumps({**figures, "rounds": rounds, "ratio": ratio}, indent=1)
+            options.json.write_text(text, encoding="utf-8")
     print(f"{options.recipe}, {options.size}: deterministic takes {ratio:.2f} times as long", flush=True)
-    if options.json:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        figures = {"machine": machine(device), "recipe": options.recipe, "size": options.size}
-        options.json.write_text(json.dumps({**figures, "rounds": rounds, "ratio": ratio}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""How near a step comes to what the machine can do: multiply-adds per second by part, against the best measured."""
+"""How near a step comes to what the machine can do: multiply-adds per second by part, against the best measured.
+
+And what a step has the machine do, call by call.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from dckd_basicsr.archs.tf32 import tf32
 
@@ -16,7 +20,7 @@ from .budget import step_budget
 if TYPE_CHECKING:
     from .step import Job
 
-__all__ = ["ceilings", "rates", "work"]
+__all__ = ["calls", "ceilings", "rates", "work"]
 
 
 def ceilings(device: torch.device, repeats: int = 10) -> dict[str, float]:
@@ -87,3 +91,25 @@ def work(job: Job) -> dict[str, float]:
 def rates(parts: Mapping[str, float], done: Mapping[str, float]) -> dict[str, float]:
     """Return G multiply-adds/s by part from milliseconds and G multiply-adds."""
     return {name: round(1e3 * done[name] / ms, 1) for name, ms in parts.items() if name in done and ms > 0}
+
+
+def calls(step: Callable[[], object], device: torch.device) -> tuple[int, list[tuple[str, int, float]]]:
+    """Count what a step has the device do: kernels on a GPU, calls of operators from Python and C++ on a CPU.
+
+    Returns:
+        How many, and of a GPU's the longest by name: how often, and milliseconds together.
+    """
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as record:
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    events = record.events() or []
+    if device.type != "cuda":
+        return sum(event.name.startswith("aten::") and event.cpu_parent is None for event in events), []
+    kernels = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    times: dict[str, list[float]] = {}
+    for event in kernels:
+        times.setdefault(event.name[:120], []).append(event.time_range.elapsed_us() / 1e3)
+    rows = [(name, len(found), round(sum(found), 3)) for name, found in times.items()]
+    return len(kernels), sorted(rows, key=lambda row: -row[2])[:40]

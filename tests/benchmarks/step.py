@@ -5,12 +5,13 @@
 
 The reference is the published algorithm as described (``published_step.py``): float32, image after image; on a GPU with
 TF32 in convolutions, as PyTorch has it and as it was published (differences are taken without). Every variant runs the
-same networks on the same batch with the same draws, in a process that it shares with the reference alone: what
-other variants leave in a CPU's heap changes the times of all. Rounds alternate between the two, and the median of the
-ratios within rounds is given. ``plain`` is the same student trained on the ground truth alone. The table gives
-milliseconds of both, the ratio, memory (GPU only: the peak from the first step on, recording included), calls of
-operators (of kernels, on a GPU), the first step, and the largest difference of losses and gradients from the reference;
-below it, where the time of a step goes. These parts are timed launch by launch, also of a variant that is recorded.
+same networks on the same batch with the same draws, in a process that it shares with the reference alone: what other
+variants leave in a CPU's heap changes the times of all; one that fails is told, and the next one runs. Rounds alternate
+between the two, and the median of the ratios within rounds is given. ``plain`` is the same student trained on the
+ground truth alone. The table gives milliseconds of both, the ratio, memory (GPU only: the peak from the first step on,
+recording included), calls of operators (of kernels, on a GPU), the first step, and the largest difference of losses and
+gradients from the reference; below it, where the time of a step goes. These parts are timed launch by launch, also of a
+variant that is recorded. The file has the longest kernels of a GPU too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,11 +37,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 import dckd_basicsr  # (before anything of basicsr)
 from dckd_basicsr.archs import VQGAN, facts_of
 from dckd_basicsr.archs.swin.arranging import arrange_windows
+from dckd_basicsr.archs.swin.blocks import for_any_size
 from dckd_basicsr.archs.tf32 import tf32
 from dckd_basicsr.distill import Distiller, FrozenEncoder, Generators, HistoryModel, Sources, build_terms
 from dckd_basicsr.distill.chunking import widest_layer
@@ -53,7 +56,7 @@ from dckd_basicsr.training.runtime import (
     settled,
 )
 from dckd_basicsr.training.step_runner import RecordedStep
-from tests.benchmarks.limits import ceilings, rates, work
+from tests.benchmarks.limits import calls, ceilings, rates, work
 from tests.benchmarks.published_step import published_losses
 from tests.benchmarks.recipes import RECIPES, Recipe
 
@@ -83,6 +86,7 @@ class Job:
     published: bool = False
     terms: tuple[str, ...] = tuple(TERMS)
     recorded: RecordedStep | None = None
+    windows: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         precision = partial(region, self.settings.precision.student, self.lq.device)
@@ -166,7 +170,13 @@ def variant(base: Job, settings: RuntimeSettings, terms: tuple[str, ...] = tuple
     job = Job(recipe, copy.deepcopy(base.student), sources, base.lq, base.gt, settings, False, terms)
     for net, options in ((teacher, recipe.teacher), (history.net, recipe.student), (job.student, recipe.student)):
         frozen, compiled = net is not job.student, settings.compile is True
-        arrange_windows(net, frozen=frozen, compiled=compiled, attention=settings.attention)
+        inside = partial(region, settings.precision.frozen if frozen else settings.precision.student, device)
+        done = arrange_windows(
+            net, frozen=frozen, compiled=compiled, attention=settings.attention, side=side, region=inside
+        )
+        if settings.attention and not done and for_any_size(net):
+            raise RuntimeError(f"attention: {settings.attention} is not what would be timed, see the warning above")
+        job.windows.append(done)
         arrange(net, settings, facts_of(net, options, recipe.scale))
     arrange_encoder(sources.encoder, settings)
     if settings.compile:
@@ -243,32 +253,22 @@ def where_it_goes(job: Job, device: torch.device) -> dict[str, float]:
     return {name: round(value, 2) for name, value in parts.items()}
 
 
-def calls(job: Job, device: torch.device) -> int:
-    """Count what a step has the device do: kernels on a GPU, calls of operators from Python and C++ on a CPU."""
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-    with profile(activities=activities) as record:
-        job.step()
-        settle(device)
-    events = record.events() or []
-    if device.type == "cuda":
-        return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in events)
-    return sum(event.name.startswith("aten::") and event.cpu_parent is None for event in events)
-
-
 def variants(device: torch.device) -> dict[str, tuple[RuntimeSettings, tuple[str, ...]]]:
     """Settings and terms of what is compared: float32 as it comes, as fast as it goes, and everything on auto."""
     gpu, every = device.type == "cuda", tuple(TERMS)
-    exact = PrecisionSettings("fp32", "fp32")
+    exact, bf16 = PrecisionSettings("fp32", "fp32"), PrecisionSettings("bf16", "bf16")
     found = {
         "exact": RuntimeSettings(precision=exact),
         **({"as it comes": RuntimeSettings()} if gpu else {}),  # with TF32 in convolutions
-        **({"exact, recorded": RuntimeSettings(precision=exact, channels_last="auto", cuda_graph=True)} if gpu else {}),
+        **({"exact, recorded": RuntimeSettings(precision=exact, cuda_graph=True)} if gpu else {}),
         "channels_last": RuntimeSettings(precision=exact, channels_last="auto"),
         "exact, compiled": RuntimeSettings(precision=exact, channels_last="auto", compile=True, cuda_graph=gpu),
-        "bf16, not compiled": RuntimeSettings(precision=PrecisionSettings("bf16", "bf16"), channels_last="auto"),
+        "bf16, not compiled": RuntimeSettings(precision=bf16, channels_last="auto"),
+        **({"bf16, recorded": RuntimeSettings(precision=bf16, channels_last="auto", cuda_graph=True)} if gpu else {}),
         **({"auto without graph": RuntimeSettings(preset="auto", cuda_graph=False)} if gpu else {}),
         "auto": RuntimeSettings(preset="auto"),
         **({"auto, fused attention": RuntimeSettings(preset="auto", attention="sdpa")} if gpu else {}),
+        **({"auto, kernel attention": RuntimeSettings(preset="auto", attention="triton")} if gpu else {}),
     }
     return {**{name: (settings, every) for name, settings in found.items()}, "plain": (found["exact"], ("pixel_opt",))}
 
@@ -282,7 +282,8 @@ def measure(recipe: Recipe, name: str, rounds: int) -> dict[str, Any]:
     gc.collect()
     held = allocated(device)
     job = variant(base, *variants(device)[name])
-    row: dict[str, Any] = {"start": timed(job.step, device) / 1e3}  # the first step may compile and record
+    row: dict[str, Any] = {"windows": job.windows}
+    row["start"] = timed(job.step, device) / 1e3  # the first step may compile and record
     row |= peak("gib", device, held)
     held = allocated(device) - held
     timed(base.step, device)
@@ -299,7 +300,7 @@ def measure(recipe: Recipe, name: str, rounds: int) -> dict[str, Any]:
     if name != "plain":  # which does other work
         row["rates"] = rates(row["parts"], done)
     # Last: a profiler that was on once slows what comes after it.
-    row["calls"], row["reference_calls"] = calls(job, device), calls(base, device)
+    (row["calls"], row["kernels"]), (row["reference_calls"], _) = calls(job.step, device), calls(base.step, device)
     return row
 
 
@@ -331,7 +332,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=list(RECIPES), default="paper" if device.type == "cuda" else "small")
@@ -350,9 +351,16 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|---|", flush=True)
         rows = results[recipe] = {}
         for name in options.variants:
-            row = rows[name] = apart(options.size, recipe, name, options.rounds)
+            try:
+                row = rows[name] = apart(options.size, recipe, name, options.rounds)
+            except Exception as error:  # whatever it is, the others are worth their time
+                text = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+                results.setdefault("failed", {})[f"{recipe}, {name}"] = text
+                traceback.print_exc()
             if options.json:  # what is measured is kept, whatever comes
                 options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            if name not in rows:
+                continue
             memory = f"{row['gib']:.1f} of {row['reference_gib']:.1f}" if "gib" in row else "-"
             print(
                 f"| {name} | {row['reference_ms']:.0f} | {row['ms']:.1f} | {row['ratio']:.2f}x | {memory} | "
@@ -362,8 +370,10 @@ def main() -> None:
             )
         for name, row in rows.items():
             print(name, "ms:", row["parts"], "G multiply-adds/s:", row.get("rates"))
-        print("reference", "ms:", rows[options.variants[0]]["reference_parts"], flush=True)
+        for row in list(rows.values())[:1]:
+            print("reference", "ms:", row["reference_parts"], flush=True)
+    return int("failed" in results)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -69,10 +69,88 @@ def test_make_calls_pip_with_what_was_asked_for() -> None:
     assert "basicsr_wheel.py -o venv/wheels" in plain
     assert 'install --quiet venv/wheels/basicsr-*.whl -e ".[' in plain
     offline = recipe("TORCH=system", "WHEELS=wheels", "EXTRAS=test")
-    assert "venv --clear --system-site-packages" in offline
+    assert "venv --clear --system-site-packages venv ||" in offline
+    assert f"venv/bin/python dckd_basicsr/system_packages.py {sys.executable}\n" in offline
+    assert "system_packages.py" not in plain
     assert 'install --quiet basicsr==1.4.2 -e ".[test]"' in offline
     assert "torch==" not in offline
     assert "basicsr_wheel.py" not in offline
+
+
+@NEEDS_MAKE
+def test_make_wheels_leaves_out_what_the_other_machine_has() -> None:
+    def pattern(*arguments: str) -> re.Pattern[str]:
+        command = ["make", "-n", "wheels", "FOR=3.12", "VENV=venv", *arguments]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        (found,) = re.findall(r"grep -Eiv '(.*)'", said)
+        return re.compile(found, re.IGNORECASE)
+
+    def kept(pattern: re.Pattern[str]) -> list[str]:
+        names = ["torch", "torchvision", "nvidia-nccl-cu13", "scipy", "dckd_basicsr", "opencv-python", "opencv", "lmdb"]
+        return [name for name in names if not pattern.search(f"{name}==1.0")]
+
+    assert kept(pattern()) == ["scipy", "opencv-python", "opencv", "lmdb"]
+    assert kept(pattern("WITHOUT=opencv-python  scipy ")) == ["opencv", "lmdb"]
+
+
+@NEEDS_MAKE
+def test_make_gpu_passes_on_what_was_asked_for() -> None:
+    def command(*arguments: str) -> list[str]:
+        words = ["make", "-n", "gpu", "VENV=venv", *arguments]
+        said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return said.splitlines()[-1].split()
+
+    start = ["venv/bin/python", "-m", "tests.gpu"]
+    assert command() == [*start, "--json", "gpu.json"]
+    asked = command("PARTS=doctor swinir", "JSON=two.json", "LIMIT=60", "TOTAL=450")
+    assert asked == [*start, "doctor", "swinir", "--json", "two.json", "--limit", "60", "--total", "450"]
+
+
+def new_environment(folder: Path, python: Path | str = sys.executable) -> tuple[Path, Path]:
+    """Make a virtual environment without pip; return its Python and where its packages are."""
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+    own = folder / "bin/python"
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return own, Path(subprocess.run([own, "-c", ask], capture_output=True, text=True, check=True).stdout.strip())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="environments are laid out otherwise")
+@pytest.mark.parametrize(
+    ("opencv", "package", "known"),
+    [
+        ("__version__ = '4.9.0'", "opencv_python_headless", True),
+        ("__version__ = '4.9.0'", "opencv_python", False),  # pip knows it already
+        ("raise OSError('libGL.so.1')", "opencv_python_headless", False),
+        (None, "", False),
+    ],
+)
+def test_packages_of_another_environment_are_seen_and_known_to_pip(
+    tmp_path: Path, opencv: str | None, package: str, known: bool
+) -> None:
+    parent, packages = new_environment(tmp_path / "parent")
+    (packages / "torch.py").write_text("")
+    if opencv:
+        (packages / "cv2.py").write_text(opencv)
+        info = packages / f"{package}-4.9.0.80.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 4.9.0.80\n")
+    child, own = new_environment(tmp_path / "child", parent)
+    script = ROOT / "dckd_basicsr/system_packages.py"
+    said = subprocess.run([child, script, parent], capture_output=True, text=True, check=True).stdout
+    assert said == ("opencv-python: cv2 4.9.0 is there\n" if known else "")
+    seen = subprocess.run([child, "-c", "import torch; print(torch.__file__)"], capture_output=True, text=True)
+    assert seen.stdout.strip() == str(packages / "torch.py"), seen.stderr
+    assert {path.name for path in own.glob("*.dist-info")} == ({"opencv_python-4.9.0.dist-info"} if known else set())
+
+    def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pip", "--python", str(child), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = pip("install", "--no-index", "opencv-python>=4.5")
+    assert (done.returncode == 0) == (known or package == "opencv_python"), done.stderr
+    if known:
+        assert pip("uninstall", "--yes", "opencv-python").returncode == 0
+        assert not list(own.glob("*.dist-info"))
 
 
 @NEEDS_MAKE

@@ -150,7 +150,7 @@ def test_the_last_warm_up_must_not_wait_for_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(step_runner, "recording_stream", Stream)
-    step_runner._warm_up(lambda: modes.append(mode[-1]), torch.device("cuda"))
+    step_runner.warm_up(lambda: modes.append(mode[-1]), torch.device("cuda"))
     assert modes == [1, 1, "error"]
     assert mode[-1] == 1
 
@@ -159,7 +159,7 @@ def test_the_last_warm_up_must_not_wait_for_the_gpu(monkeypatch):
             raise RuntimeError("called a synchronizing CUDA operation")
 
     with pytest.raises(RuntimeError, match="synchronizing"):
-        step_runner._warm_up(wait, torch.device("cuda"))
+        step_runner.warm_up(wait, torch.device("cuda"))
     assert mode[-1] == 1
 
 

@@ -42,7 +42,8 @@ SIZES = "train:negatives={degradation: {resize: {prob: 1}, blur: {prob: 0.5}}}"
 """Degradations that draw sizes, which a recording cannot."""
 LATE_NEGATIVES = (
     *("train:contrastive_opt=~", "train:distribution_opt=~", "train:consistency_opt=~"),
-    "train:losses=[{type: augkd}, {type: contrast, weight: 0.1, loss: {weights: [0.125, 0.25, 1.0]}}]",
+    "train:losses=[{type: augkd}, {type: contrast, weight: 0.1, "
+    "loss: {type: ContrastiveLoss, weights: [0.125, 0.25, 1.0]}}]",
 )
 """A term that draws comes before the one with negatives."""
 

@@ -184,6 +184,6 @@ def test_a_graph_is_recorded_with_its_generators(monkeypatch):
 
 def test_a_gpu_warms_up_on_a_stream_of_its_own(monkeypatch):
     gpu = Gpu(monkeypatch)
-    step_runner._warm_up(lambda: gpu.calls.append("run"), torch.device("cuda"))
+    step_runner.warm_up(lambda: gpu.calls.append("run"), torch.device("cuda"))
     last = ["waiting: error", "run", "waiting: 0"]  # in the mode in which a wait for the GPU is an error
     assert gpu.calls == ["side waits for main", "run", "run", *last, "main waits for side"]
