@@ -90,7 +90,7 @@ PRESETS: dict[str, Preset] = {
             {"type": "spandrel:SPAN", **_RGB, "feature_channels": 32},
             "upscale",
             _UP,
-            "photos, fastest of its quality; trains as branches that become one convolution",
+            "photos; trains as branches that become one convolution",
             2e-3,
             "dckd_shallow",
         ),

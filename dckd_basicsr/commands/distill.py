@@ -31,7 +31,7 @@ def add_distill_parser(commands: Any) -> None:
         help="from a teacher's weight file and a folder of photos to a small student",
         description="Distil a small network from a strong one: pack photos, train, measure teacher and student on "
         "photos that were held out, export the student with a card. Stopped at any moment, the same command goes on.",
-        epilog="basicsr distill 4x_teacher.pth holiday_photos -o small --student span-s --time 1h",
+        epilog="basicsr distill 4x_teacher.pth holiday_photos -o small --student compact-s --time 1h",
     )
     parser.add_argument(
         "teacher",

@@ -9,10 +9,11 @@ iteration takes
     max(floor, student / RATE) + (all - student) / RATE
 
 with the multiply-adds of the student's own forward and backward pass (``scratch``), and of the whole step. ``RATE`` is
-that of the published code's step: 427.6 ms for SwinIR x4 with 8,002 G multiply-adds (docs/guide/performance.md).
+the 8,002 G of an iteration of the published code for SwinIR x4 with batch 16 (docs/guide/performance.md) in 427.6 ms:
+timed on an H100 with torch 2.11 before this package existed, with no command kept, so a base for estimates only.
 The floors are what an iteration takes however small the student is, since the host cannot launch its kernels faster:
-0.1 s is forward and backward pass of SwinIR's student (99 ms, measured), 0.023 s an iteration of a small EDSR
-(docs/method/results.md).
+0.1 s is forward and backward pass of SwinIR's student (99 ms, bf16, no command kept either), 0.023 s an iteration of a
+small EDSR (docs/method/results.md).
 Restormer's is taken from SwinIR, RCAN's and NAFNet's from EDSR. The measured steps come out at 0.027 s for 0.023
 (EDSR, logits), 0.048 for 0.054 (EDSR, DCKD) and 0.52 for 0.43 (the published step).
 """

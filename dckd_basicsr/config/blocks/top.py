@@ -47,7 +47,7 @@ class TopBlock(Block):
     )
     manual_seed: int | None = key("seed of everything random; null draws one and logs it")
     deterministic: bool = key(
-        "deterministic GPU algorithms alone: a resumed run is then bit-identical there too; slower"
+        "deterministic GPU algorithms alone, for a resume that is exact there too (not tried yet); slower"
     )
     datasets: Annotated[Mapping[str, Any], Needed.EVERY_FILE] = key(
         "train, val, val_2, ... for training; test_1, test_2, ... for testing"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,9 +31,33 @@ def test_the_training_loop_of_the_readme_runs():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(document):
-    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text(encoding="utf-8"))
-    missing = [target for target in targets if not (document.parent / target).exists()]
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)", document.read_text(encoding="utf-8"))
+    missing = []
+    for target, anchor in links:
+        there = document.parent / target if target else document
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            missing.append(f"{target}#{anchor}")
     assert not missing
+
+
+@functools.cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors that GitHub, and the site, give the headings of a page; of two headings alike neither's."""
+    text = re.sub(r"^ *(```+).*?^ *\1`*$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found: Counter[str] = Counter()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)  # of a link its text
+        found[re.sub(r"[^\w\- ]", "", shown).strip().lower().replace(" ", "-")] += 1
+    return frozenset(anchor for anchor, times in found.items() if times == 1)
+
+
+def test_anchors_are_those_of_github(tmp_path):
+    page = tmp_path / "page.md"
+    fence = "```bash\n# no heading\n```"
+    page.write_text(
+        f"# A `key_x.yml`: what, and why\n\n{fence}\n## [Link](b.md#c) (DCKD\\*)\n## Twice\n## Twice\n", "utf-8"
+    )
+    assert anchors(page) == {"a-key_xyml-what-and-why", "link-dckd"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -8,7 +8,7 @@ from basicsr.losses import build_loss
 
 from dckd_basicsr.distill import Distiller, Sources, build_terms
 from dckd_basicsr.losses import HaarLoss, haar_bands, haar_l1, haar_step
-from tests.unit.terms.test_terms import Image
+from tests.unit.terms.test_gates import Image
 
 BLOCK = torch.tensor([[8.0, 4.0], [2.0, -6.0]])
 

@@ -13,7 +13,7 @@ from dckd_basicsr.errors import ConfigError
 from tests.models import train
 from tests.tiny import TEACHER
 from tests.unit.distill.test_step import ALL_TERMS, Upscale
-from tests.unit.terms.test_terms import Image
+from tests.unit.terms.test_gates import Image
 
 BLOCKS = [{"name": "sharp", **TEACHER}, {"name": "smooth", **TEACHER, "num_feat": 6}]
 GT = torch.zeros(1, 1, 1, 4)

@@ -8,7 +8,7 @@ import torch
 from dckd_basicsr.distill import Distiller, Need, Sources, TeacherOutput, build_terms
 from dckd_basicsr.distill.terms.psd import PSDTerm, gated_bands
 from dckd_basicsr.errors import ConfigError
-from tests.unit.terms.test_terms import Image
+from tests.unit.terms.test_gates import Image
 
 
 def distilled(student, teacher, gt, **options):
