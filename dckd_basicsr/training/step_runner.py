@@ -120,9 +120,9 @@ def _leave_pool(pool: Any) -> None:
     emptied.
     """
     device = torch.cuda.current_device()
-    end = getattr(torch._C, "_cuda_endAllocateToPool", None) or torch._C._cuda_endAllocateCurrentStreamToPool
+    now, before = "_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"
     try:
-        end(device, pool)
+        getattr(torch._C, now if hasattr(torch._C, now) else before)(device, pool)
     except RuntimeError:  # it has been told
         return
     torch._C._cuda_releasePool(device, pool)

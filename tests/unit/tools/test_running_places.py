@@ -98,11 +98,11 @@ def test_a_job_saves_on_a_signal_and_is_queued_again(tmp_path, script, sent, end
     job = subprocess.Popen(["bash", str(script), "-opt", "my job.yml"], cwd=tmp_path, env=environment)
     try:
         if sent:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 120
             while not (tmp_path / "started").exists() and time.monotonic() < until:
                 time.sleep(0.01)
             job.send_signal(sent)
-        assert job.wait(20) == status
+        assert job.wait(120) == status
     finally:
         job.kill()
     assert (tmp_path / "saved").exists() == bool(sent)
