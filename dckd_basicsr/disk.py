@@ -1,4 +1,4 @@
-"""What whoever writes files has to know about disks: names of one's own beside a target, and flushing a folder."""
+"""What whoever writes files has to know about disks: names that nobody else takes, and flushing a folder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import secrets
 import shutil
 import socket
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Owner", "flush_folder", "free_mib"]
+__all__ = ["Owner", "clear_temporary", "flush_folder", "free_mib", "temporary_folder", "temporary_in"]
 
+_TEMPORARY = ".dckd.tmp-"
 _OWNER = re.compile(r"(.*)-([0-9a-f]{8})-([0-9]{1,10})-([0-9a-f]{8})")
 
 
@@ -59,6 +61,47 @@ class Owner:
         except OSError:
             return True  # somebody else's process
         return True
+
+
+def temporary_in(folder: Path) -> Path:
+    """Return a path in ``folder`` that nobody else uses, for what is moved to its place once it is whole.
+
+    The name says nothing of the target: one that is as long as names may be leaves no room for more.
+    """
+    # Without dots behind the prefix: up to the last one a name becomes part of what torch.save writes.
+    return folder / f"{_TEMPORARY}{str(Owner()).replace('.', '_')}"
+
+
+def clear_temporary(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder under names of :func:`temporary_in`.
+
+    Only processes of this machine and container are known to be dead; what others left, or are writing, stays.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"{_TEMPORARY}*"):
+            owner = Owner.parse(path.name.removeprefix(_TEMPORARY))
+            if owner is None or not owner.is_near() or owner.is_alive():
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder in ``parent`` that goes at the end, with all that is left in it; :func:`clear_temporary` before.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    clear_temporary(parent)
+    folder = temporary_in(parent)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def flush_folder(folder: Path) -> None:

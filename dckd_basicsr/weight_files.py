@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import pickle
 import re
-import secrets
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from .disk import flush_folder, free_mib
+from .disk import flush_folder, free_mib, temporary_in
 from .errors import CheckpointError, near_miss
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "load_weights",
     "misfits",
     "save_state",
+    "write_safetensors",
 ]
 
 _LOG = logging.getLogger("basicsr")
@@ -58,7 +60,8 @@ class Weights:
 
     Attributes:
         state: tensors by name.
-        config: the constructor arguments that the file carries, if any.
+        config: what a safetensors file carries under that name, if it is a mapping. Files of this package have the
+            network's block there, other programs write what they like.
         entry: where in the file the state dict was: ``params``, ``model.state_dict``; empty for the file itself.
     """
 
@@ -192,12 +195,19 @@ def _load_safetensors(path: Path) -> Weights:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             state = {key: _float32(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        config = json.loads(metadata["config"]) if "config" in metadata else None
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"weight file '{path}' is not a readable safetensors file ({error}); copy or download it again"
         ) from error
-    return Weights(state, config)
+    return Weights(state, _config(metadata.get("config", "")))
+
+
+def _config(text: str) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, Mapping) else None
 
 
 def _unwrap(loaded: Any, path: Path, param_key: str | None, search: bool) -> tuple[Mapping[str, Any], str]:
@@ -298,9 +308,9 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     Nothing that fails leaves a temporary file or a changed ``path``.
 
     Raises:
-        CheckpointError: the file cannot be written: no space, no permission, no such folder.
+        CheckpointError: the file cannot be written: no space, no permission, no such folder, a name that is too long.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")  # containers share process numbers
+    temporary = temporary_in(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -309,6 +319,11 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
         flush_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise CheckpointError(
+                f"'{path}' cannot be written: the name has {len(os.fsencode(path.name))} bytes, the path "
+                f"{len(os.fsencode(path.absolute()))}, and one of them is too long for this disk; shorten it"
+            ) from error
         raise CheckpointError(
             f"'{path}' cannot be written ({str(error).splitlines()[0]}; {free_mib(path.parent)} MiB free there); "
             "make room or check the folder's permissions; what was there is unchanged"
@@ -321,3 +336,22 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
 def save_state(state: Mapping[str, Any], path: Path | str) -> None:
     """Write a ``torch.save`` file atomically. Raises as :func:`atomic_write` does."""
     atomic_write(Path(path), lambda temporary: torch.save(dict(state), temporary))
+
+
+def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file; equal tensors and metadata give equal bytes, as those of its own ``save_file`` do not.
+
+    Args:
+        state: contiguous tensors that share no memory.
+        path: the file.
+        metadata: for its header, where they are sorted.
+    """
+    data = save(dict(state), dict(metadata))
+    start = 8 + int.from_bytes(data[:8], "little")
+    told = json.loads(data[8:start])
+    told["__metadata__"] = dict(sorted(metadata.items()))  # another order in each process
+    header = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)  # values are aligned
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(memoryview(data)[start:])

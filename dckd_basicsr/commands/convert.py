@@ -40,10 +40,8 @@ def convert_vqgan(
     Raises:
         CheckpointError: unreadable, no VQGAN, or the target exists or cannot be written.
     """
-    from safetensors.torch import save_file
-
     from ..archs import VQGAN, vqgan_options_from_state
-    from ..weight_files import atomic_write, load_into
+    from ..weight_files import atomic_write, load_into, write_safetensors
 
     if target.suffix != ".safetensors":
         raise CheckpointError(f"the target must be named *.safetensors, got '{target}'")
@@ -64,7 +62,7 @@ def convert_vqgan(
         if beyond := [k for k, v in state.items() if v.isinf().any()]:
             raise CheckpointError(f"'{source}' holds values beyond float16 ({', '.join(beyond[:3])}); leave out --half")
     metadata = {"config": json.dumps({"type": "VQGAN", **options}), "source": source.name}
-    atomic_write(target, lambda temporary: save_file(state, temporary, metadata=metadata))
+    atomic_write(target, lambda temporary: write_safetensors(state, temporary, metadata))
     return options
 
 

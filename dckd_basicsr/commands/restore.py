@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -82,11 +83,12 @@ def run_restore(options: argparse.Namespace) -> int:
     import_modules(options.imports)
     tile = TileChoice(options.tile, options.overlap)
     found = find_jobs(options.inputs, options.out, options.format, compare=options.compare)
-    jobs = [job for job in found if options.overwrite or not job.target.exists()]
+    # Path.exists raises on a name longer than names can be: that image fails when it is written, and no other.
+    jobs = [job for job in found if options.overwrite or not os.path.exists(job.target)]  # noqa: PTH110
     device = _device(options.device)
     opened = open_network(options.weights, which=options.which)
     restorer = PictureRestorer(opened, device, half=options.half, self_ensemble=options.self_ensemble, tile=tile)
-    prepare_folder(options.out)
+    prepare_folder(options.out, jobs)
     if not options.quiet:
         print(f"{opened.name}, x{opened.facts.scale}, on {device}: {len(jobs)} of {len(found)} images", flush=True)
     with _terminable():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
@@ -61,7 +62,7 @@ class Measuring:
             output: (B, C, H, W) in [0, 1], in host memory.
 
         Raises:
-            DatasetError: an image cannot be measured; names set and image, and says what to do.
+            DatasetError: an image cannot be measured or written; names set and image, and says what to do.
         """
         has_gt = "gt" in batch
         found = []
@@ -72,8 +73,19 @@ class Measuring:
             found.append(Measured(name, self._values(name, images), has_gt))
             if self.save or not has_gt:
                 shown = [images["img2"], images["img"]] if self.strips and has_gt else [images["img"]]
-                imwrite(np.hstack(shown), str(picture_path(self.opt, self.set, name, self.current_iter)))
+                self._write(name, np.hstack(shown))
         return found
+
+    def _write(self, name: str, picture: Any) -> None:
+        path = picture_path(self.opt, self.set, name, self.current_iter)
+        try:
+            imwrite(picture, str(path))
+        except OSError as error:
+            raise DatasetError(
+                f"dataset '{self.set}': image '{name}': its picture cannot be written to '{path}' "
+                f"({error.strerror or error}); make room, check the folder's permissions, or shorten the name, "
+                f"which has {len(os.fsencode(path.name))} bytes"
+            ) from error
 
     def _values(self, name: str, images: Mapping[str, Any]) -> dict[str, float]:
         where = f"dataset '{self.set}': image '{name}'"

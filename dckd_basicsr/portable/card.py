@@ -17,9 +17,10 @@ from urllib.parse import quote
 from ..archs.facts import ArchFacts
 from ..report.table import markdown_table as _plain_table
 from ..version import __version__
-from .card_facts import NO_TEACHER, CardFacts, Measured
+from .card_facts import CardFacts, Measured
 from .checking import Check
 from .onnx_network import INPUT, OUTPUT
+from .trained import NO_TEACHER
 
 __all__ = ["CARD", "CARD_FILES", "CONFIG", "Subject", "write_card"]
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..config import builtin_weights, load_yaml
 from ..config.problems import block_of
 from ..errors import DCKDError
 from .opening import Opened
+from .trained import NO_TEACHER, loss_terms, teachers
 
-__all__ = ["NO_TEACHER", "CardFacts", "Measured", "facts_of_run"]
-
-NO_TEACHER = "none"
-"""What ``CardFacts.teacher`` is of a network that is known to have had none."""
+__all__ = ["CardFacts", "Measured", "facts_of_run"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class CardFacts:
         author: who made it.
         description: a sentence or two.
         licence: SPDX identifier of the weights.
-        teacher: name or file of the teacher.
+        teacher: name or file of the teacher; :data:`.NO_TEACHER` of a network that is known to have had none.
         teacher_licence: of the teacher's weights.
         data: name of the training set.
         data_licence: of the training data.
@@ -108,35 +105,17 @@ def facts_of_run(opened: Opened) -> CardFacts:
         shipped = builtin_weights().get(opened.file.stem)
         return _SHIPPED.get(opened.file.stem, CardFacts()) if shipped == opened.file else CardFacts()
     options = load_yaml(opened.run / "options.yml")
-    paths, train, data = (block_of(options, name) for name in ("path", "train", "datasets"))
-    sets = block_of(data, "train")
-    teacher = block_of(options, "network_teacher")
-    weights = paths.get("pretrain_network_teacher")
+    sets = block_of(options, "datasets", "train")
     return CardFacts(
         title=str(options.get("name") or opened.run.name),
-        teacher=f"{teacher.get('type')} ({Path(str(weights)).name if weights else 'no file'})" if teacher else None,
+        teacher=teachers(options),
         data=str(sets["name"]) if sets.get("name") else None,
-        method=_method(train),
+        method=loss_terms(options),
         metrics=tuple(_measured(opened, options)),
         iterations=opened.iteration,
         batch=_whole(sets.get("batch_size_per_gpu")),
         gt_size=_whole(sets.get("gt_size")),
     )
-
-
-def _method(train: Mapping[str, Any]) -> str | None:
-    """Return the loss terms with their weights."""
-    blocks = {key.removesuffix("_opt"): value for key, value in train.items() if key.endswith("_opt")}
-    losses = train.get("losses")
-    blocks |= losses if isinstance(losses, Mapping) else {}
-    if isinstance(losses, list):
-        blocks |= {str(each.get("name") or each.get("type")): each for each in losses if isinstance(each, Mapping)}
-    terms = [
-        f"{name} ({value.get('type', name)}, weight {value.get('loss_weight', 1)})"
-        for name, value in blocks.items()
-        if isinstance(value, Mapping)
-    ]
-    return f"loss terms {', '.join(terms)}" if terms else None
 
 
 def _measured(opened: Opened, options: Mapping[str, Any]) -> list[Measured]:

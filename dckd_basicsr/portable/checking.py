@@ -205,7 +205,7 @@ def _tensor(image: NDArray[np.uint8], channels: int) -> Tensor:
 
 def _truth_of(photo: Path, gt: Sequence[Path], scale: int) -> NDArray[np.uint8]:
     short = photo.stem.removesuffix(f"x{scale}").removesuffix("_")
-    path = next((path for path in gt if path.stem in (photo.stem, short)), None)
+    path = next((path for stem in (photo.stem, short) for path in gt if path.stem == stem), None)
     if path is None:
         raise DatasetError(f"'{photo}' has no ground truth: a file named {photo.stem}.* or {short}.* was looked for")
     image, lq = read_image(path), read_image(photo)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..archs.complexity import multiply_adds
 from ..archs.networks.spandrel_arch import merged
+from ..disk import temporary_folder
 from ..errors import CheckpointError, ConfigError, DCKDError, message_of, near_miss
 from ..inference.padding import run_padded
 from ..report.cost import parameter_count
 from ..version import __version__
+from ..weight_files import write_safetensors
 from .card import CARD, CARD_FILES, CONFIG, Subject, write_card
 from .card_facts import CardFacts, facts_of_run
 from .checking import Check, Picture, agreement, pictures_for, require
@@ -125,11 +125,9 @@ def export_network(
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}.tmp-", dir=folder) as inner:
+        with temporary_folder(folder) as inner:
             weights = published(opened, half=half)
-            job = _Export(
-                opened, without_tlc(opened.net), channels[0], half, opset, pictures, weights, Path(inner), name
-            )
+            job = _Export(opened, without_tlc(opened.net), channels[0], half, opset, pictures, weights, inner, name)
             bar = tqdm(kinds, desc="export", unit="format", disable=None, leave=False)
             files = {kind: _WRITERS[kind](job) for kind in bar}
             subject = _subject(job, channels, compared_on, files)
@@ -287,7 +285,7 @@ def _safetensors(job: _Export) -> list[Path]:
     told = {"format": "pt", "producer": f"dckd_basicsr {__version__}", "architecture": job.opened.name}
     if job.weights.config is not None:
         told["config"] = json.dumps(dict(job.weights.config))
-    return _write_weights(job, "safetensors", lambda path: path.write_bytes(save(job.weights.state, told)))
+    return _write_weights(job, "safetensors", lambda path: write_safetensors(job.weights.state, path, told))
 
 
 def _pth(job: _Export) -> list[Path]:

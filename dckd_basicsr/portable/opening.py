@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +38,10 @@ from ..weight_files import load_weights
 from .onnx_network import OnnxNetwork
 
 __all__ = ["Opened", "open_network"]
+
+_LOG = logging.getLogger("basicsr")
+_COLOURS_ALONE = ("EDSR", "RCAN")
+"""Networks of BasicSR that subtract the mean of three channels, whatever their options say."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,11 @@ def open_network(source: str | Path, *, which: str = "last", autoencoders: bool 
     Args:
         source: the folder of a run; a ``.pth``, ``.safetensors`` or ``.onnx`` file; ``builtin:NAME``. Of a weight file
             the network is, in this order: what the file itself says (safetensors of this package; not where that names
-            another file, as those of a ``PretrainedNet`` do), what the table of
+            another file, as those of a ``PretrainedNet`` do, or a network that is not registered), what the table of
             published names says (EDSR, RCAN), what spandrel detects, what its names and shapes look like (EDSR,
             Restormer, ...).
         which: of a run: ``last``, ``best`` (by its first metric on its first validation set, of the checkpoints that
-            are kept), or an iteration.
+            are kept), or an iteration. Of a file there is one.
         autoencoders: a VQGAN will do, which takes and gives images in [-1, 1] and restores none.
 
     Raises:
@@ -98,8 +104,13 @@ def open_network(source: str | Path, *, which: str = "last", autoencoders: bool 
 
 
 def _opened(path: Path, which: str) -> Opened:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises on a name longer than names can be)
         return _of_run(path, which)
+    if which != "last" and os.path.exists(path):  # noqa: PTH110
+        raise ConfigError(
+            f"'{path}' is no folder of a run, which has several weights to choose '{which}' of; leave --which out, or "
+            "give experiments/NAME"
+        )
     if path.suffix == ".onnx":
         net = OnnxNetwork(path)
         return Opened(net.eval(), net.facts, "ONNX", None, path)
@@ -107,9 +118,8 @@ def _opened(path: Path, which: str) -> Opened:
     looks = recognize(weights.state)
     if looks is not None and looks.type == "VQGAN":  # its main options alone do not build it
         return _built({"type": "VQGAN", **vqgan_options_from_state(weights.state)}, path, None)
-    if weights.config and isinstance(weights.config.get("type"), str) and not _names_file(weights.config):
+    if weights.config and _names_network(weights.config, path):
         return _built(weights.config, path, None)
-    # BasicSR's EDSR and RCAN are for colours alone.
     colours = looks is not None and not {"num_in_ch", "num_out_ch"} & looks.options.keys()
     ours = colours and from_published(weights.state) is not None
     if not ours and detected_name(detected_part(weights.state)) is not None:
@@ -127,6 +137,24 @@ def _opened(path: Path, which: str) -> Opened:
         )
     options = {"type": looks.type, **_colours(looks.type), **usual_options(looks), **looks.options}
     return replace(_built(options, path, None), guessed=True)
+
+
+def _names_network(config: Mapping[str, Any], path: Path) -> bool:
+    """Whether what a file carries as ``config`` is the block of a network; other programs write other things there."""
+    name = config.get("type")
+    if not isinstance(name, str) or _names_file(config):
+        return False
+    try:
+        network_class(name)
+    except KeyError:
+        _LOG.warning(
+            "'%s' names a network '%s' in its header, which is not registered here: the header is passed over, and the "
+            "network told by the names and shapes of its weights. If it is one of your own, give its module (--import)",
+            path,
+            name,
+        )
+        return False
+    return True
 
 
 def _names_file(options: Any) -> bool:
@@ -194,6 +222,13 @@ def _kept(run: Path) -> str:
 
 
 def _built(options: Mapping[str, Any], file: Path, entry: str | None, scale: int | None = None) -> Opened:
+    name = str(options.get("type")).removesuffix("_basicsr")
+    others = [count for key in ("num_in_ch", "num_out_ch") if (count := options.get(key, 3)) != 3]
+    if name in _COLOURS_ALONE and others:
+        raise CheckpointError(
+            f"'{file}' is an {name} of {others[0]} channel{'s' * (others[0] != 1)}, and BasicSR's {name} takes and "
+            "gives three, since its mean colour has three values; no network known here runs these weights"
+        )
     try:
         built = build(options, weights=WeightSource(file, entry), scale=scale, frozen=True)
     except DCKDError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..archs import detected_name, recognize, usual_options
+from ..archs import detected_name, network_class, recognize, usual_options
 from ..archs.layouts import layout_of, to_published
 from ..archs.networks.nafnet_blocks import PixelMean
 from .opening import Opened
@@ -66,14 +67,39 @@ def published(opened: Opened, *, half: bool = False) -> Published:
         notes.append(
             f"chaiNNer, ComfyUI and other programs with spandrel do not know {opened.name}: they refuse this weight "
             "file, and want an ONNX or ncnn file."
-            + (
-                " A Python program can add it: dckd_basicsr.portable.register_with_spandrel()."
-                if opened.name == "EDSR"
-                else ""
-            )
+            + (_of_registering(options, state) if options is not None and options.get("type") == "EDSR" else "")
         )
     kept = {key: (v.half() if half and v.is_floating_point() else v).clone().contiguous() for key, v in state.items()}
     return Published(kept, options, name, tuple(notes))
+
+
+def _of_registering(options: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Say whether :func:`register_with_spandrel` helps: it goes by the weights, and the header is not read there."""
+    taken = _edsr_options(state)
+    have, assumed = ({**_defaults("EDSR"), **each} for each in (options, taken))
+    wrong = [key for key in ("res_scale", "img_range", "rgb_mean") if not _equal(have[key], assumed[key])]
+    if not wrong:
+        return " A Python program can add it: dckd_basicsr.portable.register_with_spandrel()."
+    return (
+        " dckd_basicsr.portable.register_with_spandrel() would have a Python program load it wrongly: no weight tells "
+        + " and ".join(f"{key} {have[key]}, which is taken for {assumed[key]}" for key in wrong)
+        + "."
+    )
+
+
+def _edsr_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the options that an EDSR is taken to have where its weights are all there is."""
+    looks = recognize(state)
+    assert looks is not None
+    return {"num_in_ch": 3, "num_out_ch": 3, **usual_options(looks), **looks.options}
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    return {key: each.default for key, each in inspect.signature(network_class(name)).parameters.items()}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return list(a) == list(b) if isinstance(a, list | tuple) and isinstance(b, list | tuple) else bool(a == b)
 
 
 def _loads(state: Mapping[str, Tensor]) -> bool:
@@ -102,8 +128,8 @@ def register_with_spandrel() -> None:
     """Let spandrel load EDSR in this process: ``spandrel.ModelLoader().load_from_file("edsr.safetensors")`` works then.
 
     What no file tells (res_scale, img_range, mean colour) has the values of the published EDSR of its size: res_scale
-    0.1 at 256 channels and 32 blocks, else 1. Calling it again changes nothing; a later spandrel with an EDSR of its
-    own keeps it.
+    0.1 at 256 channels and 32 blocks, else 1. One that was trained with others is loaded wrongly, without a word: its
+    card says so. Calling it again changes nothing; a later spandrel with an EDSR of its own keeps it.
     """
     import spandrel
     from spandrel.util import KeyCondition
@@ -121,9 +147,7 @@ def register_with_spandrel() -> None:
         def load(self, state_dict: dict[str, Tensor]) -> Any:
             from basicsr.archs.edsr_arch import EDSR
 
-            looks = recognize(state_dict)
-            assert looks is not None
-            options = {"num_in_ch": 3, "num_out_ch": 3, **usual_options(looks), **looks.options}
+            options = _edsr_options(state_dict)
             return spandrel.ImageModelDescriptor(
                 EDSR(**options),
                 state_dict,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections import deque
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from ..data.photos.encoding import drops_profile, encode_picture
 from ..data.photos.pictures import Picture, read_picture
-from ..errors import DatasetError, Interrupted
+from ..errors import CheckpointError, DatasetError, Interrupted
 from ..weight_files import atomic_write
 from .jobs import Job
 from .restorer import PictureRestorer
@@ -139,10 +140,15 @@ def _restored(reading: Callable[[], Picture], restorer: PictureRestorer) -> tupl
 
 def _write(job: Job, before: Picture, after: Picture, quality: int) -> None:
     data = encode_picture(after, job.kind, quality)  # type: ignore[arg-type]
-    if job.strip is not None:  # first: a picture that is there is not restored again
-        strip = strip_of(before, after)
-        atomic_write(job.strip, lambda temporary: temporary.write_bytes(strip))
-    atomic_write(job.target, lambda temporary: temporary.write_bytes(data))
+    try:
+        if job.strip is not None:  # first: a picture that is there is not restored again
+            strip = strip_of(before, after)
+            atomic_write(job.strip, lambda temporary: temporary.write_bytes(strip))
+        atomic_write(job.target, lambda temporary: temporary.write_bytes(data))
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG:
+            raise DatasetError(str(error)) from error  # of this picture; all else is of the disk
+        raise
 
 
 def _attempt(job: Job, do: Callable[[], Any], outcome: Outcome, said: _Saying) -> Any:

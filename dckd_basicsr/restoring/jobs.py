@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.photos.keys import PHOTO_SUFFIXES, list_photos
+from ..disk import clear_temporary
 from ..errors import ConfigError, DatasetError, near_miss
 
 __all__ = ["COMPARE", "Job", "find_jobs", "prepare_folder"]
@@ -68,8 +69,13 @@ def find_jobs(inputs: Sequence[Path], out: Path, kind: str = "png", *, compare: 
     return jobs
 
 
-def prepare_folder(out: Path) -> None:
-    """Make the folder of the restorations, and see that files can be written there; raises ConfigError if not."""
+def prepare_folder(out: Path, jobs: Sequence[Job] = ()) -> None:
+    """Make the folder of the restorations, and see that files can be written there; raises ConfigError if not.
+
+    What a command that was killed left half written beside the restorations of ``jobs`` is removed.
+    """
+    for folder in {path.parent for job in jobs for path in (job.target, job.strip) if path is not None}:
+        clear_temporary(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):

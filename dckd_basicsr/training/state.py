@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..data.random_state import random_state, restore_random_state
 from ..errors import CheckpointError, TrainingDiverged
-from ..weight_files import atomic_write, save_state
+from ..weight_files import atomic_write, save_state, write_safetensors
 from .divergence import non_finite
 from .processes import gather
 
@@ -58,7 +57,7 @@ def write_weights(
     if safetensors:
         last = {key: value.contiguous() for key, value in list(states.values())[-1].items()}
         metadata = {"format": "pt", "config": json.dumps(dict(network))}
-        atomic_write(path.with_suffix(".safetensors"), lambda temporary: save_file(last, temporary, metadata))
+        atomic_write(path.with_suffix(".safetensors"), lambda temporary: write_safetensors(last, temporary, metadata))
 
 
 def _cpu_state(net: nn.Module) -> dict[str, Tensor]:

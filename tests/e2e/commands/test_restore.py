@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from dckd_basicsr.archs import build
 from dckd_basicsr.cli import main
 from dckd_basicsr.data.photos.pictures import read_picture
+from dckd_basicsr.disk import Owner
 from tests.photos import photo, save
 from tests.tiny import STUDENT, run
 
@@ -237,6 +238,49 @@ def test_folders_that_cannot_be(
 
 def _denied(**_: object) -> None:
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@pytest.mark.parametrize("name", ["a" * 240, "网" * 80], ids=["latin", "chinese"])
+def test_a_name_as_long_as_names_may_be_is_restored(tmp_path: Path, weights: Path, name: str) -> None:
+    save(tmp_path / "in/first.png", photo(0, 9, 11))
+    (tmp_path / "in/first.png").rename(tmp_path / f"in/{name}.png")
+    for _ in range(2):
+        assert restore(tmp_path / "in", "-o", tmp_path / "out", "--weights", weights, "--compare") == 0
+        assert names(tmp_path / "out") == sorted([f"{name}.png", f"compare/{name}.png"])
+    assert read_picture(tmp_path / f"out/{name}.png").pixels.shape == (18, 22, 3)
+
+
+def test_a_name_that_becomes_too_long_fails_and_the_others_go_on(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "a" * 251
+    for number, name in enumerate(["0", long, "z"]):
+        save(tmp_path / f"{number}.bmp", photo(number, 8, 8))
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / f"{number}.bmp").rename(tmp_path / f"in/{name}.bmp")
+    for _ in range(2):
+        command = [tmp_path / "in", "-o", tmp_path / "out", "--weights", weights, "--format", "webp", "--quiet"]
+        assert restore(*command) == 1
+        said = capsys.readouterr().err
+        assert (
+            f"error: '{tmp_path}/in/{long}.bmp': '{tmp_path}/out/{long}.webp' cannot be written: the name has 256"
+            in said
+        )
+        assert "1 image could not be restored" in said
+        assert "Traceback" not in said
+        assert names(tmp_path / "out") == ["0.webp", "z.webp"]
+
+
+def test_what_a_killed_command_left_half_written_goes(tmp_path: Path, weights: Path) -> None:
+    save(tmp_path / "in/sub/a.png", photo(0, 8, 8))
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    (tmp_path / "out/sub").mkdir(parents=True)
+    (tmp_path / f"out/sub/.dckd.tmp-{Owner(host='x', pid=process.pid)}").write_bytes(b"half")
+    theirs = f"sub/.dckd.tmp-{Owner('x', '0' * 8, process.pid)}"
+    (tmp_path / "out" / theirs).write_bytes(b"half")
+    assert restore(tmp_path / "in", "-o", tmp_path / "out", "--weights", weights) == 0
+    assert names(tmp_path / "out") == sorted(["sub/a.png", theirs])
 
 
 def test_a_full_disk_is_one_error(

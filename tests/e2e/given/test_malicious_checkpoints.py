@@ -319,9 +319,6 @@ LIES = {
     "negative shape": safetensors({"a": {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]}}),
     "unknown type": safetensors({"a": {"dtype": "PYTHON", "shape": [4], "data_offsets": [0, 16]}}),
     "no JSON": struct.pack("<Q", 8) + b"\xff" * 8,
-    "configuration that is no JSON": safetensors(
-        {"__metadata__": {"config": "{"}, "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
-    ),
 }
 
 

@@ -161,6 +161,14 @@ def test_images_without_ground_truth_are_written_and_the_others_measured(tmp_pat
     assert caplog.text.count(said) == 1
 
 
+def test_a_picture_that_cannot_be_written_is_told_with_its_image(tmp_path):
+    model = trained(tmp_path)
+    loader = image_loader([(20, 30)] * 2, paths=["fine.png", f"{'n' * 251}.png"])
+    with pytest.raises(DatasetError, match=r"'held_out': image 'n+': its picture cannot .*which has 264 bytes"):
+        model.nondist_validation(loader, "measured", None, True)
+    assert (tmp_path / "images/held_out/fine_measured.png").is_file()
+
+
 def test_a_metric_that_needs_no_ground_truth_is_measured_without(tmp_path):
     metrics = {**METRICS, "niqe": {"type": "calculate_niqe", "crop_border": 0}}
     model = trained(tmp_path, metrics=metrics)

@@ -13,6 +13,7 @@ import torch
 from basicsr.archs import build_network
 from safetensors import safe_open
 
+from dckd_basicsr.archs.facts import ArchFacts
 from dckd_basicsr.errors import CheckpointError, ConfigError, DatasetError
 from dckd_basicsr.inference.padding import run_padded
 from dckd_basicsr.portable import (
@@ -24,6 +25,7 @@ from dckd_basicsr.portable import (
     register_with_spandrel,
 )
 from dckd_basicsr.portable.card_facts import _protocol
+from dckd_basicsr.portable.checking import pictures_for
 from tests.unit.portable.export_nets import RGB, opened
 
 X = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(5))
@@ -199,6 +201,21 @@ def test_photos_and_their_ground_truth(tmp_path):
         export_network(opened("EDSR"), ["pth"], tmp_path / "o", name="n", photos=photos, gt=[tmp_path / "gt/cat.png"])
 
 
+def test_ground_truth_of_the_photo_s_own_name_comes_first(tmp_path):
+    rng = np.random.default_rng(1)
+    truths = {}
+    for name, side in (("lq/a_x2", 40), ("gt/a", 80), ("gt/a_x2", 80)):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        truths[name] = cv2.resize(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8), (side, side))
+        cv2.imwrite(str(path), truths[name])
+    gt = [tmp_path / "gt/a.png", tmp_path / "gt/a_x2.png"]
+    for given, name in ((gt, "gt/a_x2"), (gt[::-1], "gt/a_x2"), (gt[:1], "gt/a")):
+        pictures, _ = pictures_for(ArchFacts(scale=2), 3, [tmp_path / "lq/a_x2.png"], given)
+        want = torch.from_numpy(truths[name][..., ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
+        assert torch.equal(pictures[0].gt, want), name
+
+
 def test_the_card_tells_programs_and_people(tmp_path):
     measured = Measured("Set5", "psnr", "Y channel, 2 px", 31.5, "basicsr test -opt set5.yml")
     about = CardFacts(
@@ -288,6 +305,34 @@ def test_edsr_can_be_added_to_spandrel(tmp_path, monkeypatch):
     assert {block.res_scale for block in found.model.body} == {1}
     again = open_network(tmp_path / "net.safetensors")
     assert again.options is not None, "our own opener goes on as before"
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"img_range": 1.0}, "no weight tells img_range 1.0, which is taken for 255.0."),
+        ({"res_scale": 0.1}, "no weight tells res_scale 0.1, which is taken for 1."),
+        (
+            {"rgb_mean": [0.5, 0.5, 0.5], "res_scale": 2},
+            "no weight tells res_scale 2, which is taken for 1 and rgb_mean [0.5, 0.5, 0.5], which is taken for (0.44",
+        ),
+        ({"rgb_mean": [0.4488, 0.4371, 0.4040], "res_scale": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_the_card_advises_it_only_where_spandrel_would_answer_alike(tmp_path, monkeypatch, other, said):
+    import spandrel
+
+    source = opened("EDSR", **other)
+    text = export_network(source, ["safetensors"], tmp_path, name="net").card.read_text()
+    assert ("A Python program can add it: dckd_basicsr.portable.register" in text) == (said is None)
+    assert f"register_with_spandrel() would have a Python program load it wrongly: {said}" in text or said is None
+    monkeypatch.setattr(spandrel, "MAIN_REGISTRY", spandrel.MAIN_REGISTRY.copy())
+    register_with_spandrel()
+    loader = spandrel.ModelLoader(registry=spandrel.MAIN_REGISTRY)
+    found = loader.load_from_file(tmp_path / "net.safetensors").eval()
+    alike = torch.allclose(found(X), source.net(X).clamp(0, 1), atol=1e-4)
+    assert alike == (said is None)
 
 
 def _state(folder, name):

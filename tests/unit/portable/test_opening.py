@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 import torch
@@ -102,6 +103,46 @@ def test_weight_files_of_every_make(tmp_path):
     torch.save({"params": {"who.knows": torch.ones(3)}}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"no network known here or to spandrel.*who\.knows.*folder of its run"):
         open_network(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "text", ["compact x2", "[1]", '"x"', '{"type": "compact"}', '{"type": 3}', '{"model": "EDSR"}']
+)
+def test_a_header_that_is_not_ours_is_passed_over(tmp_path, caplog, monkeypatch, text):
+    monkeypatch.setattr(logging.getLogger("basicsr"), "propagate", True)
+    edsr = build(EDSR, frozen=True).net
+    save_file(edsr.state_dict(), tmp_path / "edsr.safetensors", metadata={"config": text})
+    opened = open_network(tmp_path / "edsr.safetensors")
+    assert (opened.name, opened.guessed) == ("EDSR", True)
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.equal(opened.net(x), edsr(x))
+    said = "names a network 'compact' in its header, which is not registered here" in caplog.text
+    assert said == ("compact" in text and "type" in text), "it may be a network of the user's own"
+
+
+def test_a_file_has_no_several_weights_to_choose_from(tmp_path):
+    torch.save({"params": build(EDSR).net.state_dict()}, tmp_path / "c.pth")
+    for source in (tmp_path / "c.pth", "builtin:edsr_x4_f64b16"):
+        for which in ("best", "5000", "nonsense"):
+            with pytest.raises(ConfigError, match=rf"no folder of a run, which has several.* '{which}'.*leave --which"):
+                open_network(source, which=which)
+    assert open_network(tmp_path / "c.pth", which="last").name == "EDSR"
+    for name in ("d.pth", "d" * 300):
+        with pytest.raises(CheckpointError, match=r"does not exist|cannot be read \(File name too long\)"):
+            open_network(tmp_path / name, which="best")
+
+
+@pytest.mark.parametrize(("channels", "said"), [((1, 1), "of 1 channel,"), ((3, 4), "of 4 channels,")])
+@pytest.mark.parametrize("kind", ["EDSR", "RCAN"])
+def test_networks_for_colours_alone_are_refused_with_other_channels(tmp_path, kind, channels, said):
+    options = {"type": kind, "num_in_ch": channels[0], "num_out_ch": channels[1], "num_feat": 16, "num_block": 1}
+    options |= {"upscale": 2} if kind == "EDSR" else {"upscale": 2, "num_group": 1, "squeeze_factor": 4}
+    state = build(options).net.state_dict()
+    torch.save({"params": state}, tmp_path / "c.pth")
+    save_file(state, tmp_path / "c.safetensors", metadata={"config": json.dumps(options)})
+    for name in ("c.pth", "c.safetensors"):
+        with pytest.raises(CheckpointError, match=rf"{name}' is an {kind} {said} and BasicSR's {kind} takes and gives"):
+            open_network(tmp_path / name)
 
 
 def test_an_onnx_file_is_a_network_too(tmp_path):

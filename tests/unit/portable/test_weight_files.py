@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import pickle
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,6 +28,7 @@ from dckd_basicsr.weight_files import (
     load_weights,
     misfits,
     save_state,
+    write_safetensors,
 )
 
 STATE = {"a.weight": torch.arange(4.0).half(), "count": torch.tensor(3)}
@@ -212,6 +218,14 @@ def test_safetensors_without_configuration(tmp_path):
     assert load_weights(tmp_path / "w.safetensors").config is None
 
 
+@pytest.mark.parametrize("text", ["compact x2", "[1]", '"x"', "3", "null", "", "[" * 100_000, "{"])
+def test_what_other_programs_call_config_is_none(tmp_path, text):
+    save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"config": text})
+    weights = load_weights(tmp_path / "w.safetensors")
+    assert weights.config is None
+    assert weights.state["a"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     "state",
     [
@@ -287,7 +301,7 @@ def test_a_file_and_its_name_are_on_disk_and_nothing_stays_open(tmp_path, monkey
     save_state({"a": 1}, tmp_path / "new" / "folder" / "w.pth")
     assert len(list(numbers.iterdir())) == before
     file, folder = flushed
-    assert file.name.startswith(".w.pth.tmp-")
+    assert re.fullmatch(r"\.dckd\.tmp-[^.]+", file.name)
     assert folder == tmp_path / "new" / "folder"
     assert load_state(tmp_path / "new" / "folder" / "w.pth") == {"a": 1}
 
@@ -303,3 +317,40 @@ def test_a_failed_write_says_how_much_room_there_is(tmp_path, monkeypatch):
         atomic_write(tmp_path / "w.pth", fail)
     with pytest.raises(CheckpointError, match=r"; 0 MiB free there\)"):
         atomic_write(tmp_path / "file" / "w.pth", fail)
+
+
+TOLD = {"format": "pt", "config": '{"type": "EDSR"}', "producer": "né \n", "architecture": "EDSR", "a": "", "z": "1"}
+WRITING = """
+import sys
+from pathlib import Path
+import torch
+from dckd_basicsr.weight_files import write_safetensors
+
+state = {"z": torch.arange(3.0), "a.b": torch.ones(2, 2).half(), "n": torch.tensor(3)}
+write_safetensors(state, Path(sys.argv[1]), eval(sys.argv[2]))
+"""
+
+
+def test_equal_weights_are_equal_files_in_every_process(tmp_path):
+    sums = set()
+    for seed in ("0", "1"):
+        told = dict(sorted(TOLD.items(), reverse=seed == "1"))
+        subprocess.run(
+            [sys.executable, "-c", WRITING, str(tmp_path / seed), repr(told)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+        )
+        sums.add(hashlib.sha256((tmp_path / seed).read_bytes()).hexdigest())
+    state = {"z": torch.arange(3.0), "a.b": torch.ones(2, 2).half(), "n": torch.tensor(3)}
+    for i in range(20):
+        write_safetensors(state, tmp_path / f"w{i}", TOLD)
+        sums.add(hashlib.sha256((tmp_path / f"w{i}").read_bytes()).hexdigest())
+    assert len(sums) == 1
+    with safe_open(tmp_path / "0", framework="pt") as file:
+        assert file.metadata() == TOLD
+        assert set(file.keys()) == set(state)
+        for key, value in state.items():
+            assert file.get_tensor(key).dtype == value.dtype
+            assert torch.equal(file.get_tensor(key), value)
+    header = int.from_bytes((tmp_path / "0").read_bytes()[:8], "little")
+    assert header % 8 == 0, "values are aligned"
