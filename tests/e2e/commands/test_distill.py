@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ import yaml
 from dckd_basicsr.archs import build
 from dckd_basicsr.cli import main
 from dckd_basicsr.errors import DCKDError
-from dckd_basicsr.project import run_basicsr
+from dckd_basicsr.project import hold_folder, run_basicsr
 from dckd_basicsr.weight_files import load_weights
 from tests.tiny import STUDENT, TEACHER, write_photos
 from tests.tiny import run as run_command
@@ -36,10 +37,54 @@ def project(tmp_path_factory):
     return folder
 
 
-def start(folder):
+def start(folder, command=COMMAND):
     return subprocess.Popen(
-        COMMAND, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def training_of(command):
+    """Return the number of the training that a command started."""
+    numbers = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    said = {int(number): Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0") for number in numbers}
+    return next(number for number, words in said.items() if b"train" in words)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_no_second_training_while_one_goes_on_and_none_when_the_terminal_closes(project):
+    """The training is so long that it ends when it is told to, and not before."""
+    command = [*COMMAND, "-o", "busy", "--iterations", "1000000"]
+    first = start(project, command)
+    training = None
+    try:
+        while not (project / "busy" / "experiments" / "student" / "options.yml").is_file():
+            assert first.poll() is None, first.communicate()[0]
+            time.sleep(0.05)
+        training = training_of(first)
+        first.kill()  # which it cannot pass on
+        second = start(project, command)
+        said, _ = second.communicate(timeout=120)
+        assert second.returncode == 1, said
+        assert "another process is at work in 'busy' (a training goes on" in said
+    finally:
+        first.kill()
+        if training is not None:
+            os.kill(training, signal.SIGTERM)
+    first.communicate(timeout=120)  # the end of what they said is that of the training
+
+    third = start(project, command)
+    try:
+        assert third.stdout is not None
+        seen = next((line for line in third.stdout if "training from epoch" in line), "")
+        assert seen, "it was let in"
+        third.send_signal(signal.SIGHUP)
+        said, _ = third.communicate(timeout=120)
+    finally:
+        third.terminate()
+    assert third.returncode == 128 + signal.SIGHUP, said
+    assert "the same command goes on from here" in said
+    with hold_folder(project / "busy"):  # so no training is left
+        assert not (project / "busy" / "experiments" / "student" / "models" / "net_g_latest.pth").is_file()
 
 
 def test_from_photos_to_a_measured_student_with_a_kill_between(project, monkeypatch):
@@ -55,7 +100,7 @@ def test_from_photos_to_a_measured_student_with_a_kill_between(project, monkeypa
 
     steps = []
 
-    def step(folder, *arguments, quiet=False):
+    def step(folder, *arguments, quiet=False, lock=None):
         steps.append(arguments[0])
         done = run_command(folder, *arguments)
         assert done.returncode == 0, done.stderr
