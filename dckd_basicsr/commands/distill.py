@@ -126,6 +126,8 @@ def run_distill(options: argparse.Namespace) -> int:
         _tell_left_out(photos.unusable)
         packed = pack_photos(photos, plan, out)
         _tell_left_out(packed.unusable[len(photos.unusable) :])
+        if packed.unusable:
+            print(f"basicsr: note: leave such photos as they are: '{out}' goes on with the same ones only")
         train, held_out = len(packed.train), len(packed.held_out)
         print(f"Photos: {train} to train on, {held_out} held out; {_WHAT[kind]}", flush=True)
         plan = _with_test_images(plan, photos, teacher, out)
@@ -209,7 +211,8 @@ def _with_test_images(plan: Plan, photos: Photos, teacher: Opened, out: Path) ->
     from ..project.plan import write_plan
 
     if plan.tiles is None:
-        shutil.rmtree(out / HELD_OUT, ignore_errors=True)  # of an earlier plan, in tiles perhaps
+        for earlier in (HELD_OUT, "results"):  # of another plan, in tiles perhaps
+            shutil.rmtree(out / earlier, ignore_errors=True)
     write_test_images(photos.held_out, plan, out)
     if plan.tiles is None:
         plan = replace(plan, tiles=choose_tiles(plan, teacher, out))

@@ -83,6 +83,8 @@ def write_teacher_outputs(plan: Plan, teacher: Opened, folder: Path) -> None:
     """Write the teacher's output for each test image beside it; what is there already is not made again."""
     root, device = folder / HELD_OUT, _device()
     missing = [path for path in sorted((root / "LQ").glob("*.png")) if not (root / "teacher" / path.name).is_file()]
+    if not missing:
+        return
     restore = restorer(teacher.net.to(device), teacher.facts, plan.tile_of("teacher"))
     try:
         for path in progress(missing, total=len(missing), what="teacher on held-out photos", unit="photo"):
@@ -92,6 +94,7 @@ def write_teacher_outputs(plan: Plan, teacher: Opened, folder: Path) -> None:
             write_png(tensor2img([answer]), root / "teacher" / path.name)
     finally:
         teacher.net.to("cpu")
+        torch.cuda.empty_cache()  # the training needs it; without a GPU there is none
 
 
 def _device() -> torch.device:

@@ -30,7 +30,10 @@ COMMAND = [sys.executable, "-m", "dckd_basicsr", "distill", "teacher.pth", "phot
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distill")
-    write_photos(folder / "photos", 4, size=(90, 110))
+    damaged = write_photos(folder / "photos", 5, size=(90, 110)) / "photo0.png"
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)  # behind its header
+    damaged.write_bytes(data)
     torch.manual_seed(0)
     torch.save({"params": build(TEACHER).net.state_dict()}, folder / "teacher.pth")
     (folder / "tiny.yml").write_text(yaml.safe_dump({"network_g": STUDENT}))
@@ -87,7 +90,7 @@ def test_no_second_training_while_one_goes_on_and_none_when_the_terminal_closes(
         assert not (project / "busy" / "experiments" / "student" / "models" / "net_g_latest.pth").is_file()
 
 
-def test_from_photos_to_a_measured_student_with_a_kill_between(project, monkeypatch):
+def test_from_photos_to_a_measured_student_with_a_kill_between(project, monkeypatch, capsys):
     first = start(project)
     run = project / "small" / "experiments" / "student"
     while not list((run / "training_states").glob("*.complete")):
@@ -97,6 +100,8 @@ def test_from_photos_to_a_measured_student_with_a_kill_between(project, monkeypa
     said, _ = first.communicate(timeout=120)
     assert first.returncode == 130, said
     assert not (run / "models" / "net_g_latest.pth").is_file(), "it was stopped while it trained"
+    assert "left out: 'photos/photo0.png' is damaged" in said
+    assert "Photos: 3 to train on, 1 held out" in said
 
     steps = []
 
@@ -108,11 +113,13 @@ def test_from_photos_to_a_measured_student_with_a_kill_between(project, monkeypa
     monkeypatch.setattr("dckd_basicsr.project.run_basicsr", step)
     monkeypatch.chdir(project)
     assert main(COMMAND[3:]) == 0
+    assert "Photos: 3 to train on, 1 held out" in capsys.readouterr().out
     assert steps == ["train", "test", "test", "test", "report"]
     out = project / "small"
     rows = json.loads((out / "results.json").read_text())
     assert [row["title"].split()[0] for row in rows] == ["bicubic", "student", "teacher"]
     assert all(row["psnr"] > 10 for row in rows)
+    assert "mean over 1 held-out image, restored whole." in (out / "results.md").read_text()
     assert rows[1]["parameters"] < rows[2]["parameters"]
     assert (out / "comparison.png").is_file()
     assert (out / "report.html").is_file()

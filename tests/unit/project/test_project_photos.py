@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dckd_basicsr.commands.distill import _with_test_images
 from dckd_basicsr.config import load_options
 from dckd_basicsr.data.photos.images import read_image
 from dckd_basicsr.errors import DatasetError
@@ -19,6 +20,7 @@ from dckd_basicsr.project import (
     find_photos,
     make_plan,
     pack_photos,
+    read_plan,
     write_option_files,
     write_teacher_outputs,
     write_test_images,
@@ -158,6 +160,25 @@ def test_held_out_images_pass_whole(tmp_path, deblurring):
     write_option_files(plan, teacher, "teacher.pth", tmp_path)
     for file in (OPTIONS, "test_student.yml", "test_input.yml"):
         assert "tile" not in load_options(tmp_path / file)[0]["val"]
+
+
+def test_images_and_results_of_a_plan_that_had_not_decided_on_tiles_are_made_again(tmp_path, deblurring):
+    plan, teacher = deblurring
+    (image,) = (tmp_path / HELD_OUT / "LQ").iterdir()
+    stale = tmp_path / HELD_OUT / "teacher" / image.name
+    stale.parent.mkdir()
+    stale.write_bytes(image.read_bytes())
+    (tmp_path / "results" / "student").mkdir(parents=True)
+    photos = find_photos(tmp_path / "a", None, "lq", 1).held(plan.held_out)
+    decided = _with_test_images(plan, photos, teacher, tmp_path)
+    assert decided.tiles == {"student": None, "teacher": None}
+    assert read_plan(tmp_path, plan.wish) == decided
+    assert not (tmp_path / "results").exists()
+    answer = stale.read_bytes()
+    assert answer != image.read_bytes()
+    before = stale.stat().st_mtime_ns
+    assert _with_test_images(decided, photos, teacher, tmp_path) == decided
+    assert stale.stat().st_mtime_ns == before, "made once"
 
 
 def test_where_memory_is_short_all_are_restored_in_tiles_and_that_is_said(tmp_path, monkeypatch, deblurring):
