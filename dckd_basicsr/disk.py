@@ -1,4 +1,4 @@
-"""What whoever writes files has to know about disks: names that nobody else takes, and flushing a folder."""
+"""What whoever writes files has to know about disks: names that nobody else takes, flushing a folder, locks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Owner", "clear_temporary", "flush_folder", "free_mib", "temporary_folder", "temporary_in"]
+__all__ = ["Owner", "clear_temporary", "flush_folder", "free_mib", "locked", "temporary_folder", "temporary_in"]
 
 _TEMPORARY = ".dckd.tmp-"
 _OWNER = re.compile(r"(.*)-([0-9a-f]{8})-([0-9]{1,10})-([0-9a-f]{8})")
@@ -122,6 +122,28 @@ def free_mib(folder: Path) -> int:
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free >> 20 if folder.is_dir() else 0
     return 0
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[int | None]:
+    """Keep other processes from what a file, which need not be there, stands for.
+
+    Yields:
+        The file's number, None on Windows, where there is no such lock. A process that is started with it
+        (``pass_fds``) holds the lock for as long as it lives, should this one be killed.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        OSError: the file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield None
+        return
+    with file.open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock.fileno()
 
 
 def _system() -> str:

@@ -14,7 +14,7 @@ from .networks.spandrel_arch import merged, spandrel_names
 from .networks.vqgan_arch import VQGAN, Encoding
 from .networks.vqgan_layout import vqgan_options_from_state
 from .outline import network_class
-from .presets import PRESETS, Preset, preset
+from .presets import PRESETS, Preset, preset, short_training
 from .recognize import Recognized, recognize, usual_options
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "outline",
     "preset",
     "recognize",
+    "short_training",
     "spandrel_names",
     "usual_options",
     "vqgan_options_from_state",

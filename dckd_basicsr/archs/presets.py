@@ -8,7 +8,35 @@ from typing import Any
 
 from ..errors import ConfigError, near_miss
 
-__all__ = ["PRESETS", "Preset", "preset"]
+__all__ = ["PRESETS", "Preset", "ShortTraining", "preset", "short_training"]
+
+
+@dataclass(frozen=True)
+class ShortTraining:
+    """What suits a network in a training of minutes to hours.
+
+    Attributes:
+        lr: peak of the learning rate.
+        method: by which it is distilled.
+    """
+
+    lr: float = 1e-3
+    method: str = "logits"
+
+
+_SHORT = {
+    "EDSR": ShortTraining(2e-3, "dckd_shallow"),
+    "SPAN": ShortTraining(2e-3, "dckd_shallow"),
+    "SwinIR": ShortTraining(5e-4),
+    "Restormer": ShortTraining(5e-4),
+}
+"""What measured best (docs/method/results.md), by the network's class. Compact has the defaults, as have networks of
+which nothing is known."""
+
+
+def short_training(kind: str) -> ShortTraining:
+    """Return what suits a network of this ``type`` in a short training; ``spandrel:`` before it says nothing."""
+    return _SHORT.get(kind.removeprefix("spandrel:"), ShortTraining())
 
 
 @dataclass(frozen=True)
@@ -21,8 +49,6 @@ class Preset:
         scale_key: the argument that takes the scale; None of networks that keep the size.
         scales: what it can be built for.
         use: what it is good for, in a few words.
-        lr: peak of the learning rate in short trainings.
-        method: what measured best for it in short trainings (docs/method/results.md); ``logits`` where nothing was.
     """
 
     name: str
@@ -30,8 +56,6 @@ class Preset:
     scale_key: str | None
     scales: tuple[int, ...]
     use: str
-    lr: float = 1e-3
-    method: str = "logits"
 
     def block(self, scale: int) -> dict[str, Any]:
         """Return the block ``network_g`` for a scale.
@@ -91,8 +115,6 @@ PRESETS: dict[str, Preset] = {
             "upscale",
             _UP,
             "photos; trains as branches that become one convolution",
-            2e-3,
-            "dckd_shallow",
         ),
         Preset(
             "span-m",
@@ -100,8 +122,6 @@ PRESETS: dict[str, Preset] = {
             "upscale",
             _UP,
             "photos, fast; 48 channels",
-            2e-3,
-            "dckd_shallow",
         ),
         Preset(
             "plksr-tiny",
@@ -124,12 +144,8 @@ PRESETS: dict[str, Preset] = {
             "upscale",
             _UP,
             "the demo's student",
-            2e-3,
-            "dckd_shallow",
         ),
-        Preset(
-            "edsr-m", {**_EDSR, "num_feat": 64, "num_block": 16}, "upscale", _UP, "EDSR-baseline", 2e-3, "dckd_shallow"
-        ),
+        Preset("edsr-m", {**_EDSR, "num_feat": 64, "num_block": 16}, "upscale", _UP, "EDSR-baseline"),
         Preset(
             "rcan-s",
             {
@@ -165,7 +181,6 @@ PRESETS: dict[str, Preset] = {
             "upscale",
             _UP,
             "a transformer: quality before speed, for desktops",
-            5e-4,
         ),
         Preset(
             "nafnet-16",
@@ -199,7 +214,6 @@ PRESETS: dict[str, Preset] = {
             None,
             (1,),
             "deraining and deblurring, quality before speed",
-            5e-4,
         ),
     )
 }

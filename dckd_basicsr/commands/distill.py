@@ -7,7 +7,10 @@ same command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +20,16 @@ from .arguments import count
 
 if TYPE_CHECKING:
     from ..portable import Opened
-    from ..project import Plan, Wish
+    from ..project import Photos, Plan, Wish
 
 __all__ = ["add_distill_parser", "run_distill"]
 
 _TIME = "20m"
+_WHAT = {
+    "gt": "photos as ground truth, made smaller bicubically",
+    "lq": "photos as inputs, without ground truth",
+    "pairs": "pairs",
+}
 
 
 def add_distill_parser(commands: Any) -> None:
@@ -82,14 +90,16 @@ def run_distill(options: argparse.Namespace) -> int:
     install.everything()
     from ..portable import open_network
     from ..project import (
+        check_files,
         check_formats,
-        choose_photos,
         chosen_formats,
+        find_photos,
         has_begun,
+        hold_folder,
+        hold_out,
         make_plan,
         pack_photos,
         read_plan,
-        write_teacher_outputs,
     )
     from ..project.plan import write_plan
 
@@ -97,25 +107,36 @@ def run_distill(options: argparse.Namespace) -> int:
     teacher = open_network(options.teacher)
     options.formats = chosen_formats(options.to)
     source, lq, kind = _photos(options, teacher)
-    photos = choose_photos(source, lq, kind, teacher.facts.scale)
+    photos = find_photos(source, lq, kind, teacher.facts.scale)
     wish = _wish(options, teacher, kind, photos.digest)
     out: Path = options.out
-    plan = read_plan(out, wish, training=has_begun(out)) or make_plan(
-        wish, teacher, tuple(job.key for job in photos.held_out)
-    )
+    plan = read_plan(out, wish, training=has_begun(out))
+    if plan is None:
+        photos = hold_out(photos, kind, teacher.facts.scale)
+        plan = make_plan(wish, teacher, tuple(job.key for job in photos.held_out))
     check_formats(plan, options.formats)
-    photos = photos.held(plan.held_out)
+    if not has_begun(out):
+        check_files(plan, teacher, options.teacher)
     out.mkdir(parents=True, exist_ok=True)
-    write_plan(plan, out)
-    _announce(plan, teacher, photos, out)
-    pack_photos(photos, plan, out)
-    write_teacher_outputs(photos.held_out, plan, teacher, out)
-    try:
-        plan = _with_iterations(plan, teacher, options.teacher, out)
-        _train_and_test(plan, out)
-        _finish(plan, teacher, options, started)
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}; the same command goes on from here", stop.signum) from stop
+    with hold_folder(out) as lock:
+        plan = read_plan(out, wish, training=has_begun(out)) or plan  # another process may have been here meanwhile
+        photos = photos.held(plan.held_out)
+        write_plan(plan, out)
+        _announce(plan, teacher, out)
+        _tell_left_out(photos.unusable)
+        packed = pack_photos(photos, plan, out)
+        _tell_left_out(packed.unusable[len(photos.unusable) :])
+        if packed.unusable:
+            print(f"basicsr: note: leave such photos as they are: '{out}' goes on with the same ones only")
+        train, held_out = len(packed.train), len(packed.held_out)
+        print(f"Photos: {train} to train on, {held_out} held out; {_WHAT[kind]}", flush=True)
+        plan = _with_test_images(plan, photos, teacher, out)
+        try:
+            plan = _with_iterations(plan, teacher, options, lock)
+            _train_and_test(plan, out, lock)
+            _finish(plan, teacher, options, started, lock)
+        except Interrupted as stop:
+            raise Interrupted(f"{stop}; the same command goes on from here", stop.signum) from stop
     return 0
 
 
@@ -163,16 +184,10 @@ def _wish(options: argparse.Namespace, teacher: Opened, kind: Any, digest: str) 
     )
 
 
-def _announce(plan: Plan, teacher: Opened, photos: Any, out: Path) -> None:
-    what = {
-        "gt": "photos as ground truth, made smaller bicubically",
-        "lq": "photos as inputs, without ground truth",
-        "pairs": "pairs",
-    }[plan.wish.kind]
+def _announce(plan: Plan, teacher: Opened, out: Path) -> None:
     print(
         f"Teacher: {teacher.name} x{plan.scale}, {teacher.file}\n"
         f"Student: {plan.student} ({plan.network['type']}), by the method {plan.method}\n"
-        f"Photos: {len(photos.train)} to train on, {len(photos.held_out)} held out; {what}\n"
         f"Folder: {out}",
         flush=True,
     )
@@ -181,47 +196,73 @@ def _announce(plan: Plan, teacher: Opened, photos: Any, out: Path) -> None:
             f"basicsr: note: '{teacher.file}' does not tell all arguments of its {teacher.name}; the usual ones were "
             "taken. If the teacher's pictures in the comparison look wrong, give the folder of its run"
         )
-    for reason in photos.unusable[:5]:
+
+
+def _tell_left_out(reasons: Sequence[str]) -> None:
+    for reason in reasons[:5]:
         print(f"basicsr: note: left out: {reason}")
-    if len(photos.unusable) > 5:
-        print(f"basicsr: note: and {len(photos.unusable) - 5} more photos that cannot be used")
+    if len(reasons) > 5:
+        print(f"basicsr: note: and {len(reasons) - 5} more photos that cannot be used")
 
 
-def _with_iterations(plan: Plan, teacher: Opened, named: str, out: Path) -> Plan:
+def _with_test_images(plan: Plan, photos: Photos, teacher: Opened, out: Path) -> Plan:
+    """Write the held-out images with the teacher's answers."""
+    from ..project import HELD_OUT, choose_tiles, write_teacher_outputs, write_test_images
+    from ..project.plan import write_plan
+
+    if plan.tiles is None:
+        for earlier in (HELD_OUT, "results"):  # of another plan, in tiles perhaps
+            shutil.rmtree(out / earlier, ignore_errors=True)
+    write_test_images(photos.held_out, plan, out)
+    if plan.tiles is None:
+        plan = replace(plan, tiles=choose_tiles(plan, teacher, out))
+        write_plan(plan, out)
+    write_teacher_outputs(plan, teacher, out)
+    return plan
+
+
+def _with_iterations(plan: Plan, teacher: Opened, options: argparse.Namespace, lock: int | None) -> Plan:
     """Write the option files, and time the steps where a time was given."""
-    from dataclasses import replace
-
     from ..project import OPTIONS, iterations_for, write_option_files
     from ..project.plan import write_plan
 
+    out: Path = options.out
     if plan.iterations is None:
         assert plan.wish.seconds is not None
-        write_option_files(plan, teacher, named, out)
+        write_option_files(plan, teacher, options.teacher, out)
         print("\nA few iterations are timed:", flush=True)
-        iterations, step = iterations_for(plan.wish.seconds, out)
-        print(f"{1e3 * step:.0f} ms each: {iterations} in {plan.wish.seconds / 60:.0f} minutes")
+        iterations, step = iterations_for(plan.wish.seconds, out, lock)
+        print(f"{1e3 * step:.3g} ms each: {_fitting(iterations, step, plan.wish.seconds, options.time or _TIME)}")
         plan = replace(plan, iterations=iterations)
         write_plan(plan, out)
-    write_option_files(plan, teacher, named, out)
+    write_option_files(plan, teacher, options.teacher, out)
     print(f"\nOption file: {out / OPTIONS}")
     return plan
 
 
-def _train_and_test(plan: Plan, out: Path) -> None:
+def _fitting(iterations: int, step: float, seconds: float, asked: str) -> str:
+    """Say how many iterations are made of the time that was asked for, in its own words."""
+    took = iterations * step
+    if took <= seconds:
+        return f"{iterations} in {asked}"
+    return f"{iterations}, the fewest that are trained, which take {took:.0f} s and not {asked}"
+
+
+def _train_and_test(plan: Plan, out: Path, lock: int | None) -> None:
     from ..project import OPTIONS, run_basicsr
     from ..project.option_files import RUN, TESTS
 
     trained = out / "experiments" / RUN / "models" / "net_g_latest.pth"
     if not trained.is_file():
         (out / "results" / "student" / "done").unlink(missing_ok=True)  # of a training that was removed
-        run_basicsr(out, "train", "-opt", OPTIONS, "--auto_resume")
+        run_basicsr(out, "train", "-opt", OPTIONS, "--auto_resume", lock=lock)
     for name, file in TESTS.items():
         if (out / file).is_file() and not (out / "results" / name / "done").is_file():
-            run_basicsr(out, "test", "-opt", file, quiet=True)
+            run_basicsr(out, "test", "-opt", file, quiet=True, lock=lock)
             (out / "results" / name / "done").touch()
 
 
-def _finish(plan: Plan, teacher: Opened, options: argparse.Namespace, started: float) -> None:
+def _finish(plan: Plan, teacher: Opened, options: argparse.Namespace, started: float, lock: int | None) -> None:
     from ..portable import open_network
     from ..project import measure, run_basicsr
     from ..project.deliver import deliver
@@ -232,9 +273,9 @@ def _finish(plan: Plan, teacher: Opened, options: argparse.Namespace, started: f
     student = open_network(out / "experiments" / RUN)
     outcome = measure(plan, teacher, student, out)
     write_outcome(outcome, out)
-    run_basicsr(out, "report", RUN, "--out", "report.html", quiet=True)
+    run_basicsr(out, "report", RUN, "--out", "report.html", quiet=True, lock=lock)
     exported = deliver(plan, teacher, options.teacher, student, outcome, options.formats, out)
-    print(f"\n{outcome.table()}\n\nStrips: {out / outcome.strip}\nPage: {out / 'report.html'}")
+    print(f"\n{outcome.table()}\n\n{outcome.protocol}\n\nStrips: {out / outcome.strip}\nPage: {out / 'report.html'}")
     files = ", ".join(file.name for files in exported.files.values() for file in files)
     print(f"Student: {files} in {exported.card.parent}, with a card")
     if outcome.is_behind():

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..config.load import load_yaml
+from ..disk import locked
 from ..errors import CheckpointError, DCKDError
 from ..weight_files import atomic_write
 from .made import inputs_of, made_record
@@ -195,15 +196,10 @@ def _last(log: Path) -> str:
 @contextmanager
 def _held(file: Path) -> Iterator[int | None]:
     """Keep other processes from making the same run: a job array and a command by hand may meet."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield None
-        return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = stack.enter_context(locked(file))
         except BlockingIOError as error:
             raise Busy(f"{file.name} is being made by another process") from error
         except OSError as error:  # of file systems without locks; to wait would be to wait for ever
@@ -211,4 +207,4 @@ def _held(file: Path) -> Iterator[int | None]:
                 f"{file.name}: '{file}' cannot be locked ({error}), so that two processes might make this run; put the "
                 "sweep on a file system that has locks (of NFS and Lustre a mount option)"
             ) from error
-        yield lock.fileno()
+        yield lock

@@ -2,12 +2,12 @@
 
 from .budget import iterations_for, parse_time
 from .deliver import check_formats, chosen_formats
-from .held_out import HELD_OUT, write_teacher_outputs
-from .option_files import OPTIONS, has_begun, write_option_files
+from .held_out import HELD_OUT, choose_tiles, write_teacher_outputs, write_test_images
+from .option_files import OPTIONS, check_files, has_begun, write_option_files
 from .outcome import Outcome, measure
-from .photos import Photos, choose_photos, pack_photos
+from .photos import Photos, find_photos, hold_out, pack_photos
 from .plan import Plan, Wish, make_plan, read_plan
-from .steps import run_basicsr
+from .steps import hold_folder, run_basicsr
 
 __all__ = [
     "HELD_OUT",
@@ -16,10 +16,14 @@ __all__ = [
     "Photos",
     "Plan",
     "Wish",
+    "check_files",
     "check_formats",
-    "choose_photos",
+    "choose_tiles",
     "chosen_formats",
+    "find_photos",
     "has_begun",
+    "hold_folder",
+    "hold_out",
     "iterations_for",
     "make_plan",
     "measure",
@@ -29,4 +33,5 @@ __all__ = [
     "run_basicsr",
     "write_option_files",
     "write_teacher_outputs",
+    "write_test_images",
 ]

@@ -36,8 +36,8 @@ def parse_time(text: str) -> float:
     return seconds
 
 
-def iterations_for(seconds: float, folder: Path) -> tuple[int, float]:
-    """Return how many iterations of a project's training fit into a time, and the seconds that one takes.
+def iterations_for(seconds: float, folder: Path, lock: int | None = None) -> tuple[int, float]:
+    """Return how many iterations of a project's training fit into a time, at least 20, and the seconds that one takes.
 
     The training is started for a few iterations, with its data, networks and compilation, in a folder that goes
     afterwards; its first steps, in which things are set up, are not counted.
@@ -45,6 +45,7 @@ def iterations_for(seconds: float, folder: Path) -> tuple[int, float]:
     Args:
         seconds: of training.
         folder: of the project, with option file and databases.
+        lock: held by the training, too.
     """
     for left in folder.glob(f"{_PREFIX}*"):  # of one that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -60,7 +61,7 @@ def iterations_for(seconds: float, folder: Path) -> tuple[int, float]:
         here = Path(temporary)
         for name in ("data", OPTIONS):
             (here / name).symlink_to((folder / name).resolve())
-        run_basicsr(here, "train", "-opt", OPTIONS, "--force_yml", *forced, quiet=True)
+        run_basicsr(here, "train", "-opt", OPTIONS, "--force_yml", *forced, quiet=True, lock=lock)
         (run,) = (here / "experiments").iterdir()
         lines = read_curve(run)
     # The log has means since the start; of their sums the differences are the times in between.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -11,21 +12,23 @@ from pathlib import Path
 
 import torch
 
-from ..archs import outline
+from ..archs import PRESETS, outline
 from ..data.photos.images import read_image
 from ..inference import read_results
-from ..portable import FORMATS, CardFacts, Exported, Opened, earlier_files, export_network, file_stem
+from ..portable import CardFacts, Exported, Opened, earlier_files, export_network, file_stem
 from ..portable.card_facts import Measured, facts_of_run
 from ..portable.checking import LEAST_SIDE
 from ..portable.exporting import known_formats, require_formats
 from .held_out import HELD_OUT
 from .option_files import TESTS
-from .outcome import Outcome
+from .outcome import Outcome, protocol_of, tiles_of
 from .plan import Plan
 
 __all__ = ["STUDENT", "check_formats", "chosen_formats", "deliver"]
 
 _ONNX = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
+
+_PREFIX = ".export-"
 
 STUDENT = "student"
 """The folder of the files; beside it are the runs of the project."""
@@ -76,26 +79,32 @@ def deliver(
         DCKDError: as :func:`.portable.export_network` does.
     """
     out = folder / STUDENT
-    out.mkdir(exist_ok=True)
-    shutil.copyfile(folder / outcome.strip, out / outcome.strip)
     name = file_stem(f"{plan.scale}x_{Path(plan.student).stem}_{_slug(named)}")
-    wanted = {f"{name}.{suffix}" for kind in formats for suffix in FORMATS[kind]}
-    for earlier in earlier_files(out):  # of the same command with other formats
-        if earlier.name not in wanted:
-            earlier.unlink()
     has_gt = plan.wish.kind != "lq"
     photos, gt = (sorted((folder / HELD_OUT / part).glob("*.png")) for part in ("LQ", "GT"))
     photos = [photo for photo in photos if min(read_image(photo).shape[:2]) >= LEAST_SIDE]
-    return export_network(
-        student,
-        formats,
-        out,
-        name=name,
-        photos=photos,
-        gt=gt if has_gt and photos else (),
-        about=_about(plan, teacher, named, student, outcome, folder),
-        overwrite=True,
-    )
+    for left in folder.glob(f"{_PREFIX}*"):  # of one that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_PREFIX) as temporary:
+        new = Path(temporary)
+        done = export_network(
+            student,
+            formats,
+            new,
+            name=name,
+            photos=photos,
+            gt=gt if has_gt and photos else (),
+            about=_about(plan, teacher, named, student, outcome, folder),
+        )
+        shutil.copyfile(folder / outcome.strip, new / outcome.strip)
+        out.mkdir(exist_ok=True)
+        made = sorted(new.iterdir())
+        for stale in {*earlier_files(out)} - {out / file.name for file in made}:  # of the same command, other formats
+            stale.unlink()
+        for file in made:
+            file.replace(out / file.name)
+    files = {kind: [out / file.name for file in written] for kind, written in done.files.items()}
+    return replace(done, files=files, card=out / done.card.name)
 
 
 def _about(plan: Plan, teacher: Opened, named: str, student: Opened, outcome: Outcome, folder: Path) -> CardFacts:
@@ -107,8 +116,9 @@ def _about(plan: Plan, teacher: Opened, named: str, student: Opened, outcome: Ou
     }
     return replace(
         facts_of_run(student),
-        title=f"{plan.student} x{plan.scale}, distilled from {_slug(named)}",
-        description=f"A {plan.student} that does what {_slug(named)} ({teacher.name}) does, smaller and faster.",
+        title=f"{_called(plan, student)} x{plan.scale}, distilled from {_slug(named)}",
+        description=f"{_called(plan, student)}, trained to do what {_slug(named)} ({teacher.name}) does. "
+        f"{_compared(outcome)}",
         teacher=f"{teacher.name} ({Path(named).name})",
         teacher_licence="Apache-2.0" if named.startswith("builtin:") else None,
         data=sources[plan.wish.kind],
@@ -121,30 +131,58 @@ def _about(plan: Plan, teacher: Opened, named: str, student: Opened, outcome: Ou
     )
 
 
+def _called(plan: Plan, student: Opened) -> str:
+    """Return the student's name for people: of an option file it is the network's."""
+    return plan.student if plan.student in PRESETS else student.name
+
+
+def _compared(outcome: Outcome) -> str:
+    """Say what the student costs beside its teacher, as it was measured."""
+    _, mine, theirs = outcome.rows
+    size = _beside(mine.parameters, theirs.parameters, ("smaller", "larger", "as large"))
+    speed = _beside(mine.milliseconds, theirs.milliseconds, ("faster", "slower", "as fast"))
+    return (
+        f"It is {size} ({mine.parameters:,} parameters, the teacher {theirs.parameters:,}) and {speed} "
+        f"({mine.milliseconds:.0f} ms per megapixel of output, the teacher {theirs.milliseconds:.0f})."
+    )
+
+
+def _beside(mine: float | None, theirs: float | None, words: tuple[str, str, str]) -> str:
+    assert mine is not None
+    assert theirs is not None
+    less, more, equal = words
+    return less if mine < theirs else more if mine > theirs else equal
+
+
 def _cpu() -> str:
     threads = torch.get_num_threads()
     return f"{threads} thread{'s' * (threads > 1)} of a CPU with {os.cpu_count()} cores"
 
 
 def _limits(plan: Plan, outcome: Outcome) -> Iterator[str]:
-    if outcome.is_behind():
-        yield "It is not better than its input enlarged bicubically yet: it was trained too shortly."
+    if outcome.gain is not None and outcome.is_behind():
+        to = "the teacher's outputs" if plan.wish.kind == "lq" else "the ground truth"
+        enlarged = " enlarged bicubically" if plan.scale > 1 else ""
+        plain, student = (f"{value:.2f} dB" for value in outcome.gain)
+        yield f"On the held-out photos it is no nearer to {to} than its input{enlarged} ({student}, the input {plain})."
     if plan.wish.kind == "gt":
         yield (
             "It was trained on inputs made smaller bicubically: on photos that are blurred, noisy or compressed it has "
             "learnt nothing of its own."
         )
     if len(plan.held_out) < 5:
-        yield f"It was measured on {len(plan.held_out)} photos, too few for small differences."
+        photos = "1 photo" if len(plan.held_out) == 1 else f"{len(plan.held_out)} photos"
+        yield f"It was measured on {photos}, too few for small differences."
 
 
 def _measured(plan: Plan, folder: Path) -> Iterator[Measured]:
-    border = plan.scale if plan.scale > 1 else 0
-    protocol = f"{'Y channel' if plan.scale > 1 else 'RGB'}, {border} px cropped at the border"
+    tiled = {network: tiles_of(plan, network) for network in ("student", "teacher")}
+    how = f"{protocol_of(plan)}, {tiled['student'] or 'whole images'}"
+    protocols = {"held_out": how, "teacher": how + (f", the teacher {tiled['teacher']}" if tiled["teacher"] else "")}
     names = {"held_out": "held-out photos", "teacher": "the teacher's outputs for the held-out photos"}
     for name, values in read_results(folder / "results" / "student").items():
         for metric, value in values["mean"].items():
-            yield Measured(names[name], metric, protocol, float(value), f"basicsr test -opt {TESTS['student']}")
+            yield Measured(names[name], metric, protocols[name], float(value), f"basicsr test -opt {TESTS['student']}")
 
 
 def _slug(named: str) -> str:

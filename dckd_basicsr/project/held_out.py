@@ -8,8 +8,11 @@ from pathlib import Path
 
 import torch
 from basicsr.utils import tensor2img
+from torch import nn
 
+from ..archs import ArchFacts, build
 from ..bicubic import imresize_uint8
+from ..data.photos.headers import image_sizes
 from ..data.photos.images import Image, read_image
 from ..errors import DatasetError
 from ..inference.restore import restorer
@@ -17,51 +20,85 @@ from ..portable import Opened
 from ..prepare.packing import PhotoJob
 from ..prepare.parallel import progress
 from ..report import write_png
+from ..restoring.memory import TileChoice, available_bytes, bytes_per_pixel, host_bytes
 from .photos import DATA
 from .plan import Plan
 
-__all__ = ["HELD_OUT", "held_out_names", "write_teacher_outputs"]
+__all__ = ["HELD_OUT", "choose_tiles", "held_out_names", "write_teacher_outputs", "write_test_images"]
 
 HELD_OUT = f"{DATA}/held_out"
 """Folders ``LQ``, ``GT`` and ``teacher`` with PNG files of equal names."""
 _LARGEST = 768
 """Longest side of what is tested, in pixels of the output: of larger photos the middle."""
-_TILE = {"size": 256, "overlap": 32}
+_MEMORY_SHARE = 0.5
+"""Of the memory that is free so much may be taken for a whole image: a training that validates needs some, too."""
 
 
-def write_teacher_outputs(jobs: Sequence[PhotoJob], plan: Plan, teacher: Opened, folder: Path) -> list[str]:
-    """Write the middle of each held-out photo as a test image, and the teacher's output beside it.
-
-    What is there already is not made again.
-
-    Returns:
-        Names of the test images.
+def write_test_images(jobs: Sequence[PhotoJob], plan: Plan, folder: Path) -> None:
+    """Write the middle of each held-out photo as a test image; what is there already is not made again.
 
     Raises:
         DatasetError: a photo cannot be read or is smaller than the scale.
     """
     root = folder / HELD_OUT
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = teacher.net.to(device)
-    restore = restorer(net, teacher.facts, {"tile": _TILE})
-    names = []
+    for job in jobs:
+        name = f"{job.key.replace('/', '+')}.png"  # which no key holds
+        if (root / "LQ" / name).is_file():
+            continue
+        lq, gt = _test_image(job, plan)
+        if gt is not None:
+            write_png(gt, root / "GT" / name)
+        write_png(lq, root / "LQ" / name)
+
+
+def choose_tiles(plan: Plan, teacher: Opened, folder: Path) -> dict[str, int | None]:
+    """Return the sides of the tiles in which student and teacher restore the test images: None, unless memory is short.
+
+    Networks with means over the image (NAFNet, RCAN) give other pictures in tiles than whole.
+    """
+    student = build(plan.network, scale=plan.scale, frozen=True)
+    return {
+        "student": _tile(student.net, student.facts, folder),
+        "teacher": _tile(teacher.net, teacher.facts, folder),
+    }
+
+
+def _tile(net: nn.Module, facts: ArchFacts, folder: Path) -> int | None:
+    device = _device()
+    free = available_bytes(device)
+    if free is None:
+        return None
+    sizes = image_sizes(folder / HELD_OUT / "LQ").values()
     try:
-        for job in progress(jobs, total=len(jobs), what="teacher on held-out photos", unit="photo"):
-            name = f"{job.key.replace('/', '+')}.png"  # which no key holds
-            names.append(name.removesuffix(".png"))
-            if (root / "teacher" / name).is_file():
-                continue
-            lq, gt = _test_image(job, plan)
-            if gt is not None:
-                write_png(gt, root / "GT" / name)
-            write_png(lq, root / "LQ" / name)
-            x = torch.from_numpy(lq[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+        per_pixel = bytes_per_pixel(net.to(device), facts, device, torch.float32)
+    finally:
+        net.to("cpu")
+    beside = 0 if device.type == "cuda" else max(host_bytes(*size, facts.scale, 1) for size in sizes)
+    budget = _MEMORY_SHARE * max(0, free - beside)
+    sides = (TileChoice().side(*size, budget, per_pixel, facts) for size in sizes)
+    return next((side for side in sides if side is not None), None)
+
+
+def write_teacher_outputs(plan: Plan, teacher: Opened, folder: Path) -> None:
+    """Write the teacher's output for each test image beside it; what is there already is not made again."""
+    root, device = folder / HELD_OUT, _device()
+    missing = [path for path in sorted((root / "LQ").glob("*.png")) if not (root / "teacher" / path.name).is_file()]
+    if not missing:
+        return
+    restore = restorer(teacher.net.to(device), teacher.facts, plan.tile_of("teacher"))
+    try:
+        for path in progress(missing, total=len(missing), what="teacher on held-out photos", unit="photo"):
+            x = torch.from_numpy(read_image(path)[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
             with torch.inference_mode():
                 answer = restore(x.to(device)).float().cpu()
-            write_png(tensor2img([answer]), root / "teacher" / name)
+            write_png(tensor2img([answer]), root / "teacher" / path.name)
     finally:
         teacher.net.to("cpu")
-    return names
+        torch.cuda.empty_cache()  # the training needs it; without a GPU there is none
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def held_out_names(folder: Path) -> list[str]:

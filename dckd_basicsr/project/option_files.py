@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config.inherit import Source
 from ..config.overlays import load_overlays, overlaid
+from ..config.problems import report
 from ..config.resolve import dump_yaml
+from ..config.resources import as_path, is_there, missing_file, resolve_weights
+from ..config.rules import files_of_terms, is_used
+from ..errors import ConfigError
 from ..portable import Opened
 from ..weight_files import atomic_write
 from .held_out import HELD_OUT
 from .photos import training_set
 from .plan import Plan, whole_paths
 
-__all__ = ["OPTIONS", "RUN", "TESTS", "has_begun", "write_option_files"]
+__all__ = ["OPTIONS", "RUN", "TESTS", "check_files", "has_begun", "write_option_files"]
 
 OPTIONS = "options.yml"
 RUN = "student"
@@ -77,7 +81,7 @@ def _training(plan: Plan, teacher: Opened, named: str) -> dict[str, Any]:
                 "batch_size_per_gpu": plan.batch,
                 "dataset_enlarge_ratio": 100,
             },
-            "val": _pairs("held_out", "GT" if gt else "teacher"),
+            "val": _pairs("held_out", "GT") if gt else _pairs("teacher", "teacher"),
         },
         "network_g": dict(plan.network),
         "network_teacher": network_teacher,
@@ -98,7 +102,12 @@ def _training(plan: Plan, teacher: Opened, named: str) -> dict[str, Any]:
             "history": {"decay": 0.1, "schedule": [[total, max(1, total // 10)]]},
             "runtime": {"preset": "auto"},
         },
-        "val": {"val_freq": total // 10 if total >= 100 else total, "save_img": True, "metrics": _metrics(plan)},
+        "val": {
+            "val_freq": total // 10 if total >= 100 else total,
+            "save_img": True,
+            **plan.tile_of("student"),
+            "metrics": _metrics(plan),
+        },
         "logger": {
             "print_freq": max(1, min(50, total // 20)),
             "save_checkpoint_freq": max(1, min(1_000, total // 10)),
@@ -107,7 +116,36 @@ def _training(plan: Plan, teacher: Opened, named: str) -> dict[str, Any]:
         },
     }
     options, _ = overlaid(base, Source(OPTIONS, {}), load_overlays([plan.method]))
+    for block, key, _ in _files(options):
+        block[key] = str(as_path(block[key]).resolve())
     return {**options, "name": RUN}
+
+
+def check_files(plan: Plan, teacher: Opened, named: str) -> None:
+    """Refuse, before any work, a method whose files are missing; their paths count from the current folder.
+
+    Raises:
+        ConfigError: names them, and where to get them; or the method is none, or a contradiction.
+    """
+    told: set[str] = set()
+    files = [(place, block[key]) for block, key, place in _files(_training(plan, teacher, named))]
+    missing = [missing_file(place, file, told) for place, file in files if not is_there(as_path(file))]
+    if missing:
+        raise ConfigError(report(missing, f"method {plan.method}"))
+
+
+def _files(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Yield the files that a training reads beside its data: the block that names one, the key, and the whole place."""
+    losses = options["train"].get("losses")
+    for place, _ in files_of_terms(options):
+        *_, name, key = place.split(".")
+        yield losses[name], key, place
+    for key, value in options["path"].items():
+        label = key.removeprefix("pretrain_network_")
+        if label != key and isinstance(value, str) and is_used(options, label, True):
+            resolve_weights(value)
+            if not value.startswith("builtin:"):
+                yield options["path"], key, f"path.{key}"
 
 
 def _teacher(teacher: Opened, named: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -130,7 +168,7 @@ def _test(plan: Plan, name: str, network: Mapping[str, Any], paths: Mapping[str,
         "datasets": {f"test_{i}": each for i, each in enumerate(sets, start=1)},
         "network_g": dict(network),
         "path": dict(paths),
-        "val": {"save_img": True, "tile": {"size": 256, "overlap": 32}, "metrics": _metrics(plan)},
+        "val": {"save_img": True, **plan.tile_of(name), "metrics": _metrics(plan)},
     }
 
 

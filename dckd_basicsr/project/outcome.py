@@ -32,7 +32,7 @@ from ..weight_files import atomic_write
 from .held_out import HELD_OUT, held_out_names
 from .plan import Plan
 
-__all__ = ["Outcome", "Row", "measure", "write_outcome"]
+__all__ = ["Outcome", "Row", "measure", "protocol_of", "tiles_of", "write_outcome"]
 
 _STRIPS, _SIDE = 3, 96
 _TIMED = 192
@@ -61,18 +61,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The rows, and where the pictures are."""
+    """What was measured.
+
+    Attributes:
+        rows: the input, the student, the teacher.
+        strip: where the pictures are.
+        device: on which was timed.
+        protocol: how all of it was measured.
+    """
 
     rows: tuple[Row, ...]
     strip: str
     device: str
+    protocol: str
+
+    @property
+    def gain(self) -> tuple[float, float] | None:
+        """PSNR of the input, enlarged, and of the student: to the ground truth, or to the teacher without one."""
+        plain, student = self.rows[0], self.rows[1]
+        pairs = [(plain.psnr, student.psnr), (plain.to_teacher, student.to_teacher)]
+        return next(((a, b) for a, b in pairs if a is not None and b is not None), None)
 
     def is_behind(self) -> bool:
         """Tell whether the student is farther from what it was trained on than its input, enlarged."""
-        plain, student = self.rows[0], self.rows[1]
-        pairs = [(plain.psnr, student.psnr), (plain.to_teacher, student.to_teacher)]
-        first = next((pair for pair in pairs if None not in pair), (0.0, 1.0))
-        return float(first[1] or 0) <= float(first[0] or 0)
+        return self.gain is not None and self.gain[1] <= self.gain[0]
 
     def table(self) -> str:
         """Return the table in Markdown; columns that nobody has values for are left out."""
@@ -104,7 +116,7 @@ def measure(plan: Plan, teacher: Opened, student: Opened, folder: Path) -> Outco
     def timed(net: nn.Module, facts: ArchFacts) -> float:
         return milliseconds_per_megapixel(net.to(device), facts, x, repeats=3)
 
-    plain = merged(student.net)
+    plain, large = merged(student.net), merged(teacher.net)
     rows = [
         _row("bicubic" if plan.scale > 1 else "input", "input", folder, has_gt),
         _row(
@@ -120,19 +132,48 @@ def measure(plan: Plan, teacher: Opened, student: Opened, folder: Path) -> Outco
             "teacher",
             folder,
             has_gt,
-            parameter_count(teacher.net),
-            timed(teacher.net, teacher.facts),
+            parameter_count(large),
+            timed(large, teacher.facts),
         ),
     ]
     strip = "comparison.png"
     write_png(_strips(plan, folder, has_gt), folder / strip)
-    return Outcome(tuple(rows), strip, device.type)
+    protocol = (
+        f"PSNR and SSIM: {protocol_of(plan)}; mean over {_counted(len(plan.held_out), 'held-out image')}, "
+        f"{_passed(plan)}. ms / megapixel: of output, for an input of {_TIMED} x {_TIMED} px on this "
+        f"{'GPU' if device.type == 'cuda' else 'CPU'}, median of 3."
+    )
+    return Outcome(tuple(rows), strip, device.type, protocol)
+
+
+def protocol_of(plan: Plan) -> str:
+    """Return the colours and the border that PSNR and SSIM are taken with, as a card says it."""
+    scale = plan.scale
+    return f"{'Y channel' if scale > 1 else 'RGB'}, {scale if scale > 1 else 0} px cropped at the border"
+
+
+def tiles_of(plan: Plan, network: str) -> str:
+    """Return the tiles in which a network restored the test images, in words; empty for whole images."""
+    tile = plan.tile_of(network).get("tile")
+    return f"in tiles of {tile['size']} px with an overlap of {tile['overlap']}, for want of memory" if tile else ""
+
+
+def _passed(plan: Plan) -> str:
+    """Say of each network whether the images passed it whole."""
+    tiles = {network: tiles_of(plan, network) for network in ("student", "teacher")}
+    if not any(tiles.values()):
+        return "restored whole"
+    return ", ".join(f"by the {network} {how or 'whole'}" for network, how in tiles.items())
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def write_outcome(outcome: Outcome, folder: Path) -> None:
-    """Keep the rows as ``results.json`` and the table as ``results.md``."""
+    """Keep the rows as ``results.json``, and the table and how it was measured as ``results.md``."""
     rows = json.dumps([asdict(row) for row in outcome.rows], indent=1) + "\n"
-    for name, text in (("results.json", rows), ("results.md", outcome.table() + "\n")):
+    for name, text in (("results.json", rows), ("results.md", f"{outcome.table()}\n\n{outcome.protocol}\n")):
         atomic_write(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
 
 

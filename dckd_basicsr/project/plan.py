@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 import torch
 
-from ..archs import PRESETS, ArchFacts, outline, preset
+from ..archs import PRESETS, ArchFacts, outline, preset, short_training
 from ..config import find_options, load_options
+from ..config.problems import block_of
 from ..errors import ConfigError, DCKDError, near_miss
 from ..methods import packaged_methods
 from ..portable import Opened
+from ..restoring.memory import TileChoice
 from ..weight_files import atomic_write
 
 __all__ = ["PLAN", "Kind", "Plan", "Wish", "file_hash", "make_plan", "read_plan", "whole_paths", "write_plan"]
@@ -71,6 +73,8 @@ class Plan:
         lr: peak of the learning rate.
         held_out: keys of the photos for testing.
         iterations: None until the budget in seconds has been timed.
+        tiles: sides of the tiles in which ``student`` and ``teacher`` restore the test images, None for whole ones;
+            None until it was decided.
     """
 
     wish: Wish
@@ -83,10 +87,16 @@ class Plan:
     lr: float
     held_out: tuple[str, ...]
     iterations: int | None = None
+    tiles: Mapping[str, int | None] | None = None
 
     @property
     def gt_size(self) -> int:
         return self.patch * self.scale
+
+    def tile_of(self, network: str) -> dict[str, Any]:
+        """Return what a block ``val`` says of a network's tiles: nothing for whole images."""
+        size = (self.tiles or {}).get(network)
+        return {} if size is None else {"tile": {"size": size, "overlap": TileChoice.overlap}}
 
 
 def make_plan(wish: Wish, teacher: Opened, held_out: tuple[str, ...]) -> Plan:
@@ -138,15 +148,18 @@ def _outlined(name: str, network: Mapping[str, Any], scale: int) -> ArchFacts:
 
 
 def _student(name: str, scale: int) -> tuple[dict[str, Any], float, str]:
-    """Return a student's block, the peak of its learning rate, and its method."""
+    """Return a student's block, the peak of its learning rate (an option file may say it), and its method."""
     if name in PRESETS or not name.endswith((".yml", ".yaml")):
-        found = preset(name)
-        return found.block(scale), found.lr, found.method
+        block = preset(name).block(scale)
+        suits = short_training(block["type"])
+        return block, suits.lr, suits.method
     options, _ = load_options(find_options(name))
     network = options.get("network_g")
     if not isinstance(network, dict) or "type" not in network:
         raise ConfigError(f"option file '{name}' has no network_g with a type, which is to be the student")
-    return whole_paths(network), 1e-3, "logits"
+    suits, rate = short_training(str(network["type"])), block_of(options, "train", "optim_g").get("lr")
+    own = float(rate) if isinstance(rate, int | float) and rate > 0 else None
+    return whole_paths(network), own or suits.lr, suits.method
 
 
 def whole_paths(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,11 +191,11 @@ def read_plan(folder: Path, wish: Wish, *, training: bool = True) -> Plan | None
     Args:
         folder: of the project.
         wish: what the command line asks for.
-        training: whether its training has begun; before that, how it is to be can still be changed.
+        training: whether its training has begun. Before that only teacher, photos and what these are must be the same:
+            with another student, method, length, batch, patch, rate or seed there is no plan that holds.
 
     Raises:
-        ConfigError: it was begun with another command line, or the photos or the teacher have changed since; names
-            what differs.
+        ConfigError: what must be the same is not; names what differs.
     """
     file = folder / PLAN
     if not file.is_file():

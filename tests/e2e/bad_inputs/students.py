@@ -47,6 +47,11 @@ STUDENTS = (
         ("nafnet-16 is made for scale 1, and this is scale 2", "compact-s"),
     ),
     BadInput("a misspelt method", f"{_DISTILL} --method logit", ("no method 'logit'; did you mean 'logits'",)),
+    BadInput(
+        "a method whose file is not there",
+        f"{_DISTILL} --method csd_vgg",
+        ("method csd_vgg", "vgg19-dcbb9e9d.pth' does not exist", "torchvision's file"),
+    ),
     BadInput("a teacher of another scale", f"{_DISTILL} --scale 4", ("--scale is 4", "upscales by 2")),
     BadInput("a time without a unit", f"{_DISTILL} --time 30", ("90s, 30m, 2h or 1h30m, got '30'",)),
     BadInput("neither photos nor pairs", "distill teacher.pth -o small", ("PHOTOS, or --pairs LQ GT",)),

@@ -196,7 +196,7 @@ def follow(folder: Path, words: Sequence[str], monkeypatch: pytest.MonkeyPatch) 
         assert ended.returncode == 0, f"{words}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
         return
 
-    def step(where: Path, *arguments: str, quiet: bool = False) -> None:
+    def step(where: Path, *arguments: str, quiet: bool = False, lock: int | None = None) -> None:
         follow(where, arguments, monkeypatch)
 
     monkeypatch.setattr("dckd_basicsr.project.run_basicsr", step)

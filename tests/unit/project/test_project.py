@@ -1,4 +1,4 @@
-"""What `basicsr distill` decides: photos held out, patches, budgets, option files, and whether a project goes on."""
+"""What `basicsr distill` decides: patches, budgets, methods, option files, and whether a project goes on."""
 
 from __future__ import annotations
 
@@ -9,67 +9,34 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from dckd_basicsr.archs import PretrainedNet, build
 from dckd_basicsr.bicubic import imresize_uint8
-from dckd_basicsr.commands.distill import add_distill_parser, run_distill
+from dckd_basicsr.commands.distill import _fitting, add_distill_parser, run_distill
 from dckd_basicsr.config import load_options, option_problems
 from dckd_basicsr.data.photos.images import read_image
-from dckd_basicsr.errors import CheckpointError, ConfigError, DatasetError
-from dckd_basicsr.inference import add_results
+from dckd_basicsr.errors import CheckpointError, ConfigError
 from dckd_basicsr.portable import open_network
 from dckd_basicsr.project import (
     HELD_OUT,
     OPTIONS,
-    Wish,
+    check_files,
     check_formats,
-    choose_photos,
     make_plan,
     pack_photos,
     parse_time,
     read_plan,
     write_option_files,
     write_teacher_outputs,
+    write_test_images,
 )
-from dckd_basicsr.project.deliver import chosen_formats, deliver
+from dckd_basicsr.project.deliver import chosen_formats
+from dckd_basicsr.project.held_out import held_out_names
 from dckd_basicsr.project.option_files import TESTS
-from dckd_basicsr.project.outcome import Outcome, Row
-from dckd_basicsr.project.plan import Plan, write_plan
+from dckd_basicsr.project.plan import write_plan
 from tests.tiny import write_photos
-
-EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 2}
-NAFNET = {"type": "NAFNet", "width": 4, "middle_blk_num": 1, "enc_blk_nums": [1], "dec_blk_nums": [1]}
-WISH = Wish("t", "p", "gt", "compact-s", None, 10, None, None, None, None, 0)
-
-
-def teacher_file(folder, options):
-    torch.save({"params": build(options).net.state_dict()}, folder / "teacher.pth")
-    return open_network(folder / "teacher.pth")
-
-
-def test_photos_are_held_out_evenly_and_always_the_same(tmp_path):
-    write_photos(tmp_path / "a" / "deeper", 13)
-    write_photos(tmp_path / "a", 10)
-    photos = choose_photos(tmp_path / "a", None, "gt", 2)
-    assert (len(photos.train), len(photos.held_out)) == (21, 2)
-    keys = [job.key for job in (*photos.train, *photos.held_out)]
-    assert len(set(keys)) == 23
-    again = choose_photos(tmp_path / "a", None, "gt", 2)
-    assert ([j.key for j in again.held_out], again.digest) == ([j.key for j in photos.held_out], photos.digest)
-    (tmp_path / "a" / "photo0.png").unlink()
-    assert choose_photos(tmp_path / "a", None, "gt", 2).digest != photos.digest
-
-
-def test_photos_that_cannot_be_used_are_told_and_left_out(tmp_path):
-    write_photos(tmp_path / "a", 3)
-    (tmp_path / "a" / "broken.png").write_bytes(b"no image")
-    photos = choose_photos(tmp_path / "a", None, "gt", 2)
-    assert len(photos.train) + len(photos.held_out) == 3
-    assert "broken.png" in photos.unusable[0]
-    for i in (1, 2):
-        (tmp_path / "a" / f"photo{i}.png").unlink()
-    with pytest.raises(DatasetError, match=r"has 1 photos that can be used, and at least 2.*broken\.png"):
-        choose_photos(tmp_path / "a", None, "gt", 2)
+from tests.unit.project.parts import EDSR, NAFNET, WISH, divided, teacher_file
 
 
 def test_times_are_read_as_people_write_them():
@@ -96,6 +63,26 @@ def test_a_plan_suits_both_networks(tmp_path):
     assert make_plan(replace(WISH, student=None, kind="lq"), still, ()).student == "nafnet-16"
 
 
+@pytest.mark.parametrize(
+    ("network", "train", "expected"),
+    [
+        ({"type": "spandrel:SPAN", "num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2}, {}, "span-s"),
+        (EDSR, {}, "edsr-s"),
+        (EDSR, {"optim_g": {"type": "Adam", "lr": 3e-4}}, "edsr-s"),
+        ({"type": "spandrel:Compact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_conv": 1, "upscale": 2,
+          "act_type": "prelu"}, {}, "compact-s"),
+    ],
+)  # fmt: skip
+def test_an_option_file_as_student_is_trained_as_the_preset_of_its_network(tmp_path, network, train, expected):
+    (tmp_path / "s.yml").write_text(yaml.safe_dump({"network_g": network, "train": train}))
+    teacher = teacher_file(tmp_path, EDSR)
+    mine = make_plan(replace(WISH, student=str(tmp_path / "s.yml")), teacher, ())
+    known = make_plan(replace(WISH, student=expected), teacher, ())
+    assert mine.method == known.method
+    assert mine.lr == (3e-4 if train else known.lr)
+    assert make_plan(replace(WISH, student=str(tmp_path / "s.yml"), lr=1e-5), teacher, ()).lr == 1e-5
+
+
 def test_a_project_goes_on_with_the_same_command_only(tmp_path):
     plan = make_plan(WISH, teacher_file(tmp_path, EDSR), ("x", "y"))
     assert read_plan(tmp_path, WISH) is None
@@ -103,9 +90,15 @@ def test_a_project_goes_on_with_the_same_command_only(tmp_path):
     assert read_plan(tmp_path, WISH) == plan
     with pytest.raises(ConfigError, match=r"iterations was 10, is not given; seconds was not given, is 60.*-o another"):
         read_plan(tmp_path, replace(WISH, iterations=None, seconds=60))
-    assert read_plan(tmp_path, replace(WISH, method="dckd"), training=False) is None, "it is planned again"
-    with pytest.raises(ConfigError, match="kind was gt, is lq"):
-        read_plan(tmp_path, replace(WISH, kind="lq"), training=False)
+    for other in ({"student": "edsr-s"}, {"method": "dckd"}, {"batch": 4}, {"patch": 16}, {"lr": 1e-4}, {"seed": 1}):
+        with pytest.raises(ConfigError, match=f"'{tmp_path}' was begun with another command: {next(iter(other))} was"):
+            read_plan(tmp_path, replace(WISH, **other))
+        assert read_plan(tmp_path, replace(WISH, **other), training=False) is None, "it is planned again"
+    for training in (False, True):
+        with pytest.raises(ConfigError, match="kind was gt, is lq"):
+            read_plan(tmp_path, replace(WISH, kind="lq"), training=training)
+        with pytest.raises(ConfigError, match="teacher was t, is u"):
+            read_plan(tmp_path, replace(WISH, teacher="u"), training=training)
     with pytest.raises(ConfigError, match="the photos have changed"):
         read_plan(tmp_path, replace(WISH, photos="q"))
     (tmp_path / "plan.json").write_text("{")
@@ -127,16 +120,19 @@ def test_held_out_images_and_option_files_of_every_kind(tmp_path, monkeypatch, k
             cv2.imwrite(str(file), photo)
     teacher = teacher_file(tmp_path, EDSR)
     source = lq if kind == "lq" else hr
-    photos = choose_photos(source, lq if kind == "pairs" else None, kind, 2)
+    photos = divided(source, kind, 2, lq if kind == "pairs" else None)
     wish = replace(WISH, kind=kind, patch=16)
     plan = make_plan(wish, teacher, tuple(job.key for job in photos.held_out))
     pack_photos(photos, plan, tmp_path)
-    (name,) = write_teacher_outputs(photos.held_out, plan, teacher, tmp_path)
+    write_test_images(photos.held_out, plan, tmp_path)
+    write_teacher_outputs(plan, teacher, tmp_path)
+    (name,) = held_out_names(tmp_path)
     write_option_files(plan, teacher, "teacher.pth", tmp_path)
 
     options, _ = load_options(tmp_path / OPTIONS)
     assert option_problems(options, is_train=True) == []
     assert (options["train"]["pixel_opt"] is None) == (kind == "lq")
+    assert options["datasets"]["val"]["name"] == ("teacher" if kind == "lq" else "held_out"), "what it is compared with"
     for test in TESTS.values():
         if (tmp_path / test).is_file() and test != "test_student.yml":  # whose weights are not there yet
             assert option_problems(load_options(tmp_path / test)[0], is_train=False) == []
@@ -153,56 +149,6 @@ def test_held_out_images_and_option_files_of_every_kind(tmp_path, monkeypatch, k
     with torch.no_grad():
         answer = (teacher.net(x)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
     assert np.array_equal(answer, high)
-
-
-def test_a_student_that_is_behind_its_input_is_told():
-    rows = [Row("bicubic", None, None, 28.0, 0.8, 33.0), Row("student", 1, 1.0, 27.9, 0.8, 34.0)]
-    assert Outcome((*rows,), "s.png", "cpu").is_behind()
-    assert not Outcome((rows[0], replace(rows[1], psnr=28.1)), "s.png", "cpu").is_behind()
-    alone = [replace(row, psnr=None, ssim=None) for row in rows]
-    assert not Outcome((*alone,), "s.png", "cpu").is_behind()
-    assert "SSIM" not in Outcome((*alone,), "s.png", "cpu").table()
-
-
-def test_a_student_is_delivered_whatever_its_teacher_is_called(tmp_path):
-    rows = [Row("bicubic", None, None, 28.0, 0.8, 33.0), Row("student", 1, 1.0, 29.0, 0.8, 34.0)]
-    outcome = Outcome((*rows,), "comparison.png", "cpu")
-    cv2.imwrite(str(tmp_path / "comparison.png"), np.zeros((4, 4, 3), np.uint8))
-    add_results(tmp_path / "results/student", "held_out", {"a": {"psnr": 30.0}})
-    plan = Plan(WISH, 2, "compact-s", EDSR, "dckd_shallow", 1, 8, 1e-3, ("a",), 10)
-    named = str(teacher_file(tmp_path, EDSR).file.rename(tmp_path / "my teacher (1) 网.pth"))
-    network = open_network(named)
-    (tmp_path / HELD_OUT / "LQ").mkdir(parents=True)
-    cv2.imwrite(str(tmp_path / HELD_OUT / "LQ/tiny.png"), np.zeros((8, 40, 3), np.uint8))
-    for formats in (["pth", "safetensors"], ["safetensors"]):
-        done = deliver(plan, network, named, network, outcome, formats, tmp_path)
-        names = {path.name for path in (tmp_path / "student").iterdir()}
-        weights = {f"2x_compact-s_my_teacher_1.{suffix}" for suffix in formats}
-        assert names == {*weights, "README.md", "config.json", "openmodeldb.json", "comparison.png"}
-    assert "does what my teacher (1) 网 (EDSR) does" in done.card.read_text(encoding="utf-8")
-
-
-def test_photos_too_small_for_the_metrics_are_trained_on_and_not_tested_on(tmp_path):
-    write_photos(tmp_path / "a", 3, size=(9, 40))
-    with pytest.raises(DatasetError, match="no photo that is large enough to test on"):
-        choose_photos(tmp_path / "a", None, "gt", 4)
-    write_photos(tmp_path / "a" / "large", 1, size=(20, 20))
-    photos = choose_photos(tmp_path / "a", None, "gt", 4)
-    assert [job.key for job in photos.held_out] == ["large/photo0"]
-    assert len(photos.train) == 3
-
-
-def test_photos_of_one_name_in_two_folders_are_both_tested_on(tmp_path):
-    write_photos(tmp_path / "hr" / "a", 1, size=(40, 40))
-    photo = next((tmp_path / "hr" / "a").iterdir())
-    photo.rename(tmp_path / "hr" / "a" / "x.png")
-    write_photos(tmp_path / "hr", 1, size=(40, 40))
-    (tmp_path / "hr" / "photo0.png").rename(tmp_path / "hr" / "a__x.png")
-    teacher = teacher_file(tmp_path, EDSR)
-    photos = choose_photos(tmp_path / "hr", None, "gt", 2)
-    jobs = [*photos.train, *photos.held_out]
-    plan = make_plan(WISH, teacher, tuple(job.key for job in jobs))
-    assert len(set(write_teacher_outputs(jobs, plan, teacher, tmp_path))) == 2
 
 
 def test_formats_are_refused_before_the_training(tmp_path):
@@ -258,3 +204,48 @@ def test_a_project_inside_its_photos_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"-o small lies in '.', and what is written there would be taken for photos"):
         run_distill(parser.parse_args(["distill", "../teacher.pth", ".", "-o", "small"]))
     assert not (tmp_path / "photos" / "small").exists()
+
+
+def test_the_files_of_a_method_are_found_from_the_projects_folder_or_missed_before_any_work(tmp_path, monkeypatch):
+    """The method names its VGG relative to where the command runs; the training runs elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    teacher = teacher_file(tmp_path, EDSR)
+    plan = make_plan(replace(WISH, method="csd_vgg"), teacher, ())
+    with pytest.raises(
+        ConfigError, match=r"csd_vgg: 1 problem\n.*vgg19-dcbb9e9d.pth' does not exist; download torchvis"
+    ):
+        check_files(plan, teacher, "teacher.pth")
+    vgg = tmp_path / "pretrained" / "vgg19-dcbb9e9d.pth"
+    vgg.parent.mkdir()
+    vgg.touch()
+    check_files(plan, teacher, "teacher.pth")
+    write_option_files(plan, teacher, "teacher.pth", tmp_path / "out")
+    options, _ = load_options(tmp_path / "out" / OPTIONS)
+    assert options["train"]["losses"]["csd"]["weights"] == str(vgg)
+
+    (tmp_path / "mine.yml").write_text("train: {contrastive_opt: {type: ContrastiveLoss, weights: [1, 1, 1, 1, 1]}}\n"
+                                       "path: {pretrain_network_vqgan: my_vqgan.pth}\n")  # fmt: skip
+    plan = make_plan(replace(WISH, method="mine.yml"), teacher, ())
+    with pytest.raises(ConfigError, match=r"path.pretrain_network_vqgan: '\S*my_vqgan.pth' does not exist"):
+        check_files(plan, teacher, "teacher.pth")
+    (tmp_path / "my_vqgan.pth").touch()
+    check_files(plan, teacher, "teacher.pth")
+    write_option_files(plan, teacher, "teacher.pth", tmp_path / "out")
+    options, _ = load_options(tmp_path / "out" / OPTIONS)
+    assert options["path"]["pretrain_network_vqgan"] == str(tmp_path / "my_vqgan.pth")
+
+
+def test_a_method_without_its_file_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos", 3)
+    teacher_file(tmp_path, EDSR)
+    parser = argparse.ArgumentParser()
+    add_distill_parser(parser.add_subparsers())
+    with pytest.raises(ConfigError, match=r"vgg19-dcbb9e9d.pth' does not exist"):
+        run_distill(parser.parse_args(["distill", "teacher.pth", "photos", "-o", "small", "--method", "csd_vgg"]))
+    assert not (tmp_path / "small").exists()
+
+
+def test_the_time_is_told_as_it_was_asked_for():
+    assert _fitting(290, 0.05, 20.0, "20s") == "290 in 20s"
+    assert _fitting(20, 1.5, 20.0, "20s") == "20, the fewest that are trained, which take 30 s and not 20s"
