@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import torch
 
 from ..archs import PRESETS, outline
 from ..data.photos.images import read_image
+from ..disk import temporary_folder
 from ..inference import read_results
 from ..portable import CardFacts, Exported, Opened, earlier_files, export_network, file_stem
 from ..portable.card_facts import Measured, facts_of_run
@@ -28,7 +28,6 @@ __all__ = ["STUDENT", "check_formats", "chosen_formats", "deliver"]
 
 _ONNX = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
 
-_PREFIX = ".export-"
 
 STUDENT = "student"
 """The folder of the files; beside it are the runs of the project."""
@@ -83,10 +82,7 @@ def deliver(
     has_gt = plan.wish.kind != "lq"
     photos, gt = (sorted((folder / HELD_OUT / part).glob("*.png")) for part in ("LQ", "GT"))
     photos = [photo for photo in photos if min(read_image(photo).shape[:2]) >= LEAST_SIDE]
-    for left in folder.glob(f"{_PREFIX}*"):  # of one that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=_PREFIX) as temporary:
-        new = Path(temporary)
+    with temporary_folder(folder) as new:
         done = export_network(
             student,
             formats,

@@ -80,7 +80,7 @@ def test_a_student_is_delivered_whatever_its_teacher_is_called(finished):
         assert {file.name for files in done.files.values() for file in files} == weights
         assert all(file.is_file() for files in done.files.values() for file in files)
     assert "trained to do what my teacher (1) 网 (EDSR) does" in done.card.read_text(encoding="utf-8")
-    assert not list(finished.glob(".export-*"))
+    assert not list(finished.glob(".dckd.tmp-*"))
 
 
 def test_an_export_that_fails_leaves_the_earlier_one(finished, monkeypatch):
@@ -97,7 +97,7 @@ def test_an_export_that_fails_leaves_the_earlier_one(finished, monkeypatch):
         deliver(*give, ["safetensors"], finished)
     assert {path: path.read_bytes() for path in (finished / "student").iterdir()} == before
     assert done.files["pth"][0] in before
-    assert not list(finished.glob(".export-*"))
+    assert not list(finished.glob(".dckd.tmp-*"))
 
 
 @pytest.mark.parametrize(
