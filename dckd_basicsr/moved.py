@@ -12,6 +12,7 @@ __all__ = ["leave_notes", "names_of"]
 _NOW = {
     "checkpoint": "dckd_basicsr.weight_files",
     "compat": "dckd_basicsr.install",
+    "foreign_pickle": "dckd_basicsr.portable.foreign_pickle",
     "runtime": "dckd_basicsr.training (around a step) and dckd_basicsr.inference (around a forward pass)",
 }
 _HAD = {
@@ -23,6 +24,7 @@ _HAD = {
         "prepare_import", "prepare_lmdb_backend", "prepare_pipelines", "register", "replace_parse_options",
         "replace_train_pipeline", "shared_environment", "stock_train_pipeline",
     },
+    "foreign_pickle": {"read_foreign_checkpoint"},
     "runtime": {
         "acceleration", "add_results", "augment", "budget", "build_schedule", "checkpoints", "compiling",
         "create_loaders", "divergence", "ensemble", "flat", "grouping", "image_names", "loaders", "processes",

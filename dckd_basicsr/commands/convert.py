@@ -69,7 +69,7 @@ def convert_vqgan(
 def _tensors(source: Path) -> dict[str, Tensor]:
     from torch import Tensor
 
-    from ..foreign_pickle import read_foreign_checkpoint
+    from ..portable.foreign_pickle import read_foreign_checkpoint
     from ..weight_files import load_weights
 
     if source.suffix == ".safetensors":

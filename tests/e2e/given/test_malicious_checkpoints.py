@@ -20,7 +20,7 @@ import torch
 
 from dckd_basicsr.cli import main
 from dckd_basicsr.errors import CheckpointError
-from dckd_basicsr.foreign_pickle import read_foreign_checkpoint
+from dckd_basicsr.portable.foreign_pickle import read_foreign_checkpoint
 from dckd_basicsr.weight_files import load_weights
 from tests.refusal import refused
 

@@ -12,7 +12,7 @@ from dckd_basicsr.archs import VQGAN
 from dckd_basicsr.cli import main
 from dckd_basicsr.commands.convert import convert_vqgan
 from dckd_basicsr.errors import CheckpointError
-from dckd_basicsr.foreign_pickle import read_foreign_checkpoint
+from dckd_basicsr.portable.foreign_pickle import read_foreign_checkpoint
 from dckd_basicsr.weight_files import load_weights
 from tests.tiny import LAYOUT
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import nn
 
 from dckd_basicsr.errors import CheckpointError
@@ -320,32 +317,16 @@ def test_a_failed_write_says_how_much_room_there_is(tmp_path, monkeypatch):
 
 
 TOLD = {"format": "pt", "config": '{"type": "EDSR"}', "producer": "né \n", "architecture": "EDSR", "a": "", "z": "1"}
-WRITING = """
-import sys
-from pathlib import Path
-import torch
-from dckd_basicsr.weight_files import write_safetensors
-
-state = {"z": torch.arange(3.0), "a.b": torch.ones(2, 2).half(), "n": torch.tensor(3)}
-write_safetensors(state, Path(sys.argv[1]), eval(sys.argv[2]))
-"""
 
 
-def test_equal_weights_are_equal_files_in_every_process(tmp_path):
-    sums = set()
-    for seed in ("0", "1"):
-        told = dict(sorted(TOLD.items(), reverse=seed == "1"))
-        subprocess.run(
-            [sys.executable, "-c", WRITING, str(tmp_path / seed), repr(told)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            check=True,
-        )
-        sums.add(hashlib.sha256((tmp_path / seed).read_bytes()).hexdigest())
+def test_equal_weights_are_equal_files(tmp_path):
+    """The library's own order of the metadata differs from call to call, as it does from process to process."""
     state = {"z": torch.arange(3.0), "a.b": torch.ones(2, 2).half(), "n": torch.tensor(3)}
-    for i in range(20):
-        write_safetensors(state, tmp_path / f"w{i}", TOLD)
-        sums.add(hashlib.sha256((tmp_path / f"w{i}").read_bytes()).hexdigest())
-    assert len(sums) == 1
+    told = [dict(sorted(TOLD.items(), reverse=i % 2 == 1)) for i in range(20)]
+    assert len({save(state, each) for each in told}) > 1
+    for i, each in enumerate(told):
+        write_safetensors(state, tmp_path / str(i), each)
+    assert len({(tmp_path / str(i)).read_bytes() for i in range(20)}) == 1
     with safe_open(tmp_path / "0", framework="pt") as file:
         assert file.metadata() == TOLD
         assert set(file.keys()) == set(state)

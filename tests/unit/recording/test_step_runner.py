@@ -164,7 +164,8 @@ class Gpu:
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
         monkeypatch.setattr(torch.cuda, "graph", graph)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream("main"))
-        self.side = Stream("side")
+        self.side, self.pool = Stream("side"), (0, 3)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: self.pool)
         monkeypatch.setattr(step_runner, "recording_stream", lambda: self.side)
         monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
         monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: gpu.calls.append(f"waiting: {mode}"))
@@ -178,7 +179,8 @@ def test_a_graph_is_recorded_with_its_generators(monkeypatch):
     assert result == "result"
     assert gpu.calls == [
         *(("registered", generator) for generator in generators),
-        *({"stream": gpu.side, "capture_error_mode": "thread_local"}, "run", "recorded", "replay"),
+        {"pool": gpu.pool, "stream": gpu.side, "capture_error_mode": "thread_local"},
+        *("run", "recorded", "replay"),
     ]
 
 

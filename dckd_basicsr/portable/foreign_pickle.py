@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .weight_files import check_file
+from ..errors import CheckpointError
+from ..weight_files import check_file
 
 __all__ = ["read_foreign_checkpoint"]
 
