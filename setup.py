@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent
 # `basicsr setup` installs it (dckd_basicsr/basicsr_wheel.py), and what needs it says so.
 EXPORT = ["onnx", "onnxruntime", "onnxscript", "onnxslim"]
 NCNN = ["ncnn", "pnnx"]
-TEST = ["hypothesis", "jsonschema", "pytest", "pytest-xdist>=3.8", "scikit-image", "setuptools>=77"]
+TEST = ["hypothesis", "jsonschema", "pytest>=9", "pytest-xdist>=3.8", "scikit-image", "setuptools>=77"]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 VERSION = next(
     line.split('"')[1]

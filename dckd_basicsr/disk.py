@@ -17,6 +17,8 @@ from pathlib import Path
 __all__ = ["Owner", "clear_temporary", "flush_folder", "free_mib", "locked", "temporary_folder", "temporary_in"]
 
 _TEMPORARY = ".dckd.tmp-"
+_GIVEN: set[str] = set()
+"""The tokens of this process's own temporary names."""
 _OWNER = re.compile(r"(.*)-([0-9a-f]{8})-([0-9]{1,10})-([0-9a-f]{8})")
 
 
@@ -54,6 +56,8 @@ class Owner:
 
     def is_alive(self) -> bool:
         """Tell whether the owner's process number is in use; call it if :meth:`is_near` alone."""
+        if os.name == "nt":
+            return True  # where asking in this way would send it a Ctrl-C
         try:
             os.kill(self.pid, 0)  # signal 0 only asks
         except (ProcessLookupError, OverflowError):
@@ -68,8 +72,10 @@ def temporary_in(folder: Path) -> Path:
 
     The name says nothing of the target: one that is as long as names may be leaves no room for more.
     """
+    owner = Owner()
+    _GIVEN.add(owner.token)
     # Without dots behind the prefix: up to the last one a name becomes part of what torch.save writes.
-    return folder / f"{_TEMPORARY}{str(Owner()).replace('.', '_')}"
+    return folder / f"{_TEMPORARY}{str(owner).replace('.', '_')}"
 
 
 def clear_temporary(folder: Path) -> None:
@@ -80,7 +86,10 @@ def clear_temporary(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for path in folder.glob(f"{_TEMPORARY}*"):
             owner = Owner.parse(path.name.removeprefix(_TEMPORARY))
-            if owner is None or not owner.is_near() or owner.is_alive():
+            if owner is None or not owner.is_near():
+                continue
+            # With our number but none of our tokens: an earlier process that had the same number.
+            if owner.token in _GIVEN if owner.pid == os.getpid() else owner.is_alive():
                 continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

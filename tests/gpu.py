@@ -107,8 +107,9 @@ def _said(path: Path) -> Figures:
     return {"summary": "see its output"}
 
 
-def _pytest(*where: str) -> tuple[str, ...]:
-    hangs = ("-o", f"faulthandler_timeout={_HANGS}", "-o", "faulthandler_exit_on_timeout=true")
+def _pytest(*where: str, seconds: int = _HANGS) -> tuple[str, ...]:
+    """Tests marked gpu; one that takes so many seconds shows where it is, and ends the part."""
+    hangs = ("-o", f"faulthandler_timeout={seconds}", "-o", "faulthandler_exit_on_timeout=true")
     return ("-m", "pytest", "-m", "gpu", "-rfEs", "-v", *hangs, "--junitxml", OUT, *where)
 
 
@@ -133,7 +134,7 @@ PARTS: dict[str, Part] = {
     "edsr": Part("EDSR, auto", _timed("edsr", "auto"), _step, 150),
     "swinir-auto": Part("SwinIR, auto", _timed("swinir", *_ATTENTION), _step, 300),
     "windows": Part("attention in windows, bf16", _blocks(), _windows, 120),
-    "resume": Part("exact resume, deterministic", _pytest("tests/e2e/training"), _tests, 150),
+    "resume": Part("exact resume, deterministic", _pytest("tests/e2e/training", seconds=140), _tests, 150),
     "cost": Part("what determinism costs", ("-m", "tests.benchmarks.deterministic", "--json", OUT), _cost, 180),
     "edsr-exact": Part("EDSR, recorded and eager", _timed("edsr", *_BOTH), _step, 150),
     "windows-compiled": Part("attention in windows, compiled", _blocks("--compile"), _windows, 180),

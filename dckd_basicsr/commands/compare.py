@@ -119,11 +119,12 @@ def _check(runs: list[PlannedRun], sweep: Sweep) -> None:
 
 def _training_problems(run: PlannedRun) -> list[str]:
     from ..config import problems_of
+    from ..config.problems import block_of
 
     if run.seed is None:
         return []
     problems = problems_of(run.options, is_train=True)
-    if run.options["path"].get("experiments_root"):
+    if block_of(run.options, "path").get("experiments_root"):
         problems.append(
             f"path.experiments_root of base '{run.base}' would be the folder of all its runs; take it out of "
             "the option file, and every run has experiments/NAME"
@@ -133,12 +134,13 @@ def _training_problems(run: PlannedRun) -> list[str]:
 
 def _test_problems(run: PlannedRun) -> list[str]:
     from ..config import problems_of
+    from ..config.problems import block_of
 
-    test = {**run.test_options, "path": dict(run.test_options["path"])}
+    test = {**run.test_options, "path": dict(block_of(run.test_options, "path"))}
     if run.seed is not None:  # what the training will leave is not there yet
-        del test["path"]["pretrain_network_g"]
+        test["path"].pop("pretrain_network_g", None)
     problems = problems_of(test, is_train=False)
-    if not test["val"].get("metrics"):
+    if not block_of(test, "val").get("metrics"):
         problems.append(
             f"the test of base '{run.base}' measures nothing; name metrics in val.metrics of '{run.test_file}'"
         )

@@ -7,7 +7,6 @@ same command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -100,8 +99,9 @@ def run_distill(options: argparse.Namespace) -> int:
         make_plan,
         pack_photos,
         read_plan,
+        remove_measured,
     )
-    from ..project.plan import write_plan
+    from ..project.plan import PLAN, write_plan
 
     started = time.monotonic()
     teacher = open_network(options.teacher)
@@ -121,6 +121,8 @@ def run_distill(options: argparse.Namespace) -> int:
     with hold_folder(out) as lock:
         plan = read_plan(out, wish, training=has_begun(out)) or plan  # another process may have been here meanwhile
         photos = photos.held(plan.held_out)
+        if plan.tiles is None and (out / PLAN).is_file():
+            remove_measured(out)  # it is of another plan, in tiles perhaps
         write_plan(plan, out)
         _announce(plan, teacher, out)
         _tell_left_out(photos.unusable)
@@ -207,12 +209,9 @@ def _tell_left_out(reasons: Sequence[str]) -> None:
 
 def _with_test_images(plan: Plan, photos: Photos, teacher: Opened, out: Path) -> Plan:
     """Write the held-out images with the teacher's answers."""
-    from ..project import HELD_OUT, choose_tiles, write_teacher_outputs, write_test_images
+    from ..project import choose_tiles, write_teacher_outputs, write_test_images
     from ..project.plan import write_plan
 
-    if plan.tiles is None:
-        for earlier in (HELD_OUT, "results"):  # of another plan, in tiles perhaps
-            shutil.rmtree(out / earlier, ignore_errors=True)
     write_test_images(photos.held_out, plan, out)
     if plan.tiles is None:
         plan = replace(plan, tiles=choose_tiles(plan, teacher, out))

@@ -3,7 +3,7 @@
 from .budget import iterations_for, parse_time
 from .deliver import check_formats, chosen_formats
 from .held_out import HELD_OUT, choose_tiles, write_teacher_outputs, write_test_images
-from .option_files import OPTIONS, check_files, has_begun, write_option_files
+from .option_files import OPTIONS, check_files, has_begun, remove_measured, write_option_files
 from .outcome import Outcome, measure
 from .photos import Photos, find_photos, hold_out, pack_photos
 from .plan import Plan, Wish, make_plan, read_plan
@@ -30,6 +30,7 @@ __all__ = [
     "pack_photos",
     "parse_time",
     "read_plan",
+    "remove_measured",
     "run_basicsr",
     "write_option_files",
     "write_teacher_outputs",

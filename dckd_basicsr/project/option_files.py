@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config.inherit import Source
+from ..config.networks import networks_of, teachers_of, with_own_file
 from ..config.overlays import load_overlays, overlaid
-from ..config.problems import report
+from ..config.problems import block_of, report
 from ..config.resolve import dump_yaml
 from ..config.resources import as_path, is_there, missing_file, resolve_weights
 from ..config.rules import files_of_terms, is_used
@@ -19,7 +21,7 @@ from .held_out import HELD_OUT
 from .photos import training_set
 from .plan import Plan, whole_paths
 
-__all__ = ["OPTIONS", "RUN", "TESTS", "check_files", "has_begun", "write_option_files"]
+__all__ = ["OPTIONS", "RUN", "TESTS", "check_files", "has_begun", "remove_measured", "write_option_files"]
 
 OPTIONS = "options.yml"
 RUN = "student"
@@ -121,6 +123,13 @@ def _training(plan: Plan, teacher: Opened, named: str) -> dict[str, Any]:
     return {**options, "name": RUN}
 
 
+def remove_measured(folder: Path) -> None:
+    """Remove the test images and results of a project; what else lies in their folders stays."""
+    images = [folder / HELD_OUT / part for part in ("LQ", "GT", "teacher")]
+    for found in (*images, *(folder / "results" / name for name in TESTS)):
+        shutil.rmtree(found, ignore_errors=True)
+
+
 def check_files(plan: Plan, teacher: Opened, named: str) -> None:
     """Refuse, before any work, a method whose files are missing; their paths count from the current folder.
 
@@ -136,16 +145,24 @@ def check_files(plan: Plan, teacher: Opened, named: str) -> None:
 
 def _files(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Yield the files that a training reads beside its data: the block that names one, the key, and the whole place."""
-    losses = options["train"].get("losses")
+    losses: Any = block_of(options, "train", "losses")
     for place, _ in files_of_terms(options):
-        *_, name, key = place.split(".")
-        yield losses[name], key, place
-    for key, value in options["path"].items():
-        label = key.removeprefix("pretrain_network_")
-        if label != key and isinstance(value, str) and is_used(options, label, True):
+        name, _, key = place.removeprefix("train.losses.").rpartition(".")
+        if name in losses:  # what has no such name is for the check of the file to tell
+            yield losses[name], key, place
+    named: list[tuple[Any, str, str]] = [
+        (block_of(options, "path"), f"pretrain_network_{label}", f"path.pretrain_network_{label}")
+        for label in networks_of(options)
+    ]
+    for teacher in teachers_of(options):
+        named += [(block, "path", f"{place}.path") for place, block in with_own_file(teacher.place, teacher.block)]
+    used = {label for label in networks_of(options) if is_used(options, label, True)}
+    for block, key, place in named:
+        value, label = block.get(key), place.removeprefix("path.pretrain_network_")
+        if isinstance(value, str) and (label == place or label in used):
             resolve_weights(value)
             if not value.startswith("builtin:"):
-                yield options["path"], key, f"path.{key}"
+                yield block, key, place
 
 
 def _teacher(teacher: Opened, named: str) -> tuple[dict[str, Any], dict[str, Any]]:

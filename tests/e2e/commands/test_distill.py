@@ -71,8 +71,10 @@ def test_no_second_training_while_one_goes_on(project):
         assert second.returncode == 1, said
         assert "another process is at work in 'busy' (a training goes on" in said
     finally:
-        first.kill()
-        if training is not None:
+        if training is None:
+            first.terminate()  # which it passes on
+        else:
+            first.kill()
             os.kill(training, signal.SIGTERM)
     first.communicate(timeout=120)  # the end of what they said is that of the training
 

@@ -92,6 +92,15 @@ def test_what_a_killed_export_left_goes_with_the_next_and_nothing_else(tmp_path)
     assert listed(tmp_path) == card | others
 
 
+def test_what_an_earlier_process_of_our_number_left_goes(tmp_path):
+    """A container that is started again numbers its processes as before."""
+    temporary_in(tmp_path).write_bytes(b"ours")
+    ours = listed(tmp_path)
+    (tmp_path / f".dckd.tmp-{str(Owner()).replace('.', '_')}").write_bytes(b"half")
+    clear_temporary(tmp_path)
+    assert listed(tmp_path) == ours
+
+
 def test_a_folder_goes_when_its_writer_fails(tmp_path):
     def fail():
         with temporary_folder(tmp_path) as folder:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from dckd_basicsr.errors import CheckpointError
@@ -323,7 +323,6 @@ def test_equal_weights_are_equal_files(tmp_path):
     """The library's own order of the metadata differs from call to call, as it does from process to process."""
     state = {"z": torch.arange(3.0), "a.b": torch.ones(2, 2).half(), "n": torch.tensor(3)}
     told = [dict(sorted(TOLD.items(), reverse=i % 2 == 1)) for i in range(20)]
-    assert len({save(state, each) for each in told}) > 1
     for i, each in enumerate(told):
         write_safetensors(state, tmp_path / str(i), each)
     assert len({(tmp_path / str(i)).read_bytes() for i in range(20)}) == 1

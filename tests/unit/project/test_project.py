@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import replace
 
 import cv2
@@ -233,6 +234,41 @@ def test_the_files_of_a_method_are_found_from_the_projects_folder_or_missed_befo
     write_option_files(plan, teacher, "teacher.pth", tmp_path / "out")
     options, _ = load_options(tmp_path / "out" / OPTIONS)
     assert options["path"]["pretrain_network_vqgan"] == str(tmp_path / "my_vqgan.pth")
+
+
+@pytest.mark.parametrize(
+    ("method", "place"),
+    [
+        ("network_teacher: {type: PretrainedNet, path: far/t.pth}", "network_teacher.path"),
+        (
+            "network_teacher: {type: TeacherAggregation, teachers: [{type: PretrainedNet, path: far/t.pth}]}",
+            r"network_teacher.teachers\[0\].path",
+        ),
+    ],
+)
+def test_files_in_the_blocks_of_a_methods_teachers_are_looked_for_too(tmp_path, monkeypatch, method, place):
+    monkeypatch.chdir(tmp_path)
+    teacher = teacher_file(tmp_path, EDSR)
+    (tmp_path / "mine.yml").write_text(f"path: {{pretrain_network_teacher: ~}}\n{method}\n")
+    plan = make_plan(replace(WISH, method="mine.yml"), teacher, ())
+    with pytest.raises(ConfigError, match=rf"{place}: '\S*far/t.pth' does not exist"):
+        check_files(plan, teacher, "teacher.pth")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "t.pth").touch()
+    check_files(plan, teacher, "teacher.pth")
+    write_option_files(plan, teacher, "teacher.pth", tmp_path / "out")
+    assert f"path: {tmp_path / 'far' / 't.pth'}" in (tmp_path / "out" / OPTIONS).read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", ["path: 3", "train: 3", 'train: {losses: {"my.csd": {type: csd, weights: x.pth}}}'])
+def test_a_malformed_method_is_left_to_the_check_of_the_file(tmp_path, monkeypatch, text):
+    """But no traceback; what it names is missed by its own place at most."""
+    monkeypatch.chdir(tmp_path)
+    teacher = teacher_file(tmp_path, EDSR)
+    (tmp_path / "mine.yml").write_text(text + "\n")
+    plan = make_plan(replace(WISH, method="mine.yml"), teacher, ())
+    with contextlib.suppress(ConfigError):
+        check_files(plan, teacher, "teacher.pth")
 
 
 def test_a_method_without_its_file_leaves_no_folder(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from dckd_basicsr.project import (
     make_plan,
     pack_photos,
     read_plan,
+    remove_measured,
     write_option_files,
     write_teacher_outputs,
     write_test_images,
@@ -130,8 +131,10 @@ def test_a_damaged_training_photo_is_told_and_not_counted(tmp_path, kind):
 
 
 @pytest.fixture
-def deblurring(tmp_path):
+def deblurring(tmp_path, monkeypatch):
     """A project with a NAFNet, which has means over the image, and images larger than any tile was."""
+    monkeypatch.setattr("dckd_basicsr.project.held_out._device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("dckd_basicsr.project.held_out.available_bytes", lambda device: 8 << 30)
     write_photos(tmp_path / "a", 2, size=(280, 330))
     torch.manual_seed(0)
     teacher = teacher_file(tmp_path, NAFNET)
@@ -168,12 +171,14 @@ def test_images_and_results_of_a_plan_that_had_not_decided_on_tiles_are_made_aga
     stale = tmp_path / HELD_OUT / "teacher" / image.name
     stale.parent.mkdir()
     stale.write_bytes(image.read_bytes())
-    (tmp_path / "results" / "student").mkdir(parents=True)
+    for name in ("student", "of_the_user"):
+        (tmp_path / "results" / name).mkdir(parents=True)
     photos = find_photos(tmp_path / "a", None, "lq", 1).held(plan.held_out)
+    remove_measured(tmp_path)
     decided = _with_test_images(plan, photos, teacher, tmp_path)
     assert decided.tiles == {"student": None, "teacher": None}
     assert read_plan(tmp_path, plan.wish) == decided
-    assert not (tmp_path / "results").exists()
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["of_the_user"]
     answer = stale.read_bytes()
     assert answer != image.read_bytes()
     before = stale.stat().st_mtime_ns
