@@ -304,14 +304,13 @@ def test_every_test_for_a_gpu_is_in_one_part():
         assert len(parts) == 1, (file, parts)
 
 
-def test_a_test_that_hangs_shows_where_and_ends_its_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "_HANGS", 3)
+def test_a_test_that_hangs_shows_where_and_ends_its_part(tmp_path):
     tests = tmp_path / "test_hanging.py"
     tests.write_text(
         "import time\nimport pytest\n\n"
         "@pytest.mark.gpu\ndef test_one(): pass\n\n@pytest.mark.gpu\ndef test_two(): time.sleep(600)\n"
     )
-    (found,) = run(tmp_path, hanging=xml(gpu._pytest(str(tests)), 300)).values()
+    (found,) = run(tmp_path, hanging=xml(gpu._pytest(str(tests), seconds=3), 300)).values()
     assert found["status"] == "failed"
     said = "\n".join(found["tail"])
     assert "test_one PASSED" in said
