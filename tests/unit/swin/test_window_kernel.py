@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dckd_basicsr.archs.swin import arranging
 from dckd_basicsr.archs.swin.arranging import arrange_windows
 from tests import ROOT
 from tests.unit.swin.test_swin_blocks import network
@@ -29,5 +30,6 @@ def test_the_kernel_in_the_interpreter():
 
 
 def test_without_triton_or_a_gpu_attention_runs_as_it_is(said):
+    arranging._warn.cache_clear()  # a process is told once, and this one may have been
     assert arrange_windows(network(), frozen=True, attention="triton") == ""
     assert said[-1].startswith("train.runtime.attention: the kernel cannot be used here, so attention runs as without")
