@@ -321,6 +321,10 @@ def test_the_documentation_says_what_is_so():
     """Its plan for a quarter of an hour leaves three minutes to start and to set up."""
     text = read(ROOT / "docs/guide/performance.md")
     assert re.findall(r"killed (\d+)\s+seconds\s+later", text) == [str(GRACE)]
+    hangs = re.search(r"takes (\d+) seconds \((\d+) in\s+`resume`\)", text)
+    assert hangs is not None
+    for part, seconds in zip(("tests", "resume"), hangs.groups()):
+        assert f"faulthandler_timeout={seconds}" in PARTS[part].command
     plan = re.findall(r"^ +make gpu .*TOTAL=(\d+)", text, re.MULTILINE)
     assert len(plan) == 2
     assert sum(map(int, plan)) <= 12 * 60
